@@ -1,0 +1,137 @@
+package step
+
+import "encoding/json"
+
+// The details of events, one type per kind of verb. They are only ever added
+// to: a field keeps its name and its meaning, so that old recordings play.
+
+// RequestDetail belongs to requests: begin has Method, Path and User; end has
+// Code as well. Sub is the subresource ("status", "binding", "scale").
+type RequestDetail struct {
+	Method    string `json:"method,omitempty"`
+	Path      string `json:"path,omitempty"`
+	User      string `json:"user,omitempty"`
+	Agent     string `json:"agent,omitempty"`
+	Sub       string `json:"sub,omitempty"`
+	MediaType string `json:"mediaType,omitempty"`
+	Bytes     int    `json:"bytes,omitempty"`
+	Code      int    `json:"code,omitempty"`
+}
+
+// StageDetail belongs to the stages of a request: what the stage decided, in
+// one short sentence of the system's own words.
+type StageDetail struct {
+	Note string `json:"note,omitempty"`
+}
+
+// CommitDetail belongs to commits and snapshots: the JSON merge patch (RFC
+// 7396) that turns the object's former state into its new one, without
+// metadata.managedFields. For a creation it is the whole object; for a
+// deletion it is empty.
+type CommitDetail struct {
+	Type  string          `json:"type"` // create, update, delete
+	Patch json.RawMessage `json:"patch,omitempty"`
+}
+
+// DeliverDetail belongs to deliveries.
+type DeliverDetail struct {
+	Type  string `json:"type"` // ADDED, MODIFIED, DELETED
+	Agent string `json:"agent,omitempty"`
+}
+
+// ReconcileDetail belongs to reconciles and pod syncs: what the loop saw and
+// what it decided, e.g. Want 3, Have 2, Plan ["create 1 pod"].
+type ReconcileDetail struct {
+	Want    *int64   `json:"want,omitempty"`
+	Have    *int64   `json:"have,omitempty"`
+	Plan    []string `json:"plan,omitempty"`
+	Retries int      `json:"retries,omitempty"`
+	Merged  int      `json:"merged,omitempty"` // how many events this key's turn answers
+}
+
+// ScheduleDetail belongs to scheduling cycles and their phases. Verdicts has
+// one row per node and plugin.
+type ScheduleDetail struct {
+	Verdicts []Verdict `json:"verdicts,omitempty"`
+	Chosen   string    `json:"chosen,omitempty"`
+}
+
+// Verdict is what one plugin said about one node: for a filter, Reason is
+// empty if the node fits; for a score, Score is 0–100 before its weight.
+type Verdict struct {
+	Node   string `json:"node"`
+	Plugin string `json:"plugin"`
+	Score  int64  `json:"score,omitempty"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// TimerDetail belongs to timers: when it is due, on the lab clock, in seconds
+// since the lab began.
+type TimerDetail struct {
+	Due Seconds `json:"due"`
+}
+
+// RuntimeDetail belongs to CRI verbs.
+type RuntimeDetail struct {
+	Pod       string `json:"pod,omitempty"`
+	Container string `json:"container,omitempty"`
+	ID        string `json:"id,omitempty"`
+	Image     string `json:"image,omitempty"`
+	PID       int    `json:"pid,omitempty"`
+	ExitCode  *int   `json:"exitCode,omitempty"`
+	Reason    string `json:"reason,omitempty"`
+	Bytes     int64  `json:"bytes,omitempty"`
+}
+
+// CNIDetail belongs to CNI verbs: the configuration and the result as the
+// specification words them.
+type CNIDetail struct {
+	Pod     string          `json:"pod,omitempty"`
+	NetNS   string          `json:"netns,omitempty"`
+	IfName  string          `json:"ifName,omitempty"`
+	Config  json.RawMessage `json:"config,omitempty"`
+	Result  json.RawMessage `json:"result,omitempty"`
+	Address []string        `json:"address,omitempty"`
+}
+
+// RanDetail belongs to ran: the command line that did, or would do, exactly
+// what was done, with its duration. Via says how it was really done:
+// "exec", "netlink", "libcontainer", "mount", "http".
+type RanDetail struct {
+	Line string  `json:"line"`
+	Via  string  `json:"via,omitempty"`
+	Took Seconds `json:"took,omitempty"`
+	Exit int     `json:"exit"`
+}
+
+// OverlayDetail belongs to overlay verbs: the remote node and its subnet.
+type OverlayDetail struct {
+	Peer    string `json:"peer,omitempty"`
+	Subnet  string `json:"subnet,omitempty"`
+	Underly string `json:"underlay,omitempty"`
+	MAC     string `json:"mac,omitempty"`
+}
+
+// ModeDetail belongs to mode: the gate's new mode.
+type ModeDetail struct {
+	Mode Mode `json:"mode"`
+}
+
+// ClockDetail belongs to clock.
+type ClockDetail struct {
+	Now  Seconds `json:"now"`
+	Rate float64 `json:"rate"`
+	Held bool    `json:"held,omitempty"`
+}
+
+// MarkDetail belongs to mark: a place that lessons and learners come back to.
+type MarkDetail struct {
+	Name string `json:"name"`
+}
+
+// PendingDetail is what the gate knows of a held action, for the event with
+// phase "pending": the id under which it is picked.
+type PendingDetail struct {
+	ID     uint64 `json:"id"`
+	Detail any    `json:"detail,omitempty"`
+}

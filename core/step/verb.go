@@ -1,0 +1,101 @@
+package step
+
+// Verb is a word of the fixed vocabulary below. A new verb is added here and
+// nowhere else; a recording that has an unknown verb is still read.
+type Verb string
+
+// Requests to the API server, by their Kubernetes verb.
+const (
+	Get              Verb = "get"
+	List             Verb = "list"
+	Watch            Verb = "watch"
+	Create           Verb = "create"
+	Update           Verb = "update"
+	Patch            Verb = "patch"
+	Delete           Verb = "delete"
+	DeleteCollection Verb = "deletecollection"
+	Connect          Verb = "connect"
+)
+
+// Stages of a request, in their usual order.
+const (
+	Authenticate Verb = "authenticate"
+	Audit        Verb = "audit"
+	Authorize    Verb = "authorize"
+	Route        Verb = "route"
+	Decode       Verb = "decode"
+	Convert      Verb = "convert"
+	Admit        Verb = "admit"
+	Validate     Verb = "validate"
+	Commit       Verb = "commit" // the store took it; the one stage with a revision
+	Encode       Verb = "encode"
+)
+
+// The bus, the loops and the clock.
+const (
+	Deliver   Verb = "deliver"
+	Reconcile Verb = "reconcile"
+	Fire      Verb = "timer"    // a labelled timer of the lab clock became due
+	Schedule  Verb = "schedule" // a whole scheduling cycle of one pod
+	Filter    Verb = "filter"
+	Score     Verb = "score"
+	Bind      Verb = "bind"
+	Sync      Verb = "sync" // a pod worker of a kubelet
+)
+
+// The container runtime interface, in its own words.
+const (
+	RunPodSandbox    Verb = "RunPodSandbox"
+	StopPodSandbox   Verb = "StopPodSandbox"
+	RemovePodSandbox Verb = "RemovePodSandbox"
+	PullImage        Verb = "PullImage"
+	CreateContainer  Verb = "CreateContainer"
+	StartContainer   Verb = "StartContainer"
+	StopContainer    Verb = "StopContainer"
+	RemoveContainer  Verb = "RemoveContainer"
+	Exec             Verb = "Exec"
+)
+
+// The container network interface and the overlay.
+const (
+	CNIAdd        Verb = "ADD"
+	CNIDel        Verb = "DEL"
+	OverlayAdd    Verb = "overlay-add"
+	OverlayRemove Verb = "overlay-remove"
+)
+
+// Facts: state that was seen, or something that happened to the lab itself.
+const (
+	Snapshot  Verb = "snapshot"  // an object as the store has it (at the start of a journal)
+	Ran       Verb = "ran"       // a command line that really ran, or its exact equivalent
+	Exited    Verb = "exited"    // a container ended by itself
+	Links     Verb = "links"     // a node's links and addresses
+	Usage     Verb = "usage"     // cgroup numbers
+	Mark      Verb = "mark"      // a named place in a recording
+	ModeSet   Verb = "mode"      // the gate opened, closed, or got breakpoints
+	ClockSet  Verb = "clock"     // the lab clock was moved or its rate changed
+	Connected Verb = "connected" // an agent's step stream began
+	Lost      Verb = "lost"      // an agent's step stream ended; its gate is open
+	Reset     Verb = "reset"     // a new run begins: forget all objects
+)
+
+var classOf = map[Verb]Class{
+	Get: ClassRequest, List: ClassRequest, Watch: ClassRequest, Create: ClassRequest, Update: ClassRequest,
+	Patch: ClassRequest, Delete: ClassRequest, DeleteCollection: ClassRequest, Connect: ClassRequest,
+	Authenticate: ClassStage, Audit: ClassStage, Authorize: ClassStage, Route: ClassStage, Decode: ClassStage,
+	Convert: ClassStage, Admit: ClassStage, Validate: ClassStage, Commit: ClassStage, Encode: ClassStage,
+	Deliver: ClassDeliver, Reconcile: ClassReconcile, Sync: ClassReconcile, Fire: ClassTimer,
+	Schedule: ClassSchedule, Filter: ClassSchedule, Score: ClassSchedule, Bind: ClassSchedule,
+	RunPodSandbox: ClassCRI, StopPodSandbox: ClassCRI, RemovePodSandbox: ClassCRI, PullImage: ClassCRI,
+	CreateContainer: ClassCRI, StartContainer: ClassCRI, StopContainer: ClassCRI, RemoveContainer: ClassCRI,
+	Exec: ClassCRI, CNIAdd: ClassCNI, CNIDel: ClassCNI, OverlayAdd: ClassNet, OverlayRemove: ClassNet,
+}
+
+// Class is the class to which actions with this verb belong; facts and
+// unknown verbs are ClassFact.
+func (v Verb) Class() Class {
+	if c, ok := classOf[v]; ok {
+		return c
+	}
+	return ClassFact
+}
