@@ -1,0 +1,119 @@
+package nodens
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/klab-project/klab/netlab/netns"
+)
+
+// Config says what a node's namespaces are to be.
+type Config struct {
+	// Dir holds the pins. One directory is one node.
+	Dir string `json:"-"`
+	// Hostname is set in the node's uts namespace.
+	Hostname string `json:"hostname"`
+	// Cgroup is the node's control group as an absolute path in the hierarchy,
+	// such as "/klab-lab/node-1". On cgroup v2 it is made if it is missing and
+	// becomes the root of the node's cgroup namespace; if empty there is none.
+	Cgroup string `json:"cgroup,omitempty"`
+}
+
+// Node is a set of pinned namespaces.
+type Node struct{ Config }
+
+// files of a node's directory besides the pins.
+const configFile = "node.json"
+
+// kinds in the order in which a process enters them: paths are looked up in
+// the caller's mount namespace, so all are opened before the first is entered.
+func (n *Node) kinds() []netns.Kind {
+	kinds := []netns.Kind{netns.UTS, netns.Net}
+	if n.ownCgroup() {
+		kinds = append(kinds, netns.Cgroup)
+	}
+	return append(kinds, netns.Mount) // pinned last: its pin says that all is done
+}
+
+// Pin is the path of one of the node's namespaces.
+func (n *Node) Pin(kind netns.Kind) string { return filepath.Join(n.Dir, kind.String()) }
+
+// NetNS is the path of the node's network namespace.
+func (n *Node) NetNS() string { return n.Pin(netns.Net) }
+
+// CgroupPath is the node's control group as processes inside the node name
+// it: "/" where the node has a cgroup namespace, and Config.Cgroup elsewhere.
+func (n *Node) CgroupPath() string {
+	if n.ownCgroup() {
+		return "/"
+	}
+	return n.Cgroup
+}
+
+func (n *Node) ownCgroup() bool { return n.Cgroup != "" && Unified() }
+
+// Unified says whether the machine has cgroup v2 alone.
+func Unified() bool {
+	var st unix.Statfs_t
+	return unix.Statfs(cgroupRoot, &st) == nil && st.Type == unix.CGROUP2_SUPER_MAGIC
+}
+
+const cgroupRoot = "/sys/fs/cgroup"
+
+// Open finds a node that was made before: fs.ErrNotExist if there is none, or
+// if its creation was cut short.
+func Open(dir string) (*Node, error) {
+	n := &Node{Config{Dir: dir}}
+	text, err := os.ReadFile(filepath.Join(dir, configFile))
+	if err != nil {
+		return nil, fmt.Errorf("open node: %w", err)
+	}
+	if err := json.Unmarshal(text, &n.Config); err != nil {
+		return nil, fmt.Errorf("open node %s: %w: %w", dir, fs.ErrNotExist, err)
+	}
+	for _, kind := range n.kinds() {
+		if !netns.Pinned(n.Pin(kind), kind) {
+			return nil, fmt.Errorf("open node %s: its %s namespace is missing: %w", dir, kind, fs.ErrNotExist)
+		}
+	}
+	return n, nil
+}
+
+// Delete removes a node's pins and its directory, and on cgroup v2 its group,
+// also after a creation that was cut short. It is no error if nothing is there.
+// Processes of the node must have ended, or else they keep the namespaces, and
+// on cgroup v2 Delete fails with the group's name.
+func Delete(dir string) error {
+	n := &Node{Config{Dir: dir}}
+	text, err := os.ReadFile(filepath.Join(dir, configFile))
+	if err == nil {
+		err = json.Unmarshal(text, &n.Config)
+	}
+	var errs []error
+	for _, kind := range []netns.Kind{netns.Mount, netns.Cgroup, netns.Net, netns.UTS} {
+		errs = append(errs, netns.Unpin(n.Pin(kind)))
+	}
+	if err == nil && n.ownCgroup() {
+		errs = append(errs, removeGroup(filepath.Join(cgroupRoot, n.Cgroup)))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("delete node: %w", err)
+	}
+	if err := os.Remove(filepath.Join(dir, configFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("delete node: %w", err)
+	}
+	if err := releasePins(dir); err != nil {
+		return fmt.Errorf("delete node: %w", err)
+	}
+	err = os.Remove(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTEMPTY) {
+		return fmt.Errorf("delete node: %w", err)
+	}
+	return nil
+}
