@@ -112,6 +112,12 @@ type OverlayDetail struct {
 	MAC     string `json:"mac,omitempty"`
 }
 
+// TimersDetail belongs to upcoming: all labelled timers of the lab, the next
+// one first, each with the id under which it is picked.
+type TimersDetail struct {
+	Timers []Pending `json:"timers"`
+}
+
 // ModeDetail belongs to mode: the gate's new mode.
 type ModeDetail struct {
 	Mode Mode `json:"mode"`

@@ -214,6 +214,14 @@ func (g *Gate) Pick(id uint64, how How) error {
 	return nil
 }
 
+// NextID returns an unused id, for something else that can be picked.
+func (g *Gate) NextID() uint64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.lastID++
+	return g.lastID
+}
+
 // hold waits while the mode holds a.
 func (g *Gate) hold(ctx context.Context, step uint64, a *Action) (How, error) {
 	g.mu.Lock()

@@ -53,3 +53,28 @@ func (l *Lab) clockFact() {
 	now, rate, held := l.Clock.Reading()
 	l.Fact(Action{Actor: "clock", Verb: ClockSet, Detail: ClockDetail{Now: Seconds(now), Rate: rate, Held: held}})
 }
+
+// Ask is the pending event of an action that an agent asks the daemon about.
+func (l *Lab) Ask(a *Action, id uint64) Event {
+	e := l.event(a, id, PhasePending, a.Detail, nil)
+	e.encode()
+	return e
+}
+
+// Action is the action of a pending event.
+func (e *Event) Action() Action {
+	a := Action{
+		Actor: e.Actor, Node: e.Node, Verb: e.Verb, Object: e.Object, Class: e.Class,
+		Revisions: e.Revs, Causes: e.Cause, Parent: e.Parent, Quiet: e.Quiet,
+	}
+	if len(e.Detail) > 0 {
+		a.Detail = e.Detail
+	}
+	return a
+}
+
+// Encoded is the event with its detail as JSON, ready to be sent.
+func (e Event) Encoded() Event {
+	e.encode()
+	return e
+}

@@ -76,6 +76,7 @@ const (
 	ClockSet  Verb = "clock"     // the lab clock was moved or its rate changed
 	Connected Verb = "connected" // an agent's step stream began
 	Lost      Verb = "lost"      // an agent's step stream ended; its gate is open
+	Timers    Verb = "upcoming"  // the timers that wait while the clock is held
 	Reset     Verb = "reset"     // a new run begins: forget all objects
 )
 

@@ -1,0 +1,308 @@
+package fold
+
+import (
+	"encoding/json"
+	"slices"
+	"strconv"
+
+	"github.com/klab-project/klab/core/step"
+)
+
+// Apply moves the state to the event e, which must not be changed afterwards.
+func (s *State) Apply(e *step.Event) {
+	s.Seq, s.Wall = e.Seq, e.Wall
+	s.At = max(s.At, e.At)
+	switch e.Phase {
+	case step.PhaseFact:
+		s.fact(e)
+	case step.PhasePending:
+		s.pending(e)
+	case step.PhaseBegin:
+		s.begin(e)
+	case step.PhaseEnd:
+		s.end(e)
+	}
+	switch e.Class {
+	case step.ClassCRI, step.ClassCNI, step.ClassNet:
+		s.hands(e)
+	}
+	if e.Err != "" {
+		s.Errors = keepLast(s.Errors, Failure{e.Seq, e.Actor, e.Node, e.Verb, e.Object, e.Err, e.How}, errorsKept)
+	}
+}
+
+func (s *State) fact(e *step.Event) {
+	switch e.Verb {
+	case step.Commit:
+		s.commit(e)
+	case step.Snapshot:
+		s.commit(e)
+	case step.Exited, step.Links:
+		s.hands(e)
+	case step.Ran:
+		var d step.RanDetail
+		if e.Decode(&d) == nil && d.Line != "" {
+			s.ran(Ran{e.Seq, e.At, e.Actor, e.Node, d.Line, d.Via, d.Took, d.Exit, e.Object})
+		}
+	case step.Mark:
+		var d step.MarkDetail
+		_ = e.Decode(&d)
+		s.Marks = append(s.Marks, Mark{e.Seq, e.At, d.Name})
+	case step.ModeSet:
+		var d step.ModeDetail
+		if e.Decode(&d) == nil {
+			s.Mode = d.Mode
+			s.Held = d.Mode.State == step.Paused
+		}
+	case step.ClockSet:
+		var d step.ClockDetail
+		if e.Decode(&d) == nil {
+			s.At, s.Held = max(s.At, d.Now), d.Held
+			if d.Rate > 0 {
+				s.Rate = d.Rate
+			}
+		}
+	case step.Connected:
+		s.node(e, func(n *Node) { n.Connected, n.Lost = true, false })
+	case step.Lost:
+		s.lost(e)
+	case step.Reset:
+		s.forget()
+		s.Runs++
+	}
+}
+
+// commit notes a new revision of an object.
+func (s *State) commit(e *step.Event) {
+	var d step.CommitDetail
+	if e.Decode(&d) != nil {
+		return
+	}
+	key := KeyOf(e.Object)
+	old := s.Objects[key]
+	r := &Revision{RV: e.RV, Seq: e.Seq, Step: e.Step, At: e.At, Type: d.Type}
+	switch {
+	case d.Type == "delete":
+		if old != nil {
+			r.Value = old.Value
+		}
+	default:
+		var patch any
+		if len(d.Patch) > 0 && json.Unmarshal(d.Patch, &patch) != nil {
+			return
+		}
+		var before any
+		if old != nil && d.Type != "create" && e.Verb == step.Commit {
+			before = old.Value
+		}
+		r.Value, _ = Merge(before, patch).(map[string]any)
+	}
+	if r.RV == 0 {
+		r.RV, _ = strconv.ParseInt(Scalar(Lookup(r.Value, "metadata.resourceVersion")), 10, 64)
+	}
+	s.RV = max(s.RV, r.RV)
+	if e.Verb == step.Snapshot {
+		r.Type = "snapshot"
+	} else {
+		s.Commit, s.Commited = r, key
+	}
+	s.keep(key, old, r)
+	s.committedBy(e, r.RV)
+}
+
+func (s *State) keep(key Key, old *Object, r *Revision) {
+	o := old.revise(key, r)
+	if r.Type != "delete" {
+		s.Objects[key] = o
+		return
+	}
+	delete(s.Objects, key)
+	s.Gone[key] = o
+	for len(s.Gone) > goneKept {
+		oldest := key
+		for k, g := range s.Gone {
+			if g.Last.Seq < s.Gone[oldest].Last.Seq {
+				oldest = k
+			}
+		}
+		delete(s.Gone, oldest)
+	}
+}
+
+// committedBy tells the request what revision it made.
+func (s *State) committedBy(e *step.Event, rv int64) {
+	for id, n := e.Step, 0; id != 0 && n < 4; n++ {
+		st := s.Open[id]
+		if st == nil {
+			return
+		}
+		if st.Class == step.ClassRequest {
+			s.replace(st, func(c *Step) { c.RV = rv })
+			return
+		}
+		id = st.Parent
+	}
+}
+
+// replace changes a copy of an open step, wherever it is referred to.
+func (s *State) replace(st *Step, change func(*Step)) *Step {
+	c := *st
+	change(&c)
+	if _, open := s.Open[st.ID]; open {
+		s.Open[st.ID] = &c
+	}
+	if s.Request != nil && s.Request.ID == st.ID {
+		s.Request = &c
+	}
+	return &c
+}
+
+func (s *State) pending(e *step.Event) {
+	var d step.PendingDetail
+	_ = e.Decode(&d)
+	st := s.open(e)
+	s.unhold(e.Step)
+	p := &Pending{ID: d.ID, Seq: e.Seq, At: e.At, Step: st}
+	i, _ := slices.BinarySearchFunc(s.Pending, p, func(a, b *Pending) int {
+		switch {
+		case a.ID < b.ID:
+			return -1
+		case a.ID > b.ID:
+			return 1
+		}
+		return 0
+	})
+	s.Pending = slices.Insert(s.Pending, i, p)
+	s.actor(e, func(a *Actor) { a.waits(st, 1) })
+	s.turn(st, e)
+	if req := s.Open[st.Parent]; st.Class == step.ClassStage && req != nil {
+		s.replace(req, func(c *Step) { c.AtStage = st.Verb })
+	}
+}
+
+// unhold takes a step off the held ones.
+func (s *State) unhold(id uint64) {
+	i := slices.IndexFunc(s.Pending, func(p *Pending) bool { return p.Step.ID == id })
+	if i < 0 {
+		return
+	}
+	st := s.Pending[i].Step
+	s.Pending = slices.Delete(slices.Clone(s.Pending), i, i+1)
+	s.actor(&step.Event{Actor: st.Actor, Node: st.Node}, func(a *Actor) { a.waits(st, -1) })
+	if req := s.Open[st.Parent]; st.Class == step.ClassStage && req != nil {
+		s.replace(req, func(c *Step) { c.AtStage = "" })
+	}
+}
+
+// open returns the step of e, made if it is new.
+func (s *State) open(e *step.Event) *Step {
+	if st := s.Open[e.Step]; st != nil {
+		return st
+	}
+	st := &Step{
+		ID: e.Step, Parent: e.Parent, Cause: e.Cause, Actor: e.Actor, Node: e.Node, Verb: e.Verb, Class: e.Class,
+		Object: e.Object, RV: e.RV, Quiet: e.Quiet, Seq: e.Seq, At: e.At,
+	}
+	s.Open[e.Step] = st
+	if len(s.Open) > 2*openKept {
+		s.closeOldest()
+	}
+	return st
+}
+
+// closeOldest forgets steps whose end was never recorded.
+func (s *State) closeOldest() {
+	seqs := make([]uint64, 0, len(s.Open))
+	for _, st := range s.Open {
+		seqs = append(seqs, st.Seq)
+	}
+	slices.Sort(seqs)
+	limit := seqs[len(seqs)-openKept]
+	for id, st := range s.Open {
+		if st.Seq < limit {
+			delete(s.Open, id)
+		}
+	}
+}
+
+func (s *State) begin(e *step.Event) {
+	st := s.open(e)
+	s.unhold(e.Step)
+	st = s.replace(s.Open[st.ID], func(c *Step) {
+		c.Begun = true
+		if c.Class == step.ClassRequest {
+			_ = e.Decode(&c.Request)
+		}
+	})
+	if st.Class == step.ClassRequest && writes(st.Verb) && !st.Quiet {
+		s.Request = st
+	}
+	s.actor(e, func(a *Actor) { a.begins(st) })
+	s.turn(st, e)
+}
+
+func (s *State) end(e *step.Event) {
+	st := s.open(e)
+	s.unhold(e.Step)
+	st = s.replace(s.Open[st.ID], func(c *Step) {
+		c.Ended, c.Took, c.Err, c.How = true, e.Took, e.Err, e.How
+		if c.Class == step.ClassRequest {
+			_ = e.Decode(&c.Request)
+		}
+	})
+	delete(s.Open, e.Step)
+	s.actor(e, func(a *Actor) { a.ends(st, e.Seq) })
+	s.turn(st, e)
+	switch st.Class {
+	case step.ClassStage:
+		s.stage(st, e)
+	case step.ClassRequest:
+		if st.Request.Method != "" && !st.Quiet && writes(st.Verb) {
+			s.ran(Ran{e.Seq, e.At, e.Actor, e.Node, st.Request.Method + " " + st.Request.Path, "http", e.Took, st.Request.Code, e.Object})
+		}
+	}
+}
+
+// stage notes a finished stage in its request.
+func (s *State) stage(st *Step, e *step.Event) {
+	req := s.Open[st.Parent]
+	if req == nil {
+		return
+	}
+	var d step.StageDetail
+	_ = e.Decode(&d)
+	s.replace(req, func(c *Step) {
+		c.Stages = append(slices.Clip(c.Stages), Stage{st.Verb, e.Seq, d.Note, e.Err, e.Took})
+	})
+}
+
+// lost closes what an agent had under way when its stream ended.
+func (s *State) lost(e *step.Event) {
+	s.node(e, func(n *Node) { n.Connected, n.Lost = false, true })
+	if e.Node == "" {
+		return
+	}
+	for id, st := range s.Open {
+		if st.Node == e.Node && st.Class != step.ClassDeliver && st.Class != step.ClassRequest {
+			s.unhold(id)
+			delete(s.Open, id)
+		}
+	}
+	for k, a := range s.Actors {
+		if k.Node == e.Node && a.Busy() {
+			c := *a
+			c.Doing = nil
+			s.Actors[k] = &c
+		}
+	}
+}
+
+func (s *State) ran(r Ran) { s.Ran = keepLast(s.Ran, r, ranKept) }
+
+func writes(v step.Verb) bool {
+	switch v {
+	case step.Create, step.Update, step.Patch, step.Delete, step.DeleteCollection:
+		return true
+	}
+	return false
+}
