@@ -18,7 +18,7 @@ type Journal struct {
 	events    []*Event // contiguous
 	archived  uint64   // events up to this number may be forgotten
 	archiving bool
-	changed   chan struct{} // closed and renewed when an event comes
+	changed   chan struct{} // closed when an event comes; nil while nobody waits
 	closed    bool
 	committed *recent[int64, uint64]
 	delivered *recent[delivery, uint64]
@@ -37,7 +37,7 @@ const causesKept = 1 << 15
 // and which keeps at least the keep newest events in memory.
 func NewJournal(next uint64, keep int) *Journal {
 	return &Journal{
-		keep: keep, first: next, archived: next - 1, changed: make(chan struct{}),
+		keep: keep, first: next, archived: next - 1,
 		committed: newRecent[int64, uint64](causesKept), delivered: newRecent[delivery, uint64](causesKept),
 	}
 }
@@ -53,8 +53,14 @@ func (j *Journal) Record(e Event) {
 	j.resolve(&e)
 	j.events = append(j.events, &e)
 	j.trim()
-	close(j.changed)
-	j.changed = make(chan struct{})
+	j.wake()
+}
+
+func (j *Journal) wake() {
+	if j.changed != nil {
+		close(j.changed)
+		j.changed = nil
+	}
 }
 
 // resolve turns revisions into steps, and remembers which step this one is.
@@ -102,11 +108,14 @@ var ErrClosed = errors.New("journal closed")
 func (j *Journal) Next(ctx context.Context, from uint64) ([]*Event, error) {
 	for {
 		j.mu.Lock()
-		first, changed, closed := j.first, j.changed, j.closed
+		first, closed := j.first, j.closed
 		var batch []*Event
 		if from >= first && from < first+uint64(len(j.events)) {
 			batch = append(batch, j.events[from-first:]...)
+		} else if j.changed == nil {
+			j.changed = make(chan struct{})
 		}
+		changed := j.changed
 		j.mu.Unlock()
 		switch {
 		case from < first:
@@ -160,10 +169,8 @@ func (j *Journal) Remember(rv int64, step uint64) {
 func (j *Journal) Close() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if !j.closed {
-		j.closed = true
-		close(j.changed)
-	}
+	j.closed = true
+	j.wake()
 }
 
 // recent is a map of bounded size that forgets what was put first.
