@@ -37,14 +37,14 @@ func NewHistory() *History {
 	return h
 }
 
-// Append takes further events, which must not be changed afterwards. An event
-// that is not newer than the last one is ignored.
+// Append takes further events; it copies them, their details excepted. An
+// event that is not newer than the last one is ignored.
 func (h *History) Append(events ...*step.Event) {
 	for _, e := range events {
 		if e == nil || h.log.n > 0 && e.Seq <= h.now.Seq {
 			continue
 		}
-		h.share(e)
+		e = h.share(*e)
 		h.index(e, uint32(h.log.n))
 		h.log.append(e)
 		h.now.Apply(e)
@@ -72,7 +72,7 @@ func (h *History) point() {
 }
 
 // share makes equal words one string: there are few different ones.
-func (h *History) share(e *step.Event) {
+func (h *History) share(e step.Event) *step.Event {
 	word := func(s string) string {
 		if w, ok := h.spare[s]; ok {
 			return w
@@ -86,6 +86,7 @@ func (h *History) share(e *step.Event) {
 		step.Verb(word(string(e.Verb))), step.Class(word(string(e.Class)))
 	e.Object.Resource, e.Object.Namespace, e.Object.Name = word(e.Object.Resource), word(e.Object.Namespace), word(e.Object.Name)
 	e.Object.UID = word(e.Object.UID)
+	return &e
 }
 
 func (h *History) index(e *step.Event, at uint32) {
