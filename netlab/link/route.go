@@ -1,0 +1,231 @@
+package link
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Route is a way to a destination: through Dev, and Via if it is set.
+type Route struct {
+	Dst    netip.Prefix // 0.0.0.0/0 is the default route
+	Via    netip.Addr
+	Dev    string
+	Onlink bool // Via is reached through Dev even if no route says so
+}
+
+func (r Route) words(verb string) []string {
+	dst := r.Dst.String()
+	if r.Dst.Bits() == 0 {
+		dst = "default"
+	}
+	words := []string{"ip", "route", verb, dst}
+	if r.Via.IsValid() {
+		words = append(words, "via", r.Via.String())
+	}
+	words = append(words, "dev", r.Dev)
+	if r.Onlink {
+		words = append(words, "onlink")
+	}
+	return words
+}
+
+// Route makes r the route to its destination.
+func (n *Net) Route(ctx context.Context, r Route) error {
+	return n.run(ctx, func() error {
+		have, err := n.Routes(r.Dev)
+		if err != nil {
+			return err
+		}
+		for _, h := range have {
+			if h == r {
+				return errUnchanged
+			}
+		}
+		k, err := n.route(r)
+		if err != nil {
+			return err
+		}
+		return n.nl.RouteReplace(k)
+	}, r.words("replace")...)
+}
+
+// DelRoute removes the route r, if it is there.
+func (n *Net) DelRoute(ctx context.Context, r Route) error {
+	return n.run(ctx, func() error {
+		k, err := n.route(r)
+		if notFound(err) {
+			return errUnchanged
+		}
+		if err != nil {
+			return err
+		}
+		return unless(n.nl.RouteDel(k), unix.ESRCH)
+	}, r.words("del")...)
+}
+
+func (n *Net) route(r Route) (*netlink.Route, error) {
+	l, err := n.byName(r.Dev)
+	if err != nil {
+		return nil, err
+	}
+	k := &netlink.Route{LinkIndex: l.Attrs().Index, Dst: ipnet(r.Dst), Scope: unix.RT_SCOPE_LINK}
+	if r.Via.IsValid() {
+		k.Gw, k.Scope = r.Via.AsSlice(), unix.RT_SCOPE_UNIVERSE
+	}
+	if r.Onlink {
+		k.Flags = unix.RTNH_F_ONLINK
+	}
+	return k, nil
+}
+
+// Routes lists the IPv4 routes of the main table through dev, without those
+// that the kernel makes for the addresses of a link.
+func (n *Net) Routes(dev string) ([]Route, error) {
+	l, err := n.byName(dev)
+	if err != nil {
+		return nil, err
+	}
+	list, err := dump(func() ([]netlink.Route, error) { return n.nl.RouteList(l, unix.AF_INET) })
+	if err != nil {
+		return nil, fmt.Errorf("list routes of %s: %w", dev, err)
+	}
+	var routes []Route
+	for _, k := range list {
+		if k.Protocol == unix.RTPROT_KERNEL {
+			continue
+		}
+		r := Route{Dst: prefix(k.Dst), Via: addr(k.Gw), Dev: dev, Onlink: k.Flags&unix.RTNH_F_ONLINK != 0}
+		if k.Dst == nil {
+			r.Dst = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+		}
+		routes = append(routes, r)
+	}
+	return routes, nil
+}
+
+// Neigh says which MAC an address has on a link: an ARP entry that never ages.
+type Neigh struct {
+	IP  netip.Addr
+	MAC string
+	Dev string
+}
+
+// Neigh sets a permanent neighbour entry, whatever was there.
+func (n *Net) Neigh(ctx context.Context, e Neigh) error {
+	have, err := n.Neighs(e.Dev)
+	return n.run(ctx, func() error {
+		return n.entry(err, contains(have, e), e.MAC, e.Dev, n.nl.NeighSet,
+			netlink.Neigh{Family: unix.AF_INET, IP: e.IP.AsSlice(), Type: unix.RTN_UNICAST})
+	}, "ip", "neigh", "replace", e.IP.String(), "lladdr", e.MAC, "dev", e.Dev, "nud", "permanent")
+}
+
+// DelNeigh removes a neighbour entry.
+func (n *Net) DelNeigh(ctx context.Context, e Neigh) error {
+	return n.run(ctx, func() error {
+		return absent(n.entry(nil, false, e.MAC, e.Dev, n.nl.NeighDel,
+			netlink.Neigh{Family: unix.AF_INET, IP: e.IP.AsSlice()}))
+	}, "ip", "neigh", "del", e.IP.String(), "dev", e.Dev)
+}
+
+// Neighs lists the permanent IPv4 neighbour entries of a link.
+func (n *Net) Neighs(dev string) ([]Neigh, error) {
+	var list []Neigh
+	err := n.entries(dev, unix.AF_INET, func(k netlink.Neigh) {
+		list = append(list, Neigh{IP: addr(k.IP), MAC: k.HardwareAddr.String(), Dev: dev})
+	})
+	return list, err
+}
+
+// FDB says behind which remote endpoint a MAC lives: a forwarding entry of a
+// VXLAN device.
+type FDB struct {
+	MAC string
+	Dst netip.Addr
+	Dev string
+}
+
+// FDB sets a permanent forwarding entry, whatever was there.
+func (n *Net) FDB(ctx context.Context, e FDB) error {
+	have, err := n.FDBs(e.Dev)
+	return n.run(ctx, func() error {
+		return n.entry(err, contains(have, e), e.MAC, e.Dev, n.nl.NeighSet,
+			netlink.Neigh{Family: unix.AF_BRIDGE, Flags: netlink.NTF_SELF, IP: e.Dst.AsSlice()})
+	}, "bridge", "fdb", "replace", e.MAC, "dev", e.Dev, "dst", e.Dst.String(), "self", "permanent")
+}
+
+// DelFDB removes a forwarding entry.
+func (n *Net) DelFDB(ctx context.Context, e FDB) error {
+	return n.run(ctx, func() error {
+		return absent(n.entry(nil, false, e.MAC, e.Dev, n.nl.NeighDel,
+			netlink.Neigh{Family: unix.AF_BRIDGE, Flags: netlink.NTF_SELF, IP: e.Dst.AsSlice()}))
+	}, "bridge", "fdb", "del", e.MAC, "dev", e.Dev, "dst", e.Dst.String(), "self")
+}
+
+// FDBs lists the permanent forwarding entries of a VXLAN device.
+func (n *Net) FDBs(dev string) ([]FDB, error) {
+	var list []FDB
+	err := n.entries(dev, unix.AF_BRIDGE, func(k netlink.Neigh) {
+		if k.IP != nil {
+			list = append(list, FDB{MAC: k.HardwareAddr.String(), Dst: addr(k.IP), Dev: dev})
+		}
+	})
+	return list, err
+}
+
+// entry sets or deletes one entry of the neighbour or forwarding table.
+func (n *Net) entry(failed error, same bool, mac, dev string, do func(*netlink.Neigh) error, k netlink.Neigh) error {
+	if failed != nil {
+		return failed
+	}
+	if same {
+		return errUnchanged
+	}
+	l, err := n.byName(dev)
+	if err != nil {
+		return err
+	}
+	if k.HardwareAddr, err = net.ParseMAC(mac); err != nil {
+		return err
+	}
+	k.LinkIndex, k.State = l.Attrs().Index, netlink.NUD_PERMANENT
+	return unless(do(&k), unix.ENOENT)
+}
+
+// absent is for deletions: nothing is left on a link that is gone.
+func absent(err error) error {
+	if notFound(err) {
+		return errUnchanged
+	}
+	return err
+}
+
+func (n *Net) entries(dev string, family int, each func(netlink.Neigh)) error {
+	l, err := n.byName(dev)
+	if err != nil {
+		return err
+	}
+	list, err := dump(func() ([]netlink.Neigh, error) { return n.nl.NeighList(l.Attrs().Index, family) })
+	if err != nil {
+		return fmt.Errorf("list neighbours of %s: %w", dev, err)
+	}
+	for _, k := range list {
+		if k.State&netlink.NUD_PERMANENT != 0 {
+			each(k)
+		}
+	}
+	return nil
+}
+
+func contains[T comparable](list []T, x T) bool {
+	for _, y := range list {
+		if x == y {
+			return true
+		}
+	}
+	return false
+}
