@@ -1,0 +1,162 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"github.com/opencontainers/runc/libcontainer"
+	"golang.org/x/sys/unix"
+
+	"github.com/klab-project/klab/core/runtime/shim"
+)
+
+// adoptAll takes up the containers that an earlier klab-rt left.
+func (s *server) adoptAll() error {
+	entries, err := os.ReadDir(filepath.Join(s.root, "c"))
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		data, err := os.ReadFile(filepath.Join(s.root, "c", e.Name(), "rt.json"))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // a bundle that waits for its "create"
+		}
+		var r record
+		if err == nil {
+			err = json.Unmarshal(data, &r)
+		}
+		if err != nil {
+			warn("container %s is lost: %v", e.Name(), err)
+			continue
+		}
+		if err := s.adopt(e.Name(), r); err != nil {
+			return fmt.Errorf("take up container %s: %w", e.Name(), err)
+		}
+	}
+	return nil
+}
+
+func (s *server) adopt(id string, r record) error {
+	c := s.newContainer(id, r.Create)
+	c.state = r.State
+	switch r.State.Status {
+	case shim.Creating:
+		return c.discard()
+	case shim.Failed:
+		s.containers[id] = c
+		return nil
+	case shim.Exited:
+		if lc, err := libcontainer.Load(s.stateDir(), id); err == nil {
+			lc.Destroy()
+		}
+		close(c.done)
+		s.containers[id] = c
+		return nil
+	}
+	lc, err := libcontainer.Load(s.stateDir(), id)
+	if err != nil {
+		os.RemoveAll(filepath.Join(s.stateDir(), id))
+		c.state.Status, c.state.ExitCode, c.state.Finished = shim.Exited, 255, time.Now().UnixNano()
+		c.state.Reason, c.state.Message = "ContainerStatusUnknown", fmt.Sprintf("klab-rt was away when the container ended: %v", err)
+		close(c.done)
+		s.containers[id] = c
+		return writeRecord(c.dir(), record{State: c.state, Create: c.req})
+	}
+	c.lc = lc
+	if c.out, err = newOutput(c.dir(), c.req, c.state.TTY); err != nil {
+		return err
+	}
+	c.out.follow()
+	s.containers[id] = c
+	if status, err := lc.Status(); err == nil && c.state.Status == shim.Created && status == libcontainer.Running {
+		c.state.Status, c.state.Started = shim.Running, time.Now().UnixNano()
+	}
+	go c.watchAdopted()
+	return nil
+}
+
+// discard removes what is left of a container whose creation did not end; the
+// bundle stays, the caller asks again.
+func (c *container) discard() error {
+	if lc, err := libcontainer.Load(c.s.stateDir(), c.id); err == nil {
+		lc.Signal(unix.SIGKILL)
+		for range 200 {
+			if err := lc.Destroy(); err == nil {
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	} else if spec, err := readSpec(c.dir()); err == nil {
+		shim.KillCgroup(spec.Linux.CgroupsPath)
+		shim.RemoveCgroup(spec.Linux.CgroupsPath)
+	}
+	os.RemoveAll(filepath.Join(c.s.stateDir(), c.id))
+	if err := unmountAll(c.req.Mounts); err != nil {
+		return err
+	}
+	return os.Remove(filepath.Join(c.dir(), "rt.json"))
+}
+
+// watchAdopted waits for a process that is not our child.
+func (c *container) watchAdopted() {
+	pid := c.state.PID
+	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
+	if err != nil || startTicks(pid) != c.state.Ticks {
+		if err == nil {
+			unix.Close(fd)
+		}
+		c.ended(255, "klab-rt was away when the container ended")
+		return
+	}
+	defer unix.Close(fd)
+	poll := func(events int16, timeout int) bool {
+		fds := []unix.PollFd{{Fd: int32(fd), Events: events}}
+		n, _ := unix.Poll(fds, timeout)
+		return n > 0 && fds[0].Revents&(events|unix.POLLHUP) != 0
+	}
+	for !poll(unix.POLLIN, -1) {
+	}
+	if code, ok := exitCodeOf(fd, pid, poll); ok {
+		c.ended(code, "")
+		return
+	}
+	c.ended(255, "the container ended as the child of a process that did not keep its exit code")
+}
+
+// exitCodeOf finds how a process ended whose parent is somebody else: a zombie
+// shows it in proc_pid_stat(5); once it is reaped, the pidfd knows it on Linux
+// 6.15 and later.
+func exitCodeOf(fd, pid int, poll func(int16, int) bool) (int, bool) {
+	for range 50 {
+		if statField(pid, 3) == "Z" {
+			if status, err := strconv.Atoi(statField(pid, 52)); err == nil {
+				return waitStatusCode(syscall.WaitStatus(status)), true
+			}
+		}
+		if status, ok := pidfdExit(fd); ok {
+			return waitStatusCode(syscall.WaitStatus(status)), true
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	return 0, false
+}
+
+// pidfdExit asks PIDFD_GET_INFO of <linux/pidfd.h> for the exit status.
+func pidfdExit(fd int) (int32, bool) {
+	const getInfo, infoExit = 0xC040FF0B, 1 << 3
+	info := struct {
+		mask, cgroup uint64
+		ids          [11]uint32
+		exit         int32
+	}{mask: infoExit}
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), getInfo, uintptr(unsafe.Pointer(&info)))
+	return info.exit, errno == 0 && info.mask&infoExit != 0
+}
