@@ -1,0 +1,77 @@
+package api
+
+import (
+	"fmt"
+	"sync"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/kubernetes/pkg/printers"
+	printersinternal "k8s.io/kubernetes/pkg/printers/internalversion"
+)
+
+// generator has Kubernetes' columns of every internal type.
+var generator = sync.OnceValue(func() *printers.HumanReadableGenerator {
+	return printers.NewTableGenerator().With(printersinternal.AddHandlers)
+})
+
+// Table prints internal objects as `kubectl get` shows them; columns with
+// a priority are those of -o wide. Each row carries its object, its metadata or
+// nothing, as opts says; empty means metadata. opts may be nil.
+func (r *Resource) Table(objs []runtime.Object, lm metav1.ListMeta, opts *metav1.TableOptions) (*metav1.Table, error) {
+	if opts == nil {
+		opts = &metav1.TableOptions{}
+	}
+	out := &metav1.Table{
+		TypeMeta: metav1.TypeMeta{APIVersion: metav1.SchemeGroupVersion.String(), Kind: "Table"},
+		ListMeta: lm,
+		Rows:     []metav1.TableRow{},
+	}
+	if len(objs) == 0 {
+		objs = []runtime.Object{r.New()}
+		defer func() { out.Rows = out.Rows[:0] }()
+	}
+	for i, obj := range objs {
+		// Its own type has a printer, and so no list need be built.
+		t, err := generator().GenerateTable(obj, printers.GenerateOptions{Wide: true, NoHeaders: opts.NoHeaders || i > 0})
+		if err != nil {
+			return nil, apierrors.NewInternalError(fmt.Errorf("print %s: %w", r.Name, err))
+		}
+		if i == 0 {
+			out.ColumnDefinitions = t.ColumnDefinitions
+		}
+		for _, row := range t.Rows {
+			if row.Object.Object, err = r.rowObject(obj, opts.IncludeObject); err != nil {
+				return nil, err
+			}
+			out.Rows = append(out.Rows, row)
+		}
+	}
+	return out, nil
+}
+
+// rowObject is what a row carries of its object.
+func (r *Resource) rowObject(obj runtime.Object, include metav1.IncludeObjectPolicy) (runtime.Object, error) {
+	switch include {
+	case metav1.IncludeObject:
+		return r.ToVersioned(obj)
+	case metav1.IncludeMetadata, "":
+		return PartialMetadata(obj)
+	case metav1.IncludeNone:
+		return nil, nil
+	}
+	return nil, apierrors.NewBadRequest(fmt.Sprintf("unrecognized includeObject value: %q", include))
+}
+
+// PartialMetadata is an object's metadata as an object.
+func PartialMetadata(obj runtime.Object) (*metav1.PartialObjectMetadata, error) {
+	m, err := meta.Accessor(obj)
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
+	partial := meta.AsPartialObjectMetadata(m)
+	partial.SetGroupVersionKind(metav1.SchemeGroupVersion.WithKind("PartialObjectMetadata"))
+	return partial, nil
+}
