@@ -1,0 +1,33 @@
+package firewall
+
+import (
+	"fmt"
+	"net/netip"
+)
+
+// Node returns the rules that a node has before any Service: packets of its
+// pods that leave the cluster get the node's address, as flannel's masquerade
+// rules do it, and VXLAN packets are not tracked: each would be a connection
+// of its own.
+func Node(pods, cluster netip.Prefix, vxlanPort int) Rules {
+	udp := fmt.Sprintf("-p udp -m udp --dport %d -j NOTRACK", vxlanPort)
+	return Rules{
+		{
+			Name:   "raw",
+			Chains: []Chain{{Name: "KLAB-NOTRACK", Rules: []string{udp}}},
+			Jumps: []Jump{
+				{Chain: "PREROUTING", Rule: "-j KLAB-NOTRACK"},
+				{Chain: "OUTPUT", Rule: "-j KLAB-NOTRACK"},
+			},
+		},
+		{
+			Name: "nat",
+			Chains: []Chain{{Name: "FLANNEL-POSTRTG", Rules: []string{
+				fmt.Sprintf(`-s %s -d %s -m comment --comment "pod to pod keeps its address" -j RETURN`, pods, cluster),
+				fmt.Sprintf(`-s %s -d 224.0.0.0/4 -m comment --comment "multicast too" -j RETURN`, pods),
+				fmt.Sprintf(`-s %s -m comment --comment "pod to elsewhere leaves as the node" -j MASQUERADE --random-fully`, pods),
+			}}},
+			Jumps: []Jump{{Chain: "POSTROUTING", Rule: `-m comment --comment "klab node" -j FLANNEL-POSTRTG`}},
+		},
+	}
+}
