@@ -1,0 +1,51 @@
+package nettest
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/klab-project/klab/netlab/netns"
+)
+
+// Talk opens a TCP connection from one namespace to an address in another and
+// returns the source address that the far end sees.
+func Talk(t testing.TB, from, to string, dst netip.Addr) netip.Addr {
+	t.Helper()
+	seen, err := TryTalk(t, from, to, dst)
+	require.NoError(t, err)
+	return seen
+}
+
+// TryTalk is Talk for connections that may fail; it gives up after two seconds.
+func TryTalk(t testing.TB, from, to string, dst netip.Addr) (netip.Addr, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	l, err := netns.Listen(ctx, to, "tcp4", netip.AddrPortFrom(dst, 0).String())
+	require.NoError(t, err)
+	defer l.Close()
+	seen := make(chan netip.Addr, 1)
+	go func() {
+		c, err := l.Accept()
+		if err == nil {
+			seen <- c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
+			c.Close()
+		}
+	}()
+	c, err := netns.Dialer(from)(ctx, "tcp4", l.Addr().String())
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	defer c.Close()
+	select {
+	case a := <-seen:
+		return a, nil
+	case <-ctx.Done():
+		return netip.Addr{}, ctx.Err()
+	}
+}
