@@ -62,6 +62,11 @@ func (s *State) fact(e *step.Event) {
 				s.Rate = d.Rate
 			}
 		}
+	case step.Timers:
+		var d step.TimersDetail
+		if e.Decode(&d) == nil {
+			s.Timers = d.Timers
+		}
 	case step.Connected:
 		s.node(e, func(n *Node) { n.Connected, n.Lost = true, false })
 	case step.Lost:
@@ -201,7 +206,12 @@ func (s *State) open(e *step.Event) *Step {
 	}
 	st := &Step{
 		ID: e.Step, Parent: e.Parent, Cause: e.Cause, Actor: e.Actor, Node: e.Node, Verb: e.Verb, Class: e.Class,
-		Object: e.Object, RV: e.RV, Quiet: e.Quiet, Seq: e.Seq, At: e.At,
+		Object: e.Object, RV: e.RV, Quiet: e.Quiet, Seq: e.Seq, At: e.At, Detail: e.Detail,
+	}
+	if e.Phase == step.PhasePending {
+		var inner json.RawMessage
+		_ = e.Decode(&step.PendingDetail{Detail: &inner})
+		st.Detail = inner
 	}
 	s.Open[e.Step] = st
 	if len(s.Open) > 2*openKept {

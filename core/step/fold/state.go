@@ -2,6 +2,7 @@ package fold
 
 import (
 	"cmp"
+	"encoding/json"
 	"maps"
 	"slices"
 
@@ -21,6 +22,7 @@ type State struct {
 	Objects map[Key]*Object
 	Gone    map[Key]*Object // deleted objects, as they last were; a bounded number
 	Pending []*Pending      // held actions, the longest held first
+	Timers  []step.Pending  // what time brings while the clock is held, the next one first
 	Open    map[uint64]*Step
 	Nodes   map[string]*Node
 	Actors  map[ActorKey]*Actor
@@ -57,6 +59,7 @@ type Step struct {
 	Quiet  bool
 	Seq    uint64 // first event
 	At     step.Seconds
+	Detail json.RawMessage // as its first event has it
 
 	Begun   bool
 	Ended   bool
@@ -127,7 +130,7 @@ func New() *State {
 // forget clears what belongs to one run of the lab.
 func (s *State) forget() {
 	s.Objects, s.Gone = map[Key]*Object{}, map[Key]*Object{}
-	s.Open, s.Pending = map[uint64]*Step{}, nil
+	s.Open, s.Pending, s.Timers = map[uint64]*Step{}, nil, nil
 	s.Nodes, s.Actors, s.Loops = map[string]*Node{}, map[ActorKey]*Actor{}, map[LoopKey]*Loop{}
 	s.Request, s.Commit, s.Commited, s.RV = nil, nil, Key{}, 0
 }
