@@ -1,0 +1,264 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	listersappsv1 "k8s.io/client-go/listers/apps/v1"
+	listerscorev1 "k8s.io/client-go/listers/core/v1"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/klab-project/klab/core/step"
+)
+
+var replicaSetKind = appsv1.SchemeGroupVersion.WithKind("ReplicaSet")
+
+// replicaSets keeps the number of pods of each ReplicaSet at spec.replicas.
+// Behaviour: kubernetes.io/docs/concepts/workloads/controllers/replicaset.
+type replicaSets struct {
+	*Loop
+	sets     listersappsv1.ReplicaSetLister
+	pods     listerscorev1.PodLister
+	expected *expectations
+}
+
+func newReplicaSets(l *Loop) (Reconcile, error) {
+	sets, pods := l.Informers.Apps().V1().ReplicaSets(), l.Informers.Core().V1().Pods()
+	c := &replicaSets{Loop: l, sets: sets.Lister(), pods: pods.Lister(), expected: newExpectations(l.Clock)}
+	return c.reconcile, errors.Join(Watch(l, sets.Informer(), c.setChanged), Watch(l, pods.Informer(), c.podChanged))
+}
+
+func (c *replicaSets) setChanged(old, cur *appsv1.ReplicaSet) {
+	if cur == nil || old != nil && old.UID != cur.UID {
+		c.expected.forget(keyOf(old))
+	}
+	c.AddObject(newest(old, cur))
+}
+
+// podChanged meets expectations and queues the sets that the pod concerns: the
+// one that controls it, the one that did, or those that could adopt it.
+func (c *replicaSets) podChanged(old, cur *corev1.Pod) {
+	pod := newest(old, cur)
+	owner := c.ownerOf(pod)
+	if old == nil && pod.DeletionTimestamp == nil && owner != "" {
+		c.expected.created(owner)
+	}
+	if (cur == nil || pod.DeletionTimestamp != nil) && owner != "" {
+		c.expected.deleted(owner, pod.UID)
+	}
+	if owner != "" {
+		c.Add(owner, revisionOf(pod))
+	}
+	if old != nil && cur != nil {
+		if was := c.ownerOf(old); was != "" && was != owner {
+			c.Add(was, revisionOf(pod))
+		}
+	}
+	if metav1.GetControllerOfNoCopy(pod) == nil && cur != nil && pod.DeletionTimestamp == nil {
+		for _, rs := range c.matching(pod) {
+			c.Add(keyOf(rs), revisionOf(pod))
+		}
+	}
+}
+
+// ownerOf is the key of the set that controls pod, or "".
+func (c *replicaSets) ownerOf(pod *corev1.Pod) string {
+	ref := metav1.GetControllerOfNoCopy(pod)
+	if ref == nil || ref.Kind != replicaSetKind.Kind {
+		return ""
+	}
+	rs, err := c.sets.ReplicaSets(pod.Namespace).Get(ref.Name)
+	if err != nil || rs.UID != ref.UID {
+		return ""
+	}
+	return keyOf(rs)
+}
+
+func (c *replicaSets) matching(pod *corev1.Pod) []*appsv1.ReplicaSet {
+	all, _ := c.sets.ReplicaSets(pod.Namespace).List(labels.Everything())
+	var matching []*appsv1.ReplicaSet
+	for _, rs := range all {
+		selector, err := metav1.LabelSelectorAsSelector(rs.Spec.Selector)
+		if err == nil && !selector.Empty() && selector.Matches(labels.Set(pod.Labels)) {
+			matching = append(matching, rs)
+		}
+	}
+	return matching
+}
+
+func (c *replicaSets) reconcile(ctx context.Context, key string) error {
+	namespace, name, _ := cache.SplitMetaNamespaceKey(key)
+	rs, err := c.sets.ReplicaSets(namespace).Get(name)
+	if apierrors.IsNotFound(err) {
+		c.expected.forget(key)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	caughtUp := c.expected.met(key)
+	active, terminating, err := c.podsOf(ctx, rs)
+	if err != nil {
+		return err
+	}
+	plan := planReplicas(int(*rs.Spec.Replicas), active, c.related(rs), c.Clock.Now())
+	note := step.ReconcileDetail{Want: number(*rs.Spec.Replicas), Have: number(len(active)), Plan: plan.words()}
+	var failure error
+	switch {
+	case rs.DeletionTimestamp != nil:
+		note.Plan = nil
+	case !caughtUp:
+		note.Plan = []string{"wait until the cache shows what was done before"}
+	default:
+		failure = c.carryOut(ctx, key, rs, plan)
+	}
+	step.Note(ctx, note)
+	return errors.Join(failure, c.updateStatus(ctx, key, rs, active, terminating, failure))
+}
+
+func number[N int | int32](n N) *int64 {
+	v := int64(n)
+	return &v
+}
+
+// podsOf are the set's pods, after adoptions and releases.
+func (c *replicaSets) podsOf(ctx context.Context, rs *appsv1.ReplicaSet) (active, terminating []*corev1.Pod, err error) {
+	selector, err := metav1.LabelSelectorAsSelector(rs.Spec.Selector)
+	if err != nil {
+		return nil, nil, nil // validation does not let it in
+	}
+	all, err := c.pods.Pods(rs.Namespace).List(labels.Everything())
+	if err != nil {
+		return nil, nil, err
+	}
+	sortByAge(all)
+	for _, p := range all {
+		if isActive(p) {
+			active = append(active, p)
+		} else if isTerminating(p) && metav1.IsControlledBy(p, rs) && selector.Matches(labels.Set(p.Labels)) {
+			terminating = append(terminating, p)
+		}
+	}
+	active, err = claims[*corev1.Pod]{
+		owner: rs, kind: replicaSetKind, selector: selector,
+		fresh: func(ctx context.Context) (metav1.Object, error) {
+			return c.Client.AppsV1().ReplicaSets(rs.Namespace).Get(ctx, rs.Name, metav1.GetOptions{})
+		},
+		patch: func(ctx context.Context, name string, patch []byte) error {
+			_, err := c.Client.CoreV1().Pods(rs.Namespace).Patch(ctx, name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+			return err
+		},
+	}.of(ctx, active)
+	return active, terminating, err
+}
+
+// related are the pods of all sets that have the same controller as rs.
+func (c *replicaSets) related(rs *appsv1.ReplicaSet) []*corev1.Pod {
+	owners := map[types.UID]bool{rs.UID: true}
+	if ref := metav1.GetControllerOfNoCopy(rs); ref != nil {
+		sets, _ := c.sets.ReplicaSets(rs.Namespace).List(labels.Everything())
+		for _, other := range sets {
+			if o := metav1.GetControllerOfNoCopy(other); o != nil && o.UID == ref.UID {
+				owners[other.UID] = true
+			}
+		}
+	}
+	var related []*corev1.Pod
+	pods, _ := c.pods.Pods(rs.Namespace).List(labels.Everything())
+	for _, p := range pods {
+		if ref := metav1.GetControllerOfNoCopy(p); ref != nil && owners[ref.UID] {
+			related = append(related, p)
+		}
+	}
+	return related
+}
+
+func (c *replicaSets) carryOut(ctx context.Context, key string, rs *appsv1.ReplicaSet, plan replicaPlan) error {
+	switch {
+	case plan.Create > 0:
+		c.expected.expect(key, plan.Create)
+		done, err := slowStart(plan.Create, func() error { return c.createPod(ctx, rs) })
+		for range plan.Create - done {
+			c.expected.created(key) // what was not created will not be seen
+		}
+		return err
+	case len(plan.Delete) > 0:
+		uids := make([]types.UID, len(plan.Delete))
+		for i, p := range plan.Delete {
+			uids[i] = p.UID
+		}
+		c.expected.expect(key, 0, uids...)
+		_, err := atOnce(len(plan.Delete), func(i int) error { return c.deletePod(ctx, key, rs, plan.Delete[i]) })
+		return err
+	}
+	return nil
+}
+
+func (c *replicaSets) createPod(ctx context.Context, rs *appsv1.ReplicaSet) error {
+	pod, err := c.Client.CoreV1().Pods(rs.Namespace).Create(ctx, podFor(rs), metav1.CreateOptions{})
+	switch {
+	case err == nil:
+		c.Events.Eventf(ctx, rs, corev1.EventTypeNormal, "SuccessfulCreate", "Created pod: %s", pod.Name)
+	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		return errNamespaceEnds
+	default:
+		c.Events.Eventf(ctx, rs, corev1.EventTypeWarning, "FailedCreate", "Error creating: %v", err)
+	}
+	return err
+}
+
+// errNamespaceEnds stops a batch without making the turn fail.
+var errNamespaceEnds = errors.New("the namespace is being deleted")
+
+// podFor is the pod that a set's template describes.
+func podFor(rs *appsv1.ReplicaSet) *corev1.Pod {
+	t := rs.Spec.Template.DeepCopy()
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			GenerateName: rs.Name + "-", Labels: t.Labels, Annotations: t.Annotations, Finalizers: t.Finalizers,
+			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(rs, replicaSetKind)},
+		},
+		Spec: t.Spec,
+	}
+}
+
+func (c *replicaSets) deletePod(ctx context.Context, key string, rs *appsv1.ReplicaSet, pod *corev1.Pod) error {
+	uid := pod.UID
+	err := c.Client.CoreV1().Pods(rs.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
+	if err == nil {
+		c.Events.Eventf(ctx, rs, corev1.EventTypeNormal, "SuccessfulDelete", "Deleted pod: %s", pod.Name)
+		return nil
+	}
+	c.expected.deleted(key, pod.UID)
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	c.Events.Eventf(ctx, rs, corev1.EventTypeWarning, "FailedDelete", "Error deleting: %v", err)
+	return fmt.Errorf("delete pod %s: %w", pod.Name, err)
+}
+
+// updateStatus writes the set's status if it changed, and comes back when the
+// next pod becomes available.
+func (c *replicaSets) updateStatus(ctx context.Context, key string, rs *appsv1.ReplicaSet, active, terminating []*corev1.Pod, failure error) error {
+	now := c.Clock.Now()
+	status := replicaSetStatus(rs, active, terminating, failure, now)
+	if !equality.Semantic.DeepEqual(rs.Status, status) {
+		rs = rs.DeepCopy()
+		rs.Status = status
+		if _, err := c.Client.AppsV1().ReplicaSets(rs.Namespace).UpdateStatus(ctx, rs, metav1.UpdateOptions{}); err != nil {
+			return fmt.Errorf("update status: %w", err)
+		}
+	}
+	if next := nextAvailability(active, minReady(rs), now); next > 0 && failure == nil {
+		c.AddAfter(key, next)
+	}
+	return nil
+}
