@@ -56,7 +56,8 @@ func (n *Net) Veth(ctx context.Context, v Veth) error {
 		have, err := n.byName(v.Name)
 		if err == nil {
 			peer, far := other.byName(v.PeerName)
-			if have.Type() == "veth" && far == nil && peer.Attrs().Index == have.Attrs().ParentIndex {
+			if far == nil && have.Type() == "veth" && peer.Attrs().Index == have.Attrs().ParentIndex &&
+				peer.Attrs().ParentIndex == have.Attrs().Index {
 				return errUnchanged
 			}
 			err = n.nl.LinkDel(have)

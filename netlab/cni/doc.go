@@ -1,0 +1,19 @@
+// Package cni connects pods to their node's network the way the Container
+// Network Interface specification, versions 1.0 and 1.1, says it is done:
+// https://github.com/containernetworking/cni/blob/main/SPEC.md
+//
+// The nouns: a [List] is a network configuration, read from a conflist file; a
+// [Plugin] carries out ADD, DEL and CHECK for one element of it; a [Call] is
+// what the specification passes in the environment and on standard input; a
+// [Runner] takes a Call through a List and keeps results; a [PodNetwork] is
+// what a container runtime needs of all this. Start with [PodNetwork.Attach].
+//
+// Plugins here are values that are called in process: [Bridge], [HostLocal]
+// and [Loopback], as in [Builtin]. They know nothing but their Call, so they
+// can be programs of their own as well.
+//
+// Guarantees: ADD of an attachment that exists returns its result and changes
+// nothing. DEL is idempotent and works after the pod's namespace is gone. An
+// ADD that fails, or is cut short, is undone by DEL; Runner.Add does so itself
+// when it fails.
+package cni
