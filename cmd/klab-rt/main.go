@@ -1,3 +1,5 @@
+//go:build linux && cgo
+
 // Klab-rt owns the containers of one node. It is small because every start of
 // a container executes it once more, and separate because it must outlive the
 // node's agent: it knows libcontainer and nothing of Kubernetes. Its protocol
@@ -107,7 +109,12 @@ func takeLock(root string) (*os.File, error) {
 		f.Close()
 		return nil, fmt.Errorf("another klab-rt serves %s already: stop it, or use another -root", root)
 	}
-	return f, nil
+	// Whoever wants to end this process finds it here.
+	if err := f.Truncate(0); err != nil {
+		return nil, err
+	}
+	_, err = fmt.Fprintln(f, os.Getpid())
+	return f, err
 }
 
 // preparePause makes the root file system of sandboxes, which all of them

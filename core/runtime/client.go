@@ -1,0 +1,147 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path"
+	"path/filepath"
+	"sync"
+
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/klab-project/klab/core/runtime/image"
+	"github.com/klab-project/klab/core/runtime/oci"
+	"github.com/klab-project/klab/core/runtime/shim"
+)
+
+// Client is the Runtime that klab-rt and overlayfs make. What it knows is on
+// disk, so a new Client takes up where a killed one was.
+//
+// Under Config.Root: c/ID is a sandbox or container (klab-rt's bundle, with
+// our meta.json, and for containers fs, up and work of the overlay); layers and
+// images.json are the image store.
+type Client struct {
+	c      Config
+	rt     shim.Client
+	images *image.Store
+	v2     bool
+
+	close context.CancelFunc
+	work  sync.WaitGroup
+
+	mu     sync.Mutex
+	metas  map[string]*meta // a meta in it does not change
+	states tracker
+}
+
+var (
+	_ Runtime = (*Client)(nil)
+	_ Stats   = (*Client)(nil)
+	_ Freezer = (*Client)(nil)
+)
+
+// Open returns a client. It does not start klab-rt, see [shim.Supervise], and
+// need not find it running: calls wait some seconds for it.
+func Open(ctx context.Context, c Config) (*Client, error) {
+	switch {
+	case !filepath.IsAbs(c.Root):
+		return nil, fmt.Errorf("runtime: Root must be an absolute path, not %q", c.Root)
+	case !path.IsAbs(c.CgroupParent) || path.Clean(c.CgroupParent) == "/":
+		return nil, fmt.Errorf("runtime: CgroupParent must be a cgroup below the root such as /klab/node-1, not %q", c.CgroupParent)
+	}
+	if c.Socket == "" {
+		c.Socket = shim.Socket(c.Root)
+	}
+	if c.Transport == nil {
+		c.Transport = http.DefaultTransport
+	}
+	if err := os.MkdirAll(filepath.Join(c.Root, "c"), 0o711); err != nil {
+		return nil, fmt.Errorf("runtime: %w", err)
+	}
+	images, err := image.Open(image.Options{Root: c.Root, Transport: c.Transport, Insecure: c.Insecure, MaxBytes: c.MaxImageBytes})
+	if err != nil {
+		return nil, fmt.Errorf("runtime: images: %w", err)
+	}
+	_, err = os.Stat("/sys/fs/cgroup/cgroup.controllers")
+	cl := &Client{c: c, rt: shim.Client{Socket: c.Socket}, images: images, v2: err == nil, metas: map[string]*meta{}}
+	if err := cl.loadMetas(); err != nil {
+		return nil, fmt.Errorf("runtime: %w", err)
+	}
+	ctx, cl.close = context.WithCancel(context.WithoutCancel(ctx))
+	cl.work.Go(func() { cl.track(ctx) })
+	return cl, nil
+}
+
+// Close lets go of klab-rt; containers go on.
+func (c *Client) Close() {
+	c.close()
+	c.work.Wait()
+	c.images.Close()
+}
+
+// Version implements Runtime.
+func (c *Client) Version(ctx context.Context) (*cri.VersionResponse, error) {
+	res, err := c.rt.Do(ctx, shim.Request{Verb: shim.VerbPing})
+	if err != nil {
+		return nil, err
+	}
+	return &cri.VersionResponse{Version: "0.1.0", RuntimeName: "klab-rt", RuntimeVersion: res.Version, RuntimeApiVersion: "v1"}, nil
+}
+
+func (c *Client) dir(id string) string { return shim.Bundle(c.c.Root, id) }
+
+// call is a verb about one container.
+func (c *Client) call(ctx context.Context, verb, id string) (*shim.State, error) {
+	res, err := c.rt.Do(ctx, shim.Request{Verb: verb, ID: id})
+	if err != nil {
+		return nil, translate(id, err)
+	}
+	return res.State, nil
+}
+
+// translate puts klab-rt's errors into this package's terms.
+func translate(id string, err error) error {
+	var e *shim.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	switch e.Code {
+	case shim.CodeNotFound:
+		return fmt.Errorf("container %q: %w", id, ErrNotFound)
+	case shim.CodeStart:
+		return fmt.Errorf("%w: %s", ErrRunContainer, e.Message)
+	}
+	return err
+}
+
+// podCgroup is where a pod's containers are.
+func (c *Client) podCgroup(config *cri.PodSandboxConfig, id string) string {
+	uid := config.GetMetadata().GetUid()
+	if uid == "" || uid != path.Base(uid) || uid == ".." {
+		uid = id
+	}
+	return path.Join(c.c.CgroupParent, uid)
+}
+
+// pod is what a sandbox's containers share.
+func (c *Client) pod(m *meta, pid int) oci.Pod {
+	p := oci.Pod{Config: m.sandbox, PID: pid, Cgroup: m.Cgroup, Files: map[string]string{}}
+	p.Shm = filepath.Join(c.dir(m.ID), "shm")
+	if namespaces(m.sandbox).GetIpc() == cri.NamespaceMode_NODE {
+		p.Shm = "/dev/shm"
+	}
+	for _, name := range []string{"hostname", "resolv.conf"} {
+		file := filepath.Join(c.dir(m.ID), name)
+		if _, err := os.Stat(file); err == nil {
+			p.Files["/etc/"+name] = file
+		}
+	}
+	return p
+}
+
+func namespaces(config *cri.PodSandboxConfig) *cri.NamespaceOption {
+	return config.GetLinux().GetSecurityContext().GetNamespaceOptions()
+}

@@ -1,0 +1,172 @@
+package runtime
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/klab-project/klab/core/runtime/shim"
+)
+
+// PodSandboxStatus implements Runtime.
+func (c *Client) PodSandboxStatus(ctx context.Context, id string) (*cri.PodSandboxStatus, error) {
+	m, err := c.sandboxMeta(id)
+	if err != nil {
+		return nil, err
+	}
+	state, err := c.call(ctx, shim.VerbState, id)
+	if err != nil {
+		state = nil // being made, or klab-rt lost it: not ready
+	}
+	return m.sandboxStatus(state), nil
+}
+
+// ListPodSandbox implements Runtime.
+func (c *Client) ListPodSandbox(ctx context.Context) ([]*cri.PodSandbox, error) {
+	states, err := c.allStates(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var all []*cri.PodSandbox
+	for _, m := range c.metasOf("") {
+		all = append(all, &cri.PodSandbox{
+			Id: m.ID, Metadata: m.sandbox.Metadata, State: m.sandboxState(states[m.ID]), CreatedAt: m.Created,
+			Labels: m.sandbox.Labels, Annotations: m.sandbox.Annotations,
+		})
+	}
+	slices.SortFunc(all, func(a, b *cri.PodSandbox) int { return cmp.Compare(b.CreatedAt, a.CreatedAt) })
+	return all, nil
+}
+
+// ContainerStatus implements Runtime.
+func (c *Client) ContainerStatus(ctx context.Context, id string) (*cri.ContainerStatus, error) {
+	m, err := c.containerMeta(id)
+	if err != nil {
+		return nil, err
+	}
+	state, err := c.call(ctx, shim.VerbState, id)
+	if err != nil {
+		return nil, err
+	}
+	return c.containerStatus(m, state), nil
+}
+
+// ListContainers implements Runtime.
+func (c *Client) ListContainers(ctx context.Context) ([]*cri.Container, error) {
+	states, err := c.allStates(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var all []*cri.Container
+	for _, m := range c.metas {
+		if m.container == nil {
+			continue
+		}
+		all = append(all, &cri.Container{
+			Id: m.ID, PodSandboxId: m.SandboxID, Metadata: m.container.Metadata, Image: m.container.Image,
+			ImageRef: m.ImageID, ImageId: m.ImageID, State: containerState(states[m.ID]), CreatedAt: m.Created,
+			Labels: m.container.Labels, Annotations: m.container.Annotations,
+		})
+	}
+	slices.SortFunc(all, func(a, b *cri.Container) int { return cmp.Compare(b.CreatedAt, a.CreatedAt) })
+	return all, nil
+}
+
+func (c *Client) allStates(ctx context.Context) (map[string]*shim.State, error) {
+	res, err := c.rt.Do(ctx, shim.Request{Verb: shim.VerbList})
+	if err != nil {
+		return nil, err
+	}
+	states := map[string]*shim.State{}
+	for _, s := range res.States {
+		states[s.ID] = s
+	}
+	return states, nil
+}
+
+func (m *meta) sandboxState(s *shim.State) cri.PodSandboxState {
+	if s != nil && s.Status == shim.Running && !m.Stopped {
+		return cri.PodSandboxState_SANDBOX_READY
+	}
+	return cri.PodSandboxState_SANDBOX_NOTREADY
+}
+
+func (m *meta) sandboxStatus(s *shim.State) *cri.PodSandboxStatus {
+	status := &cri.PodSandboxStatus{
+		Id: m.ID, Metadata: m.sandbox.Metadata, State: m.sandboxState(s), CreatedAt: m.Created,
+		Labels: m.sandbox.Labels, Annotations: m.sandbox.Annotations,
+		Network: &cri.PodSandboxNetworkStatus{},
+		Linux:   &cri.LinuxPodSandboxStatus{Namespaces: &cri.Namespace{Options: namespaces(m.sandbox)}},
+	}
+	for i, a := range m.Addresses {
+		if i == 0 {
+			status.Network.Ip = a
+		} else {
+			status.Network.AdditionalIps = append(status.Network.AdditionalIps, &cri.PodIP{Ip: a})
+		}
+	}
+	return status
+}
+
+func containerState(s *shim.State) cri.ContainerState {
+	if s == nil {
+		return cri.ContainerState_CONTAINER_UNKNOWN
+	}
+	switch s.Status {
+	case shim.Running:
+		return cri.ContainerState_CONTAINER_RUNNING
+	case shim.Exited:
+		return cri.ContainerState_CONTAINER_EXITED
+	}
+	return cri.ContainerState_CONTAINER_CREATED // also one whose start will fail
+}
+
+func (c *Client) containerStatus(m *meta, s *shim.State) *cri.ContainerStatus {
+	status := &cri.ContainerStatus{
+		Id: m.ID, Metadata: m.container.Metadata, State: containerState(s), CreatedAt: m.Created,
+		Image: m.container.Image, ImageRef: m.ImageID, ImageId: m.ImageID,
+		Labels: m.container.Labels, Annotations: m.container.Annotations, Mounts: m.container.Mounts, LogPath: m.LogPath,
+		Resources:  &cri.ContainerResources{Linux: m.container.GetLinux().GetResources()},
+		StopSignal: cri.Signal(cri.Signal_value[m.StopSignal]),
+	}
+	if img, err := c.images.Find(m.ImageID); err == nil && len(img.Digests) > 0 {
+		status.ImageRef = img.Digests[0]
+	}
+	if s == nil {
+		return status
+	}
+	status.StartedAt = s.Started
+	if s.Status == shim.Exited {
+		status.FinishedAt, status.ExitCode, status.Reason, status.Message = s.Finished, int32(s.ExitCode), s.Reason, s.Message
+	}
+	return status
+}
+
+// ContainerStats implements Stats.
+func (c *Client) ContainerStats(ctx context.Context, id string) (*cri.ContainerStats, error) {
+	m, err := c.containerMeta(id)
+	if err != nil {
+		return nil, err
+	}
+	res, err := c.rt.Do(ctx, shim.Request{Verb: shim.VerbStats, ID: id})
+	if err != nil {
+		return nil, translate(id, err)
+	}
+	now, s := time.Now().UnixNano(), res.Stats
+	stats := &cri.ContainerStats{
+		Attributes: &cri.ContainerAttributes{Id: id, Metadata: m.container.Metadata, Labels: m.container.Labels, Annotations: m.container.Annotations},
+		Cpu:        &cri.CpuUsage{Timestamp: now, UsageCoreNanoSeconds: &cri.UInt64Value{Value: s.CPUNanos}},
+		Memory: &cri.MemoryUsage{
+			Timestamp: now, UsageBytes: &cri.UInt64Value{Value: s.MemoryBytes}, WorkingSetBytes: &cri.UInt64Value{Value: s.WorkingSet},
+		},
+	}
+	if s.MemoryLimit < 1<<62 {
+		stats.Memory.AvailableBytes = &cri.UInt64Value{Value: s.MemoryLimit - min(s.MemoryLimit, s.WorkingSet)}
+	}
+	return stats, nil
+}

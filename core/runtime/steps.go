@@ -1,0 +1,129 @@
+package runtime
+
+import (
+	"context"
+	"time"
+
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/klab-project/klab/core/step"
+)
+
+// Steps makes every verb of r that changes something a step of the kubelet on
+// node. Reads and streams stay as they are, but Exec, which is a step too.
+func Steps(r Runtime, node string) Runtime { return &steps{Runtime: r, node: node} }
+
+type steps struct {
+	Runtime
+	node string
+}
+
+func (s *steps) do(ctx context.Context, verb step.Verb, object step.Object, detail step.RuntimeDetail, f func(context.Context) error) error {
+	return step.Do(ctx, step.Action{Actor: "kubelet", Node: s.node, Verb: verb, Object: object, Detail: detail}, f)
+}
+
+// sandbox finds the pod that an id stands for.
+func (s *steps) sandbox(ctx context.Context, id string) step.Object {
+	status, err := s.PodSandboxStatus(ctx, id)
+	if step.From(ctx) == nil || err != nil {
+		return step.Object{Resource: "pods"}
+	}
+	md := status.GetMetadata()
+	return step.Object{Resource: "pods", Namespace: md.GetNamespace(), Name: md.GetName(), UID: md.GetUid()}
+}
+
+// container finds the pod and the name of a container.
+func (s *steps) container(ctx context.Context, id string) (step.Object, step.RuntimeDetail) {
+	detail := step.RuntimeDetail{ID: id}
+	if step.From(ctx) == nil {
+		return step.Object{}, detail
+	}
+	object := step.Object{Resource: "pods"}
+	all, _ := s.ListContainers(ctx)
+	for _, c := range all {
+		if c.Id == id {
+			object = s.sandbox(ctx, c.PodSandboxId)
+			detail.Container, detail.Image = c.GetMetadata().GetName(), c.GetImage().GetImage()
+		}
+	}
+	detail.Pod = object.Name
+	return object, detail
+}
+
+func (s *steps) RunPodSandbox(ctx context.Context, config *cri.PodSandboxConfig) (id string, err error) {
+	object := podObject(config)
+	detail := step.RuntimeDetail{Pod: object.Name}
+	err = s.do(ctx, step.RunPodSandbox, object, detail, func(ctx context.Context) error {
+		id, err = s.Runtime.RunPodSandbox(ctx, config)
+		detail.ID = id
+		step.Note(ctx, detail)
+		return err
+	})
+	return id, err
+}
+
+func (s *steps) StopPodSandbox(ctx context.Context, id string) error {
+	return s.do(ctx, step.StopPodSandbox, s.sandbox(ctx, id), step.RuntimeDetail{ID: id}, func(ctx context.Context) error {
+		return s.Runtime.StopPodSandbox(ctx, id)
+	})
+}
+
+func (s *steps) RemovePodSandbox(ctx context.Context, id string) error {
+	return s.do(ctx, step.RemovePodSandbox, s.sandbox(ctx, id), step.RuntimeDetail{ID: id}, func(ctx context.Context) error {
+		return s.Runtime.RemovePodSandbox(ctx, id)
+	})
+}
+
+func (s *steps) PullImage(ctx context.Context, ref string, auth *cri.AuthConfig) (id string, err error) {
+	object := step.Object{Resource: "images", Name: ref}
+	err = s.do(ctx, step.PullImage, object, step.RuntimeDetail{Image: ref}, func(ctx context.Context) error {
+		id, err = s.Runtime.PullImage(ctx, ref, auth)
+		return err
+	})
+	return id, err
+}
+
+func (s *steps) CreateContainer(ctx context.Context, sandboxID string, config *cri.ContainerConfig, sandbox *cri.PodSandboxConfig) (id string, err error) {
+	detail := step.RuntimeDetail{
+		Pod: sandbox.GetMetadata().GetName(), Container: config.GetMetadata().GetName(), Image: config.GetImage().GetImage(),
+	}
+	err = s.do(ctx, step.CreateContainer, podObject(sandbox), detail, func(ctx context.Context) error {
+		id, err = s.Runtime.CreateContainer(ctx, sandboxID, config, sandbox)
+		detail.ID = id
+		step.Note(ctx, detail)
+		return err
+	})
+	return id, err
+}
+
+func (s *steps) StartContainer(ctx context.Context, id string) error {
+	object, detail := s.container(ctx, id)
+	return s.do(ctx, step.StartContainer, object, detail, func(ctx context.Context) error {
+		return s.Runtime.StartContainer(ctx, id)
+	})
+}
+
+func (s *steps) StopContainer(ctx context.Context, id string, grace time.Duration) error {
+	object, detail := s.container(ctx, id)
+	return s.do(ctx, step.StopContainer, object, detail, func(ctx context.Context) error {
+		return s.Runtime.StopContainer(ctx, id, grace)
+	})
+}
+
+func (s *steps) RemoveContainer(ctx context.Context, id string) error {
+	object, detail := s.container(ctx, id)
+	return s.do(ctx, step.RemoveContainer, object, detail, func(ctx context.Context) error {
+		return s.Runtime.RemoveContainer(ctx, id)
+	})
+}
+
+func (s *steps) Exec(ctx context.Context, id string, req ExecRequest) (code int, err error) {
+	object, detail := s.container(ctx, id)
+	err = s.do(ctx, step.Exec, object, detail, func(ctx context.Context) error {
+		code, err = s.Runtime.Exec(ctx, id, req)
+		detail.ExitCode = &code
+		step.Note(ctx, detail)
+		return err
+	})
+	return code, err
+}

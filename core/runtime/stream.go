@@ -1,0 +1,297 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	goruntime "runtime"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/klab-project/klab/core/runtime/shim"
+)
+
+// drain is how long a stream may stay silent after its command ended, in case
+// a child of the command still holds it.
+const drain = 300 * time.Millisecond
+
+// Exec implements Runtime.
+func (c *Client) Exec(ctx context.Context, id string, req ExecRequest) (int, error) {
+	m, err := c.containerMeta(id)
+	if err != nil {
+		return 0, err
+	}
+	p := &pipes{}
+	defer p.close()
+	var theirs []*os.File
+	if req.TTY {
+		theirs, err = p.terminal(req)
+	} else {
+		theirs, err = p.stdio(req.Stdin, req.Stdout, req.Stderr)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("exec: %w", err)
+	}
+	call := shim.Request{Verb: shim.VerbExec, ID: id, Exec: &shim.Exec{Args: req.Command, TTY: req.TTY}}
+	res, err := p.run(ctx, c.rt, call, theirs)
+	if err != nil {
+		var e *shim.Error
+		if errors.As(err, &e) && e.Code == shim.CodeStart {
+			return 0, errors.New(e.Message)
+		}
+		return 0, translate(id, err)
+	}
+	ranExec(ctx, m, req.Command, res.ExitCode)
+	return res.ExitCode, nil
+}
+
+// Attach implements Runtime.
+func (c *Client) Attach(ctx context.Context, id string, req AttachRequest) error {
+	m, err := c.containerMeta(id)
+	if err != nil {
+		return err
+	}
+	p := &pipes{}
+	defer p.close()
+	theirs, err := p.stdio(req.Stdin, req.Stdout, req.Stderr)
+	if err != nil {
+		return fmt.Errorf("attach: %w", err)
+	}
+	call := shim.Request{Verb: shim.VerbAttach, ID: id, Attach: &shim.Attach{Stdin: req.Stdin != nil && m.container.Stdin}}
+	if !call.Attach.Stdin {
+		theirs[0].Close()
+		theirs = theirs[1:]
+	}
+	resizing, stop := context.WithCancel(ctx)
+	defer stop()
+	if m.container.Tty && req.Resize != nil {
+		go func() {
+			for {
+				select {
+				case size := <-req.Resize:
+					s := shim.Size(size)
+					c.rt.Do(resizing, shim.Request{Verb: shim.VerbResize, ID: id, Size: &s})
+				case <-resizing.Done():
+					return
+				}
+			}
+		}()
+	}
+	_, err = p.run(ctx, c.rt, call, theirs)
+	return translate(id, err)
+}
+
+// pipes are our ends of a command's streams, with those who copy.
+type pipes struct {
+	ours    []*os.File
+	copying sync.WaitGroup // what the command writes
+	moved   atomic.Int64
+	later   func() error // after klab-rt has the request
+	input   func()       // begins to copy stdin
+}
+
+// run makes the call and copies until the command ended and nothing comes.
+func (p *pipes) run(ctx context.Context, rt shim.Client, call shim.Request, theirs []*os.File) (*shim.Response, error) {
+	defer shim.CloseAll(theirs)
+	type result struct {
+		res *shim.Response
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		res, err := rt.Do(ctx, call, theirs...)
+		shim.CloseAll(theirs) // so that the pipes end with the command
+		done <- result{res, err}
+	}()
+	if p.input != nil {
+		go p.input()
+	}
+	if p.later != nil {
+		// The terminal comes before the command ends, or its socket closes.
+		if err := p.later(); err != nil {
+			r := <-done
+			if r.err == nil {
+				r.err = err
+			}
+			return r.res, r.err
+		}
+	}
+	r := <-done
+	if r.err == nil {
+		p.settle(ctx)
+	}
+	return r.res, r.err
+}
+
+// settle waits until the streams are at their end, or silent.
+func (p *pipes) settle(ctx context.Context) {
+	ended := make(chan struct{})
+	go func() { p.copying.Wait(); close(ended) }()
+	for moved := int64(-1); moved != p.moved.Load(); {
+		moved = p.moved.Load()
+		select {
+		case <-ended:
+			return
+		case <-ctx.Done():
+			return
+		case <-time.After(drain):
+		}
+	}
+}
+
+func (p *pipes) close() {
+	shim.CloseAll(p.ours)
+	p.copying.Wait()
+}
+
+// stdio makes pipes; their ends are stdin, stdout and stderr.
+func (p *pipes) stdio(in io.Reader, out, errs io.Writer) (theirs []*os.File, err error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	theirs = []*os.File{r}
+	p.ours = append(p.ours, w)
+	p.input = func() {
+		if in != nil {
+			io.Copy(w, in)
+		}
+		w.Close()
+	}
+	for _, to := range []io.Writer{out, errs} {
+		r, w, err := os.Pipe()
+		if err != nil {
+			shim.CloseAll(theirs)
+			return nil, err
+		}
+		theirs, p.ours = append(theirs, w), append(p.ours, r)
+		p.copy(to, r)
+	}
+	return theirs, nil
+}
+
+func (p *pipes) copy(to io.Writer, from *os.File) {
+	if to == nil {
+		to = io.Discard
+	}
+	p.copying.Go(func() { io.Copy(&counter{to, &p.moved}, from) })
+}
+
+type counter struct {
+	w io.Writer
+	n *atomic.Int64
+}
+
+func (c *counter) Write(b []byte) (int, error) {
+	n, err := c.w.Write(b)
+	c.n.Add(int64(n))
+	return n, err
+}
+
+// terminal makes a socket pair; the command's init sends its terminal to us.
+func (p *pipes) terminal(req ExecRequest) ([]*os.File, error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	ours, theirs := os.NewFile(uintptr(pair[0]), "console"), os.NewFile(uintptr(pair[1]), "console")
+	p.later = func() error {
+		defer ours.Close()
+		master, err := shim.ReceiveTerminal(ours)
+		if err != nil {
+			return err
+		}
+		p.ours = append(p.ours, master)
+		p.copy(req.Stdout, master)
+		if req.Stdin != nil {
+			go io.Copy(master, req.Stdin)
+		}
+		if req.Resize != nil {
+			go func() {
+				for size := range req.Resize {
+					if shim.Resize(master, shim.Size(size)) != nil {
+						return
+					}
+				}
+			}()
+		}
+		return nil
+	}
+	return []*os.File{theirs}, nil
+}
+
+// PortForward implements Runtime.
+func (c *Client) PortForward(ctx context.Context, sandboxID string, port int32, stream io.ReadWriteCloser) error {
+	m, err := c.sandboxMeta(sandboxID)
+	if err != nil {
+		return err
+	}
+	state, err := c.call(ctx, shim.VerbState, sandboxID)
+	if err != nil {
+		return err
+	}
+	if state.Status != shim.Running {
+		return fmt.Errorf("port forward: sandbox %s is not ready", short(sandboxID))
+	}
+	netns := fmt.Sprintf("/proc/%d/ns/net", state.PID)
+	if namespaces(m.sandbox).GetNetwork() == cri.NamespaceMode_NODE {
+		netns = "/proc/self/ns/net"
+	}
+	conn, err := dialIn(ctx, netns, int(port))
+	if err != nil {
+		return fmt.Errorf("port forward to %d: %w", port, err)
+	}
+	defer conn.Close()
+	defer stream.Close()
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	sent := make(chan error, 1)
+	go func() {
+		_, err := io.Copy(conn, stream)
+		conn.(*net.TCPConn).CloseWrite()
+		sent <- err
+	}()
+	_, err = io.Copy(stream, conn)
+	stream.Close()
+	return errors.Join(err, ctx.Err())
+}
+
+// dialIn connects to a port on the loopback of another network namespace.
+func dialIn(ctx context.Context, netns string, port int) (net.Conn, error) {
+	target, err := os.Open(netns)
+	if err != nil {
+		return nil, err
+	}
+	defer target.Close()
+	type result struct {
+		conn net.Conn
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		// The thread ends with this goroutine: it is never unlocked.
+		goruntime.LockOSThread()
+		if err := unix.Setns(int(target.Fd()), unix.CLONE_NEWNET); err != nil {
+			done <- result{nil, os.NewSyscallError("setns", err)}
+			return
+		}
+		var d net.Dialer
+		conn, err := d.DialContext(ctx, "tcp4", "127.0.0.1:"+strconv.Itoa(port))
+		if err != nil {
+			if six, err6 := d.DialContext(ctx, "tcp6", "[::1]:"+strconv.Itoa(port)); err6 == nil {
+				conn, err = six, nil
+			}
+		}
+		done <- result{conn, err}
+	}()
+	r := <-done
+	return r.conn, r.err
+}
