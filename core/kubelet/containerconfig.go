@@ -1,0 +1,151 @@
+package kubelet
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// containerInput is what a container's configuration is made from.
+type containerInput struct {
+	pod       *corev1.Pod
+	container *corev1.Container
+	attempt   int
+	image     string // as the runtime knows it
+	ips       []string
+	target    string // for ephemeral containers: whose processes it sees
+}
+
+// containerConfig is what the runtime is told about one container.
+func (k *Kubelet) containerConfig(ctx context.Context, in *containerInput) (*cri.ContainerConfig, error) {
+	pod, c := in.pod, in.container
+	env, err := k.environment(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	command, args := expandCommand(c, env)
+	mounts, err := k.mounts(in, env)
+	if err != nil {
+		return nil, err
+	}
+	security, err := containerSecurity(pod, c)
+	if err != nil {
+		return nil, err
+	}
+	if in.target != "" {
+		security.NamespaceOptions.Pid, security.NamespaceOptions.TargetId = cri.NamespaceMode_TARGET, in.target
+	}
+	if err := os.MkdirAll(filepath.Join(k.logDir(pod), c.Name), 0o755); err != nil {
+		return nil, fmt.Errorf("log directory: %w", err)
+	}
+	config := &cri.ContainerConfig{
+		Metadata:    &cri.ContainerMetadata{Name: c.Name, Attempt: uint32(in.attempt)},
+		Image:       &cri.ImageSpec{Image: in.image, UserSpecifiedImage: c.Image},
+		Command:     command,
+		Args:        args,
+		WorkingDir:  c.WorkingDir,
+		Mounts:      mounts,
+		Labels:      containerLabels(pod, c),
+		Annotations: containerAnnotations(pod, c, in.attempt),
+		LogPath:     fmt.Sprintf("%s/%d.log", c.Name, in.attempt),
+		Stdin:       c.Stdin,
+		StdinOnce:   c.StdinOnce,
+		Tty:         c.TTY,
+		Linux: &cri.LinuxContainerConfig{
+			Resources:       containerResources(pod, c, k.node.memory()),
+			SecurityContext: security,
+		},
+	}
+	if c.Lifecycle != nil && c.Lifecycle.StopSignal != nil {
+		config.StopSignal = cri.Signal(cri.Signal_value[string(*c.Lifecycle.StopSignal)])
+	}
+	for _, v := range env {
+		config.Envs = append(config.Envs, &cri.KeyValue{Key: v.Name, Value: []byte(v.Value)})
+	}
+	return config, nil
+}
+
+// containerSecurity joins the pod's and the container's security contexts; the
+// container's wins.
+func containerSecurity(pod *corev1.Pod, c *corev1.Container) (*cri.LinuxContainerSecurityContext, error) {
+	s := &cri.LinuxContainerSecurityContext{NamespaceOptions: namespaces(pod), Capabilities: &cri.Capability{}}
+	var user, group *int64
+	var nonRoot *bool
+	if p := pod.Spec.SecurityContext; p != nil {
+		user, group, nonRoot = p.RunAsUser, p.RunAsGroup, p.RunAsNonRoot
+		s.SupplementalGroups = groups(p)
+		s.Seccomp = seccomp(p.SeccompProfile)
+	}
+	if sc := c.SecurityContext; sc != nil {
+		user, group, nonRoot = or(sc.RunAsUser, user), or(sc.RunAsGroup, group), or(sc.RunAsNonRoot, nonRoot)
+		s.Privileged = sc.Privileged != nil && *sc.Privileged
+		s.ReadonlyRootfs = sc.ReadOnlyRootFilesystem != nil && *sc.ReadOnlyRootFilesystem
+		s.NoNewPrivs = sc.AllowPrivilegeEscalation != nil && !*sc.AllowPrivilegeEscalation
+		if sc.Capabilities != nil {
+			s.Capabilities = &cri.Capability{AddCapabilities: words(sc.Capabilities.Add), DropCapabilities: words(sc.Capabilities.Drop)}
+		}
+		if sc.SeccompProfile != nil {
+			s.Seccomp = seccomp(sc.SeccompProfile)
+		}
+	}
+	if user != nil {
+		s.RunAsUser = &cri.Int64Value{Value: *user}
+	}
+	if group != nil {
+		s.RunAsGroup = &cri.Int64Value{Value: *group}
+	}
+	if nonRoot != nil && *nonRoot && user != nil && *user == 0 {
+		return nil, fmt.Errorf("container's runAsUser breaks non-root policy (pod: %q, container: %s)", podText(pod), c.Name)
+	}
+	if !s.Privileged {
+		s.MaskedPaths, s.ReadonlyPaths = maskedPaths(), readonlyPaths()
+	}
+	return s, nil
+}
+
+func or[T any](a, b *T) *T {
+	if a != nil {
+		return a
+	}
+	return b
+}
+
+func words(list []corev1.Capability) []string {
+	var out []string
+	for _, c := range list {
+		out = append(out, strings.ToUpper(string(c)))
+	}
+	return out
+}
+
+func seccomp(p *corev1.SeccompProfile) *cri.SecurityProfile {
+	if p == nil {
+		return nil
+	}
+	switch p.Type {
+	case corev1.SeccompProfileTypeRuntimeDefault:
+		return &cri.SecurityProfile{ProfileType: cri.SecurityProfile_RuntimeDefault}
+	case corev1.SeccompProfileTypeLocalhost:
+		path := ""
+		if p.LocalhostProfile != nil {
+			path = *p.LocalhostProfile
+		}
+		return &cri.SecurityProfile{ProfileType: cri.SecurityProfile_Localhost, LocalhostRef: path}
+	}
+	return &cri.SecurityProfile{ProfileType: cri.SecurityProfile_Unconfined}
+}
+
+// maskedPaths and readonlyPaths are what procMount Default hides in /proc and /sys.
+func maskedPaths() []string {
+	return []string{"/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+		"/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap"}
+}
+
+func readonlyPaths() []string {
+	return []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
+}

@@ -1,0 +1,188 @@
+package kubelet
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/klab-project/klab/core/runtime"
+	"github.com/klab-project/klab/core/step"
+)
+
+// Config says which node this is and what it works with.
+type Config struct {
+	NodeName string
+	NodeIP   netip.Addr        // InternalIP, and hostIP of its pods
+	PodCIDR  string            // spec.podCIDR of the Node, if this kubelet is to set it
+	Labels   map[string]string // of the Node, besides those that kubelets set
+	Taints   []corev1.Taint    // at registration
+	Version  string            // kubeletVersion; default v1.37.1-klab
+
+	Client  kubernetes.Interface // its transport is wrapped with step.Transport
+	Runtime runtime.Runtime      // already decorated with runtime.Steps
+	Root    string               // directory for pods' volumes and logs
+
+	// Clock is the time of back-offs, probes, grace periods and leases;
+	// default: that of the context's lab, or else real time.
+	Clock *step.Clock
+
+	// Listen is where the kubelet's API is served, with ServeTLS, to holders
+	// of certificates by ClientCA for kube-apiserver or the group
+	// system:masters. Nil: it is not served. Without ServeTLS it is served in
+	// the clear to everybody, for tests.
+	Listen   net.Listener
+	ServeTLS *tls.Config
+	ClientCA *x509.CertPool
+
+	// Capacity overrides what the machine has: cpu, memory, pods (default
+	// 110), ephemeral-storage. Allocatable is the same less Reserved.
+	Capacity corev1.ResourceList
+	Reserved corev1.ResourceList
+
+	ClusterDNS    []string // servers for dnsPolicy ClusterFirst; none: as Default
+	ClusterDomain string   // default cluster.local
+	ResolvConf    string   // of the node; default /etc/resolv.conf
+	// ServiceHost and ServicePort are Service default/kubernetes, for the
+	// environment of containers; empty: left out.
+	ServiceHost string
+	ServicePort int
+
+	Logger *slog.Logger
+}
+
+// Kubelet is one node's: it makes the runtime's pods what the API's are.
+type Kubelet struct {
+	Config
+	log    *slog.Logger
+	node   *node
+	events *recorder
+	prober *prober
+
+	mu      sync.Mutex
+	workers map[types.UID]*podWorker
+	synced  bool // the first list of pods has arrived
+	work    sync.WaitGroup
+}
+
+// Run is a kubelet until ctx ends. It returns an error if it cannot begin:
+// a missing directory, or a runtime that does not answer. Ending it leaves
+// all containers running; the next one takes them up.
+func Run(ctx context.Context, c Config) error {
+	k, err := newKubelet(ctx, c)
+	if err != nil {
+		return fmt.Errorf("start kubelet %s: %w", c.NodeName, err)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer k.work.Wait()
+	defer cancel(nil)
+	ctx = step.WithCrash(ctx, cancel)
+
+	events, err := k.Runtime.Events(ctx)
+	if err != nil {
+		return fmt.Errorf("start kubelet %s: events of the runtime: %w", c.NodeName, err)
+	}
+	if err := k.adopt(ctx); err != nil {
+		return fmt.Errorf("start kubelet %s: list what runs: %w", c.NodeName, err)
+	}
+	loops := []func(context.Context){
+		k.node.run, k.events.run, k.watchPods, k.relist,
+		func(ctx context.Context) { k.watchRuntime(ctx, events) },
+	}
+	if k.Listen != nil {
+		loops = append(loops, k.serve)
+	}
+	for _, loop := range loops {
+		k.work.Go(func() { loop(ctx) })
+	}
+	<-ctx.Done()
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}
+
+func newKubelet(ctx context.Context, c Config) (*Kubelet, error) {
+	switch {
+	case c.NodeName == "" || c.Client == nil || c.Runtime == nil || c.Root == "":
+		return nil, errors.New("NodeName, Client, Runtime and Root must be set")
+	case c.Logger == nil:
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if lab := step.From(ctx); c.Clock == nil && lab != nil {
+		c.Clock = lab.Clock
+	}
+	if c.Clock == nil {
+		c.Clock = step.NewClock(time.Now(), 0)
+	}
+	setDefault(&c.Version, "v1.37.1-klab")
+	setDefault(&c.ClusterDomain, "cluster.local")
+	setDefault(&c.ResolvConf, "/etc/resolv.conf")
+	for _, dir := range []string{c.Root + "/pods", c.Root + "/logs"} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return nil, err
+		}
+	}
+	k := &Kubelet{Config: c, log: c.Logger.With("node", c.NodeName), workers: map[types.UID]*podWorker{}}
+	k.events = newRecorder(k)
+	k.prober = newProber(k)
+	var err error
+	k.node, err = newNode(ctx, k)
+	return k, err
+}
+
+func setDefault(s *string, value string) {
+	if *s == "" {
+		*s = value
+	}
+}
+
+// action is a step of this kubelet about pod.
+func (k *Kubelet) action(verb step.Verb, pod *corev1.Pod) step.Action {
+	a := step.Action{Actor: "kubelet", Node: k.NodeName, Verb: verb}
+	if pod != nil {
+		a.Object = step.Object{Resource: "pods", Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID)}
+	}
+	return a
+}
+
+// after calls f once d of lab time has passed; the timer is listed as what the
+// kubelet waits for with pod.
+func (k *Kubelet) after(d time.Duration, pod *corev1.Pod, quiet bool, f func(step uint64)) *step.Timer {
+	a := k.action(step.Fire, pod)
+	a.Quiet = quiet
+	a.Detail = step.TimerDetail{Due: step.Seconds(k.Clock.Since() + d)}
+	return k.Clock.AfterFunc(d, a, f)
+}
+
+// sleep waits for housekeeping; it returns false when ctx ended.
+func (k *Kubelet) sleep(ctx context.Context, d time.Duration) bool {
+	a := k.action(step.Fire, nil)
+	a.Object = step.Object{Resource: "nodes", Name: k.NodeName}
+	a.Quiet = true
+	return k.Clock.Sleep(ctx, d, a) == nil
+}
+
+// podDir is where a pod's volumes and files are.
+func (k *Kubelet) podDir(uid types.UID) string { return k.Root + "/pods/" + string(uid) }
+
+// logDir is where the runtime writes a pod's logs.
+func (k *Kubelet) logDir(pod *corev1.Pod) string {
+	return fmt.Sprintf("%s/logs/%s_%s_%s", k.Root, pod.Namespace, pod.Name, pod.UID)
+}
+
+// podText is a pod's name in the messages of events.
+func podText(pod *corev1.Pod) string {
+	return fmt.Sprintf("%s_%s(%s)", pod.Name, pod.Namespace, pod.UID)
+}

@@ -1,0 +1,277 @@
+package kubelet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/klab-project/klab/core/runtime"
+	"github.com/klab-project/klab/core/step"
+)
+
+// sync lets the pod become what its spec says, as far as that goes now; ended
+// means that nothing of it is to run any more.
+func (w *podWorker) sync(ctx context.Context, t turn) (ended bool, err error) {
+	pod := t.pod
+	if !w.admitted && !finished(pod.Status.Phase) {
+		if reason, ok := w.k.admit(w, pod); !ok && !w.adopted {
+			return w.reject(ctx, t, reason), nil
+		}
+		w.admitted = true
+	}
+	if w.overdue(pod) {
+		return w.reject(ctx, t, statusReason{"DeadlineExceeded", "Pod was active on the node longer than the specified deadline"}), nil
+	}
+	if status := w.post(ctx, pod, false); finished(status.Phase) {
+		step.Note(ctx, step.ReconcileDetail{Plan: []string{"stop what is left: the pod has ended"}, Merged: t.merged})
+		return true, nil
+	}
+	actions := computeActions(pod, &w.state, w.verdicts())
+	step.Note(ctx, step.ReconcileDetail{Plan: actions.plan(pod), Merged: t.merged})
+	if err := w.prepare(ctx, pod); err != nil {
+		return false, err
+	}
+	w.k.prober.watch(w, pod)
+	err = w.act(ctx, pod, &actions)
+	w.refresh(ctx)
+	w.post(ctx, pod, false)
+	return false, err
+}
+
+// reject lets the pod fail for a reason of the kubelet's own.
+func (w *podWorker) reject(ctx context.Context, t turn, reason statusReason) (ended bool) {
+	step.Note(ctx, step.ReconcileDetail{Plan: []string{"fail the pod: " + reason.Reason}, Merged: t.merged})
+	w.k.events.pod(ctx, t.pod, corev1.EventTypeWarning, reason.Reason, "%s", reason.Message)
+	w.reason = reason
+	w.post(ctx, t.pod, false)
+	return true
+}
+
+// overdue tells whether activeDeadlineSeconds have passed since the pod began,
+// and lets the worker look again when they will have.
+func (w *podWorker) overdue(pod *corev1.Pod) bool {
+	if pod.Spec.ActiveDeadlineSeconds == nil || w.last == nil || w.last.StartTime == nil {
+		return false
+	}
+	left := w.last.StartTime.Add(time.Duration(*pod.Spec.ActiveDeadlineSeconds) * time.Second).Sub(w.k.Clock.Now())
+	if left > 0 && w.deadline == nil {
+		w.deadline = w.k.after(left, pod, false, w.kick)
+	}
+	return left <= 0
+}
+
+// act carries out the plan.
+func (w *podWorker) act(ctx context.Context, pod *corev1.Pod, a *podActions) error {
+	if a.KillPod {
+		if a.CreateSandbox && a.SandboxID != "" {
+			w.k.events.pod(ctx, pod, corev1.EventTypeNormal, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
+		}
+		if err := w.stopAll(ctx, pod); err != nil {
+			return err
+		}
+	}
+	for _, kill := range a.Kill {
+		if c := w.byID(kill.ID); c != nil {
+			if err := w.stopContainer(ctx, pod, c, w.killDeadline(pod, kill), kill.Message); err != nil {
+				return err
+			}
+		}
+	}
+	if len(a.Start)+len(a.StartInit)+len(a.StartEphemeral) == 0 {
+		return nil
+	}
+	sandbox := w.k.sandboxConfig(pod, a.Attempt)
+	id := a.SandboxID
+	if a.CreateSandbox {
+		var err error
+		if id, err = w.createSandbox(ctx, pod, sandbox); err != nil {
+			return err
+		}
+	}
+	return w.startAll(ctx, pod, a, id, sandbox)
+}
+
+func (w *podWorker) createSandbox(ctx context.Context, pod *corev1.Pod, config *cri.PodSandboxConfig) (string, error) {
+	id, err := w.k.Runtime.RunPodSandbox(ctx, config)
+	if err != nil {
+		if !errors.Is(context.Cause(ctx), errPodEnds) {
+			w.k.events.pod(ctx, pod, corev1.EventTypeWarning, "FailedCreatePodSandBox", "Failed to create pod sandbox: %v", err)
+		}
+		return "", fmt.Errorf("create sandbox: %w", err)
+	}
+	status, err := w.k.Runtime.PodSandboxStatus(ctx, id)
+	if err != nil {
+		return "", fmt.Errorf("look at the new sandbox: %w", err)
+	}
+	w.state.putSandbox(status)
+	w.noteIDs()
+	return id, nil
+}
+
+// startAll starts the planned containers one after the other. What goes wrong
+// with one of them does not keep the others, except after an init container.
+func (w *podWorker) startAll(ctx context.Context, pod *corev1.Pod, a *podActions, sandboxID string, sandbox *cri.PodSandboxConfig) error {
+	s := starter{w: w, pod: pod, sandboxID: sandboxID, sandbox: sandbox, ips: w.ips(pod)}
+	var errs []error
+	for _, i := range a.StartEphemeral {
+		c := (*corev1.Container)(&pod.Spec.EphemeralContainers[i].EphemeralContainerCommon)
+		errs = append(errs, s.start(ctx, c, pod.Spec.EphemeralContainers[i].TargetContainerName))
+	}
+	for _, i := range a.StartInit {
+		c := &pod.Spec.InitContainers[i]
+		err := s.start(ctx, c, "")
+		errs = append(errs, err)
+		if _, waits := w.waiting[c.Name]; waits && !isSidecar(c) {
+			return errors.Join(errs...)
+		}
+	}
+	for _, i := range a.Start {
+		if ctx.Err() != nil {
+			break
+		}
+		errs = append(errs, s.start(ctx, &pod.Spec.Containers[i], ""))
+	}
+	// A sidecar without a startup probe has started when it runs: what comes
+	// after it need not wait for news.
+	if len(a.StartInit) > 0 && isSidecar(&pod.Spec.InitContainers[a.StartInit[len(a.StartInit)-1]]) {
+		w.kick(0)
+	}
+	return errors.Join(errs...)
+}
+
+// ips are the pod's addresses: the node's, if it is in the node's network.
+func (w *podWorker) ips(pod *corev1.Pod) []string {
+	if pod.Spec.HostNetwork {
+		return []string{w.k.NodeIP.String()}
+	}
+	return w.state.addresses()
+}
+
+func (w *podWorker) byID(id string) *containerState {
+	for _, c := range w.state.containers {
+		if c.Id == id {
+			return c
+		}
+	}
+	return nil
+}
+
+// post works out the pod's status and lets it be written.
+func (w *podWorker) post(ctx context.Context, pod *corev1.Pod, terminal bool) *corev1.PodStatus {
+	old := &pod.Status
+	if w.last != nil {
+		old = w.last.DeepCopy()
+		old.Conditions = append(foreign(pod.Status.Conditions), owned(w.last.Conditions)...)
+	}
+	in := &statusInput{
+		pod: pod, state: &w.state, old: old, waiting: w.waiting, probes: w.verdicts(), terminal: terminal,
+		now: w.k.Clock.Now(), message: w.terminationMessage,
+	}
+	if w.k.NodeIP.IsValid() {
+		in.hostIP = w.k.NodeIP.String()
+	}
+	status := podStatus(in)
+	if w.reason.Reason != "" {
+		status.Phase, status.Reason, status.Message = corev1.PodFailed, w.reason.Reason, w.reason.Message
+		in.terminal = true
+		status.Conditions = in.conditions(&status)
+	}
+	w.last = &status
+	w.mu.Lock()
+	removed := w.removed
+	w.mu.Unlock()
+	if !removed {
+		w.writer.write(step.WithParent(w.ctx, step.Current(ctx)), &status)
+	}
+	return &status
+}
+
+func owned(list []corev1.PodCondition) []corev1.PodCondition {
+	var out []corev1.PodCondition
+	for _, c := range list {
+		for _, t := range ownedConditions {
+			if c.Type == t {
+				out = append(out, c)
+			}
+		}
+	}
+	return out
+}
+
+// refresh asks the runtime about everything that may have changed; it returns
+// whether something has.
+func (w *podWorker) refresh(ctx context.Context) (news bool) {
+	for i, box := range append([]*cri.PodSandboxStatus(nil), w.state.sandboxes...) {
+		if box.State != cri.PodSandboxState_SANDBOX_READY && i > 0 {
+			continue
+		}
+		status, err := w.k.Runtime.PodSandboxStatus(ctx, box.Id)
+		switch {
+		case errors.Is(err, runtime.ErrNotFound):
+			w.state.forget(box.Id)
+			news = true
+		case err == nil && status.State != box.State:
+			news = true
+			fallthrough
+		case err == nil:
+			w.state.putSandbox(status)
+		}
+	}
+	for _, c := range append([]*containerState(nil), w.state.containers...) {
+		if c.exited() {
+			continue
+		}
+		status, err := w.k.Runtime.ContainerStatus(ctx, c.Id)
+		switch {
+		case errors.Is(err, runtime.ErrNotFound):
+			w.state.forget(c.Id)
+			news = true
+		case err == nil && status.State != c.State:
+			news = true
+			fallthrough
+		case err == nil:
+			w.state.put(&containerState{ContainerStatus: status, sandboxID: c.sandboxID})
+		}
+	}
+	w.noteEnds()
+	w.noteIDs()
+	return news
+}
+
+// noteEnds remembers when, on the lab clock, each container ended.
+func (w *podWorker) noteEnds() {
+	for _, c := range w.state.containers {
+		if _, known := w.ended[c.Id]; known || !c.exited() {
+			continue
+		}
+		ago := max(time.Since(time.Unix(0, c.FinishedAt)), 0)
+		if c.FinishedAt == 0 {
+			ago = 0
+		}
+		w.ended[c.Id] = w.k.Clock.Since() - ago
+	}
+}
+
+func (w *podWorker) noteIDs() {
+	var ids []string
+	for _, b := range w.state.sandboxes {
+		ids = append(ids, b.Id)
+	}
+	for _, c := range w.state.containers {
+		ids = append(ids, c.Id)
+	}
+	ready := ""
+	if box := w.state.ready(); box != nil {
+		ready = box.Id
+	}
+	w.mu.Lock()
+	w.ids, w.ready = ids, ready
+	w.mu.Unlock()
+}
+
+// verdicts is a copy of the probes' results so far.
+func (w *podWorker) verdicts() verdicts { return w.k.prober.verdicts(w.uid) }

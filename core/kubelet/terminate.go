@@ -1,0 +1,234 @@
+package kubelet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/klab-project/klab/core/step"
+)
+
+// minGrace is what a container always gets between SIGTERM and SIGKILL.
+const minGrace = 2 * time.Second
+
+// noLimit is longer than anybody waits: the lab clock decides about SIGKILL,
+// the runtime's own time does not.
+const noLimit = 100 * 365 * 24 * time.Hour
+
+// terminate stops everything of the pod.
+func (w *podWorker) terminate(ctx context.Context, t turn) error {
+	step.Note(ctx, step.ReconcileDetail{Plan: w.endPlan(t.pod), Merged: t.merged})
+	w.stopTimers()
+	if err := w.takeStock(ctx); err != nil { // an interrupted turn may have left something
+		return fmt.Errorf("list what runs: %w", err)
+	}
+	w.k.prober.stop(w.uid)
+	w.post(ctx, t.pod, false)
+	if err := w.stopAll(ctx, t.pod); err != nil {
+		return err
+	}
+	w.waiting = map[string]waiting{}
+	w.post(ctx, t.pod, true)
+	return nil
+}
+
+func (w *podWorker) endPlan(pod *corev1.Pod) []string {
+	var plan []string
+	for _, c := range w.state.containers {
+		if c.running() {
+			plan = append(plan, fmt.Sprintf("stop container %s, within %s", c.name(), w.grace(pod)))
+		}
+	}
+	return append(plan, "stop the sandbox")
+}
+
+// grace is how long the pod's containers have to end by themselves.
+func (w *podWorker) grace(pod *corev1.Pod) time.Duration {
+	seconds := int64(30)
+	switch {
+	case pod.DeletionGracePeriodSeconds != nil:
+		seconds = *pod.DeletionGracePeriodSeconds
+	case pod.Spec.TerminationGracePeriodSeconds != nil:
+		seconds = *pod.Spec.TerminationGracePeriodSeconds
+	}
+	return max(time.Duration(seconds)*time.Second, minGrace)
+}
+
+// stopAll stops the pod's containers, all at once but sidecars after the rest
+// and in reverse order, and then its sandboxes.
+func (w *podWorker) stopAll(ctx context.Context, pod *corev1.Pod) error {
+	began := w.k.Clock.Since()
+	deadline := func() time.Duration { return began + w.grace(w.current()) }
+	if pod.DeletionTimestamp == nil {
+		deadline = func() time.Duration { return began + w.grace(pod) }
+	}
+	var wait sync.WaitGroup
+	var mu sync.Mutex
+	var errs []error
+	stop := func(c *containerState) {
+		if err := w.stopContainer(ctx, pod, c, deadline, "Stopping container "+c.name()); err != nil {
+			mu.Lock()
+			defer mu.Unlock()
+			errs = append(errs, err)
+		}
+	}
+	sidecars := map[string]*containerState{}
+	for _, c := range w.state.containers {
+		if c.exited() {
+			continue
+		}
+		if spec := findContainer(pod, c.name()); spec != nil && isSidecar(spec) {
+			sidecars[c.name()] = c
+			continue
+		}
+		wait.Go(func() { stop(c) })
+	}
+	wait.Wait()
+	for _, spec := range slices.Backward(pod.Spec.InitContainers) {
+		if c := sidecars[spec.Name]; c != nil {
+			stop(c)
+		}
+	}
+	for _, box := range w.state.sandboxes {
+		if err := w.k.Runtime.StopPodSandbox(ctx, box.Id); err != nil {
+			errs = append(errs, fmt.Errorf("stop sandbox: %w", err))
+		}
+	}
+	w.refresh(ctx)
+	return errors.Join(errs...)
+}
+
+// killDeadline is until when a single container that is to be stopped may run.
+func (w *podWorker) killDeadline(pod *corev1.Pod, kill containerKill) func() time.Duration {
+	grace := w.grace(pod)
+	if c := findContainer(pod, kill.Name); c != nil {
+		probe := map[probeKind]*corev1.Probe{liveness: c.LivenessProbe, startup: c.StartupProbe}[kill.Probe]
+		if probe != nil && probe.TerminationGracePeriodSeconds != nil {
+			grace = max(time.Duration(*probe.TerminationGracePeriodSeconds)*time.Second, minGrace)
+		}
+	}
+	until := w.k.Clock.Since() + grace
+	return func() time.Duration { return until }
+}
+
+// stopContainer runs the container's pre-stop hook, sends SIGTERM, and SIGKILL
+// when the lab clock reaches the deadline, which may come nearer meanwhile.
+func (w *podWorker) stopContainer(ctx context.Context, pod *corev1.Pod, c *containerState, deadline func() time.Duration, why string) error {
+	w.k.events.container(ctx, pod, c.name(), corev1.EventTypeNormal, "Killing", "%s", why)
+	if spec := findContainer(pod, c.name()); spec != nil && spec.Lifecycle != nil && spec.Lifecycle.PreStop != nil && c.running() {
+		w.preStop(ctx, pod, spec, c, deadline)
+	}
+	began := w.k.Clock.Since()
+	until := func() time.Duration { return max(deadline(), began+minGrace) }
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- w.k.Runtime.StopContainer(ctx, c.Id, noLimit) }()
+	err := w.await(ctx, pod, done, until)
+	if errors.Is(err, errOverdue) {
+		err = w.k.Runtime.StopContainer(ctx, c.Id, 0)
+	}
+	if err != nil {
+		return fmt.Errorf("stop container %s: %w", c.name(), err)
+	}
+	return nil
+}
+
+// preStop runs the hook for as long as the grace period lasts.
+func (w *podWorker) preStop(ctx context.Context, pod *corev1.Pod, spec *corev1.Container, c *containerState, deadline func() time.Duration) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan error, 1)
+	ips := w.ips(pod)
+	go func() { done <- w.k.hook(ctx, pod, spec, c.Id, spec.Lifecycle.PreStop, ips) }()
+	if err := w.await(ctx, pod, done, deadline); err != nil && !errors.Is(err, errOverdue) {
+		w.k.events.container(ctx, pod, spec.Name, corev1.EventTypeWarning, "FailedPreStopHook", "PreStopHook failed")
+	}
+}
+
+var errOverdue = errors.New("the grace period is over")
+
+// await waits for what comes over done, but not beyond the deadline on the lab
+// clock; it is errOverdue then.
+func (w *podWorker) await(ctx context.Context, pod *corev1.Pod, done <-chan error, deadline func() time.Duration) error {
+	for {
+		w.mu.Lock()
+		changed := w.changed
+		w.mu.Unlock()
+		over := make(chan struct{})
+		timer := w.k.after(deadline()-w.k.Clock.Since(), pod, false, func(uint64) { close(over) })
+		select {
+		case err := <-done:
+			timer.Stop()
+			return err
+		case <-over:
+			return errOverdue
+		case <-changed:
+			timer.Stop()
+		case <-ctx.Done():
+			timer.Stop()
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// cleanUp removes what is left of a pod that has ended, once the API wants it
+// gone: containers, sandboxes, volumes, logs, and then the API's object. Until
+// then a finished pod keeps its containers for kubectl logs.
+func (w *podWorker) cleanUp(ctx context.Context, t turn) (done bool, err error) {
+	wanted := t.pod.DeletionTimestamp == nil && !t.removed
+	if wanted || w.deleted {
+		w.post(ctx, t.pod, true)
+		return t.removed, nil
+	}
+	step.Note(ctx, step.ReconcileDetail{Plan: []string{"remove the pod's containers, volumes and logs", "delete the Pod"}, Merged: t.merged})
+	w.post(ctx, t.pod, true)
+	if err := w.takeStock(ctx); err != nil {
+		return false, fmt.Errorf("list what runs: %w", err)
+	}
+	for _, c := range slices.Clone(w.state.containers) {
+		if err := w.k.Runtime.RemoveContainer(ctx, c.Id); err != nil {
+			return false, fmt.Errorf("remove container %s: %w", c.name(), err)
+		}
+		w.state.forget(c.Id)
+	}
+	for _, box := range slices.Clone(w.state.sandboxes) {
+		if err := w.k.Runtime.RemovePodSandbox(ctx, box.Id); err != nil {
+			return false, fmt.Errorf("remove sandbox: %w", err)
+		}
+		w.state.forget(box.Id)
+	}
+	if err := w.k.removeVolumes(t.pod.UID); err != nil {
+		return false, err
+	}
+	if err := errors.Join(os.RemoveAll(w.k.podDir(t.pod.UID)), os.RemoveAll(w.k.logDir(t.pod))); err != nil {
+		return false, fmt.Errorf("remove the pod's files: %w", err)
+	}
+	if t.removed {
+		return true, nil
+	}
+	w.writer.wait()
+	return false, w.delete(ctx, t.pod)
+}
+
+// delete tells the API that nothing is left of the pod. The worker stays until
+// the API says that the Pod is gone.
+func (w *podWorker) delete(ctx context.Context, pod *corev1.Pod) error {
+	now, uid := int64(0), pod.UID
+	err := w.k.Client.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{
+		GracePeriodSeconds: &now, Preconditions: &metav1.Preconditions{UID: &uid},
+	})
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		return fmt.Errorf("delete pod: %w", err)
+	}
+	w.deleted = true
+	return nil
+}

@@ -1,0 +1,314 @@
+package kubelet
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/klab-project/klab/core/step"
+)
+
+// workerState is how far a pod is on its one way: it is kept as its spec says,
+// then everything of it is stopped, then what is left is removed.
+type workerState string
+
+const (
+	syncing     workerState = "sync"
+	terminating workerState = "terminating"
+	terminated  workerState = "terminated"
+)
+
+// podWorker looks after one pod, one turn at a time. What comes in meanwhile
+// is merged: a turn always sees the latest.
+type podWorker struct {
+	k       *Kubelet
+	uid     types.UID
+	wake    chan struct{}
+	changed chan struct{} // closed and renewed when the pod's grace period may have become shorter
+	writer  *statusWriter
+
+	mu      sync.Mutex
+	pod     *corev1.Pod
+	known   bool   // the API has told of this pod
+	removed bool   // the API has it no more
+	counts  bool   // it was admitted: its requests are taken
+	ready   string // the sandbox that is ready, for port-forward
+	phase   workerState
+	revs    []int64
+	causes  []uint64
+	merged  int
+	must    bool                    // a turn is due even if the runtime has no news
+	cancel  context.CancelCauseFunc // of the turn under way
+	ids     []string                // of its containers and sandboxes, for owns
+
+	// The rest belongs to the worker's goroutine.
+	adopted   bool // taken up from an earlier kubelet
+	stocked   bool // and what there is of it is known
+	admitted  bool
+	state     podState
+	waiting   map[string]waiting
+	restarts  backoff
+	pulls     backoff
+	pullError map[string]string
+	messages  map[string]string        // termination messages by container id
+	ended     map[string]time.Duration // container id → lab time at which its end was seen
+	ctx       context.Context          // of the worker, for what outlives a turn
+	timers    map[string]*step.Timer   // of back-offs, by what waits
+	retry     *step.Timer
+	failures  int
+	deadline  *step.Timer
+	last      *corev1.PodStatus
+	deleted   bool         // the API was told that nothing is left of the pod
+	reason    statusReason // of a pod that the kubelet itself has failed
+}
+
+// statusReason is why the kubelet itself made a pod fail.
+type statusReason struct{ Reason, Message string }
+
+// startWorker starts the worker of a pod; k.mu is held.
+func (k *Kubelet) startWorker(ctx context.Context, pod *corev1.Pod) *podWorker {
+	w := &podWorker{
+		k: k, uid: pod.UID, pod: pod, phase: syncing,
+		wake: make(chan struct{}, 1), changed: make(chan struct{}), ctx: ctx, timers: map[string]*step.Timer{},
+		waiting: map[string]waiting{}, restarts: backoff{}, pulls: backoff{},
+		pullError: map[string]string{}, messages: map[string]string{}, ended: map[string]time.Duration{},
+	}
+	w.writer = newStatusWriter(k)
+	k.workers[pod.UID] = w
+	k.work.Go(func() { w.run(ctx) })
+	return w
+}
+
+func (w *podWorker) current() *corev1.Pod {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.pod
+}
+
+// update gives the worker a newer version of its pod. What only brings back
+// the kubelet's own words about the pod asks for no turn.
+func (w *podWorker) update(pod *corev1.Pod) {
+	w.mu.Lock()
+	if w.known && revision(pod) != 0 && revision(pod) <= revision(w.pod) {
+		w.mu.Unlock()
+		return
+	}
+	news := !w.known || differs(w.pod, pod)
+	w.pod, w.known = pod, true
+	if news {
+		w.revs = append(w.revs, revision(pod))
+		w.merged++
+	}
+	if news && pod.DeletionTimestamp != nil {
+		w.stopTurn()
+	}
+	w.mu.Unlock()
+	w.writer.seen(pod)
+	if news {
+		w.kick(0)
+	}
+}
+
+// differs tells whether there is something in the new version that a kubelet
+// acts on.
+func differs(old, new *corev1.Pod) bool {
+	return !equal(old.Spec, new.Spec) || !equal(old.Labels, new.Labels) || !equal(old.Annotations, new.Annotations) ||
+		!equal(old.DeletionTimestamp, new.DeletionTimestamp) || !equal(old.DeletionGracePeriodSeconds, new.DeletionGracePeriodSeconds) ||
+		!equal(foreign(old.Status.Conditions), foreign(new.Status.Conditions)) || finished(old.Status.Phase) != finished(new.Status.Phase)
+}
+
+// foreign are the conditions that others write.
+func foreign(list []corev1.PodCondition) []corev1.PodCondition {
+	var others []corev1.PodCondition
+	for _, c := range list {
+		if !slices.Contains(ownedConditions, c.Type) {
+			others = append(others, c)
+		}
+	}
+	return others
+}
+
+func equal(a, b any) bool { return apiequality.Semantic.DeepEqual(a, b) }
+
+// gone tells the worker that the API no longer has its pod.
+func (w *podWorker) gone(last *corev1.Pod) {
+	w.mu.Lock()
+	w.removed = true
+	if last != nil {
+		w.pod, w.known = last, true
+		w.revs = append(w.revs, revision(last))
+	}
+	w.stopTurn()
+	w.mu.Unlock()
+	w.kick(0)
+}
+
+// stopTurn interrupts what is done for a pod that is to end, and lets a
+// termination look again at its grace period.
+func (w *podWorker) stopTurn() {
+	if w.phase == syncing && w.cancel != nil {
+		w.cancel(errPodEnds)
+	}
+	close(w.changed)
+	w.changed = make(chan struct{})
+}
+
+var errPodEnds = errors.New("the pod is being deleted")
+
+// kick asks for a turn; cause is the step that led to it, or 0.
+func (w *podWorker) kick(cause uint64) {
+	w.mu.Lock()
+	w.must = true
+	if cause != 0 {
+		w.causes = append(w.causes, cause)
+	}
+	w.mu.Unlock()
+	w.look()
+}
+
+// look asks for a turn if the runtime has something that the worker does not
+// know yet.
+func (w *podWorker) look() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (w *podWorker) owns(id string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Contains(w.ids, id)
+}
+
+// turn is what one round of a worker answers.
+type turn struct {
+	pod     *corev1.Pod
+	removed bool
+	must    bool
+	merged  int
+	action  step.Action
+}
+
+// begin takes everything that has come in.
+func (w *podWorker) begin(cancel context.CancelCauseFunc) turn {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	ending := w.pod.DeletionTimestamp != nil || w.removed
+	if w.phase == syncing && ending {
+		w.phase = terminating
+	}
+	t := turn{pod: w.pod, removed: w.removed, merged: w.merged, action: w.k.action(step.Sync, w.pod)}
+	t.action.Revisions, t.action.Causes = w.revs, w.causes
+	t.must = w.must
+	w.revs, w.causes, w.merged, w.must, w.cancel = nil, nil, 0, false, cancel
+	return t
+}
+
+func (w *podWorker) setState(s workerState) {
+	w.mu.Lock()
+	w.phase = s
+	w.mu.Unlock()
+	w.kick(0)
+}
+
+func (w *podWorker) run(ctx context.Context) {
+	defer w.writer.wait()
+	for {
+		select {
+		case <-ctx.Done():
+			w.stopTimers()
+			return
+		case <-w.wake:
+		}
+		if w.idle() {
+			continue
+		}
+		if w.adopted && !w.stocked {
+			w.stocked = w.takeStock(ctx) == nil
+		}
+		turnCtx, cancel := context.WithCancelCause(ctx)
+		t := w.begin(cancel)
+		var done bool
+		var err error
+		if news := w.refresh(ctx); news || t.must {
+			err = step.Do(turnCtx, t.action, func(ctx context.Context) (err error) {
+				done, err = w.turn(ctx, t)
+				return err
+			})
+		}
+		ends := errors.Is(context.Cause(turnCtx), errPodEnds)
+		cancel(nil)
+		if done {
+			w.stopTimers()
+			w.k.prober.remove(w.uid)
+			w.k.forgetWorker(w)
+			return
+		}
+		w.again(ctx, t, err, ends)
+	}
+}
+
+// idle tells whether there is nothing to do yet: the pod was taken up from an
+// earlier kubelet and the API has not said what is to become of it.
+func (w *podWorker) idle() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return !w.known && !w.removed
+}
+
+func (w *podWorker) turn(ctx context.Context, t turn) (done bool, err error) {
+	w.mu.Lock()
+	state := w.phase
+	w.mu.Unlock()
+	switch state {
+	case terminating:
+		err := w.terminate(ctx, t)
+		if err == nil {
+			w.setState(terminated)
+		}
+		return false, err
+	case terminated:
+		return w.cleanUp(ctx, t)
+	}
+	ended, err := w.sync(ctx, t)
+	if ended && err == nil {
+		w.setState(terminating)
+	}
+	return false, err
+}
+
+// again plans another turn after one that failed, ever later up to ten seconds.
+// A turn that was interrupted because the pod ends is followed at once.
+func (w *podWorker) again(ctx context.Context, t turn, err error, ends bool) {
+	if err == nil {
+		w.failures = 0
+		return
+	}
+	if ends || ctx.Err() != nil {
+		w.kick(0)
+		return
+	}
+	if err := w.takeStock(ctx); err != nil {
+		w.k.log.Warn("list what runs", "pod", podText(t.pod), "err", err)
+	}
+	w.k.log.Warn("sync pod", "pod", podText(t.pod), "err", err)
+	wait := min(time.Second<<min(w.failures, 4), 10*time.Second)
+	w.failures++
+	w.retry = w.k.after(wait, t.pod, false, w.kick)
+}
+
+func (w *podWorker) stopTimers() {
+	for _, t := range append(slices.Collect(maps.Values(w.timers)), w.retry, w.deadline) {
+		if t != nil {
+			t.Stop()
+		}
+	}
+}
