@@ -42,7 +42,7 @@ const (
 // Allocate gives owner an address, the one that it has if it has one.
 func (p *Pool) Allocate(owner Owner) (netip.Addr, error) {
 	var got netip.Addr
-	if owner.ContainerID == "" || strings.ContainsAny(owner.ContainerID+owner.IfName, "\r\n") {
+	if owner.ContainerID == "" || len(owner.ContainerID+owner.IfName) > 400 || strings.ContainsAny(owner.ContainerID+owner.IfName, "\r\n") {
 		return got, fmt.Errorf("allocate address: bad owner %q", owner)
 	}
 	err := p.locked(func() error {
@@ -167,11 +167,11 @@ func (p *Pool) leases() ([]Lease, error) {
 		if err != nil {
 			continue
 		}
-		text, err := os.ReadFile(path)
+		text, err := readSmall(path)
 		if err != nil {
 			return nil, err
 		}
-		id, name, _ := strings.Cut(strings.TrimSpace(string(text)), "\r\n")
+		id, name, _ := strings.Cut(strings.TrimSpace(text), "\r\n")
 		if id == "" {
 			if err := os.Remove(path); err != nil {
 				return nil, err
@@ -182,6 +182,22 @@ func (p *Pool) leases() ([]Lease, error) {
 	}
 	slices.SortFunc(list, func(a, b Lease) int { return a.Addr.Compare(b.Addr) })
 	return list, nil
+}
+
+// readSmall reads a lease in three system calls: a full pool has hundreds, and
+// os.ReadFile takes ten for each.
+func readSmall(path string) (string, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer unix.Close(fd)
+	var buf [512]byte
+	n, err := unix.Read(fd, buf[:])
+	if err != nil {
+		return "", &fs.PathError{Op: "read", Path: path, Err: err}
+	}
+	return string(buf[:n]), nil
 }
 
 const tmpSuffix = ".tmp"

@@ -50,6 +50,9 @@ func (n *Net) Veth(ctx context.Context, v Veth) error {
 			pair.PeerNamespace = netlink.NsFd(int(other.ns.Fd()))
 		}
 		err := n.nl.LinkAdd(pair)
+		if err == nil {
+			n.fresh.Store(v.Name, true)
+		}
 		if !errors.Is(err, unix.EEXIST) {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -27,6 +28,8 @@ type Net struct {
 	by   By
 	ns   *os.File
 	nl   *netlink.Handle
+
+	fresh sync.Map // names of links that were made through this Net
 }
 
 // Own is the path of the namespace that the process itself is in.

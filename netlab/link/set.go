@@ -84,6 +84,10 @@ func (n *Net) Hairpin(ctx context.Context, name string, on bool) error {
 		if err != nil {
 			return err
 		}
+		// To look, the kernel makes us read all ports of all bridges.
+		if _, fresh := n.fresh.LoadAndDelete(name); fresh && on {
+			return n.nl.LinkSetHairpin(l, on)
+		}
 		if p, err := n.nl.LinkGetProtinfo(l); err == nil && p.Hairpin == on {
 			return errUnchanged
 		}
