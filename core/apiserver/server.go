@@ -1,0 +1,186 @@
+package apiserver
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/version"
+
+	"github.com/klab-project/klab/core/api"
+	"github.com/klab-project/klab/core/step"
+	"github.com/klab-project/klab/core/store"
+)
+
+// Config is what a server is made of. Only Store is required.
+type Config struct {
+	Store store.Store
+	Lab   *step.Lab // without one nothing is held or recorded
+
+	// ClientCA signs client certificates: the common name is the user, the
+	// organizations are the groups. Without it everybody is kubernetes-admin.
+	ClientCA *x509.CertPool
+	// Authorize decides instead of the built-in rule; see Attributes.
+	Authorize func(Attributes) (allowed bool, reason string)
+
+	// DialNode connects to a kubelet; the default is the machine's own network.
+	DialNode func(ctx context.Context, network, addr string) (net.Conn, error)
+	// KubeletTLS is how the server shows itself to kubelets and knows them.
+	KubeletTLS *tls.Config
+
+	// ServiceIP is the address of Service default/kubernetes, and Endpoint
+	// where it leads. Without them the service is not made.
+	ServiceIP netip.Addr
+	Endpoint  netip.AddrPort
+
+	Version version.Info     // the default is that of the Kubernetes modules
+	Now     func() time.Time // the default is the lab clock, or else the wall clock
+	Seed    uint64           // of names and UIDs, if not 0: for simulations
+	Log     *slog.Logger     // the default discards
+}
+
+// Server serves the Kubernetes API from a store.
+type Server struct {
+	cfg          Config
+	codecs       serializer.CodecFactory
+	rows         []*api.Resource
+	cachers      map[string]*cacher // by prefix
+	kinds        *kinds
+	certificates certificates
+	random       *random
+	kubelets     *http.Transport
+	events       eventPruner
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	mu     sync.Mutex
+	open   map[*context.CancelCauseFunc]struct{} // in-process requests
+	closed bool
+	work   sync.WaitGroup
+}
+
+var errClosed = errors.New("the API server is closed")
+
+// New reads the store, makes the objects that every cluster has, and returns a
+// server that is ready for requests. ctx bounds the start, not the server.
+func New(ctx context.Context, cfg Config) (*Server, error) {
+	if cfg.Store == nil {
+		return nil, errors.New("an API server needs a store")
+	}
+	s := &Server{
+		cfg: withDefaults(cfg), codecs: api.Codecs(), rows: api.Resources(), cachers: map[string]*cacher{},
+		open: map[*context.CancelCauseFunc]struct{}{}, random: newRandom(cfg.Seed), kinds: newKinds(),
+	}
+	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	s.kubelets = s.kubeletTransport()
+	for _, row := range s.rows {
+		if s.cachers[row.Prefix] != nil {
+			continue
+		}
+		c := &cacher{row: row, store: cfg.Store, log: s.cfg.Log, flights: map[string]chan struct{}{}}
+		changes, err := c.start(s.ctx)
+		if err != nil {
+			s.Close()
+			return nil, fmt.Errorf("start API server: %w", err)
+		}
+		s.cachers[row.Prefix] = c
+		s.work.Go(func() { c.run(s.ctx, changes) })
+	}
+	s.snapshot()
+	if err := s.bootstrap(ctx); err != nil {
+		s.Close()
+		return nil, fmt.Errorf("make the first objects: %w", err)
+	}
+	return s, nil
+}
+
+func withDefaults(cfg Config) Config {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+		if cfg.Lab != nil {
+			cfg.Now = cfg.Lab.Clock.Now
+		}
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.DialNode == nil {
+		cfg.DialNode = (&net.Dialer{}).DialContext
+	}
+	if cfg.Authorize == nil {
+		cfg.Authorize = defaultRule
+	}
+	if cfg.Version.GitVersion == "" {
+		cfg.Version = defaultVersion()
+	}
+	return cfg
+}
+
+// Close ends all watches and other requests that are under way in process, and
+// waits for every goroutine of the server. It does not close the store.
+func (s *Server) Close() {
+	s.mu.Lock()
+	s.closed = true
+	for cancel := range s.open {
+		(*cancel)(errClosed)
+	}
+	s.mu.Unlock()
+	s.cancel()
+	s.work.Wait()
+	if s.kubelets != nil {
+		s.kubelets.CloseIdleConnections()
+	}
+}
+
+// enter and leave count the in-process requests, so that Close can end them.
+func (s *Server) enter(cancel *context.CancelCauseFunc) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.open[cancel] = struct{}{}
+	s.work.Add(1)
+	return true
+}
+
+func (s *Server) leave(cancel *context.CancelCauseFunc) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.open, cancel)
+	s.work.Done()
+}
+
+// snapshot tells a journal what the store had when the server started.
+func (s *Server) snapshot() {
+	if s.cfg.Lab == nil {
+		return
+	}
+	done := map[string]bool{}
+	for _, row := range s.rows {
+		c := s.cachers[row.Prefix]
+		if done[row.Prefix] {
+			continue
+		}
+		done[row.Prefix] = true
+		var entries []*entry
+		c.each(func(e *entry) { entries = append(entries, e) })
+		slices.SortFunc(entries, byKey)
+		for _, e := range entries {
+			s.cfg.Lab.Fact(step.Action{
+				Actor: "etcd", Verb: step.Snapshot, Object: objectOf(row, e.obj),
+				Detail: step.Lazy(func() any { return s.commitDetail(row, nil, e.obj) }),
+			})
+		}
+	}
+}

@@ -1,0 +1,388 @@
+package apiserver
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+
+	"github.com/klab-project/klab/core/step"
+	"github.com/klab-project/klab/core/store"
+)
+
+// watcher delivers the changes of a resource to one client, in their order,
+// each as a step before its bytes go out.
+type watcher struct {
+	request *request
+	sel     *selection
+	frames  *framer
+	initial []*entry // sent first, as ADDED
+	marked  bool     // a bookmark says where the initial ones end
+	after   int64    // changes up to this revision are part of initial, or known
+	at      *link
+	timeout time.Duration
+	books   bool // the client wants bookmarks
+}
+
+// startWatch finds the place where the watch begins. The stream itself goes on
+// after the request's step has ended.
+func (r *request) startWatch(ctx context.Context) error {
+	o, sel, err := r.listOptions()
+	if err != nil {
+		return err
+	}
+	w := &watcher{request: r, sel: sel, books: o.AllowWatchBookmarks}
+	if w.frames, err = r.newFramer(); err != nil {
+		return err
+	}
+	if o.TimeoutSeconds != nil {
+		w.timeout = time.Duration(*o.TimeoutSeconds) * time.Second
+	}
+	wanted, err := revision(o.ResourceVersion)
+	if err != nil {
+		return err
+	}
+	asked := o.SendInitialEvents != nil && *o.SendInitialEvents
+	fromNow := o.SendInitialEvents != nil && !asked && wanted == 0
+	switch {
+	case asked || wanted == 0 && !fromNow:
+		err = w.withInitial(ctx, wanted)
+		w.marked = asked && w.books
+	case fromNow:
+		w.after, err = r.cache.store.Revision(ctx)
+	default:
+		w.after = wanted
+	}
+	if err != nil {
+		return storeError(err)
+	}
+	w.at, err = r.cache.follow(w.after)
+	r.stream = w.serve
+	if errors.Is(err, errTooOld) {
+		message := err.Error()
+		r.stream = func(_ context.Context, rw http.ResponseWriter) error {
+			w.frames.begin(rw)
+			return w.frames.status(&apierrors.NewResourceExpired(message).ErrStatus)
+		}
+	}
+	r.note(ctx, "watch %s after revision %d, %d objects first", r.path.Resource, w.after, len(w.initial))
+	return nil
+}
+
+// withInitial reads what there is now; it is at least as new as wanted.
+func (w *watcher) withInitial(ctx context.Context, wanted int64) error {
+	found, err := w.request.cache.list(ctx, w.sel, store.ListOptions{})
+	if err != nil {
+		return err
+	}
+	w.initial = found.entries
+	if w.after, err = revision(found.meta.ResourceVersion); err != nil {
+		return err
+	}
+	if wanted > w.after {
+		return tooLargeRevision(wanted, w.after)
+	}
+	return nil
+}
+
+// serve streams until the client, the timeout or the server ends it. A held
+// delivery is not cut short by the timeout.
+func (w *watcher) serve(ctx context.Context, rw http.ResponseWriter) error {
+	w.frames.begin(rw)
+	var expired <-chan time.Time
+	if w.timeout > 0 {
+		timer := time.NewTimer(w.timeout)
+		defer timer.Stop()
+		expired = timer.C
+	}
+	if lab := w.request.server.cfg.Lab; lab != nil {
+		ctx = step.With(ctx, lab) // deliveries are no part of the request
+	}
+	for _, e := range w.initial {
+		if !w.deliver(ctx, watch.Added, e, e.rev, true) {
+			return nil
+		}
+	}
+	w.initial = nil
+	if w.marked {
+		w.bookmark(w.after, true)
+	}
+	for {
+		select {
+		case <-w.at.ready:
+		case <-ctx.Done():
+			return nil
+		case <-w.request.server.ctx.Done():
+			return nil
+		case <-expired:
+			if w.books {
+				w.bookmark(w.after, false)
+			}
+			return nil
+		}
+		if w.at.next == nil { // the chain broke: the store went away or was compacted
+			return w.frames.status(&apierrors.NewResourceExpired("the watch lost its place, list again").ErrStatus)
+		}
+		w.at = w.at.next
+		c := w.at.change
+		if c.rev <= w.after {
+			continue
+		}
+		if kind, e := w.seen(c); e != nil && !w.deliver(ctx, kind, e, c.rev, false) {
+			return nil
+		}
+		w.after = c.rev
+	}
+}
+
+// seen is what a change looks like to somebody who sees only the selection:
+// objects come into it and leave it.
+func (w *watcher) seen(c *change) (watch.EventType, *entry) {
+	was, is := w.sel.matches(c.old), w.sel.matches(c.next)
+	switch {
+	case is && was:
+		return watch.Modified, c.next
+	case is:
+		return watch.Added, c.next
+	case was:
+		return watch.Deleted, c.old
+	}
+	return "", nil
+}
+
+// deliver is one step; it returns whether the stream goes on.
+func (w *watcher) deliver(ctx context.Context, kind watch.EventType, e *entry, rev int64, initial bool) bool {
+	r := w.request
+	about := objectOf(r.resource, e.obj)
+	var frame []byte
+	err := step.Do(ctx, step.Action{
+		Actor: r.actor, Node: r.node, Verb: step.Deliver, Object: about, Class: step.ClassDeliver, Revisions: []int64{rev},
+		Detail: step.DeliverDetail{Type: string(kind), Agent: r.http.UserAgent()},
+		Quiet:  initial || r.quietDelivery(),
+	}, func(context.Context) (err error) {
+		frame, err = w.frames.event(kind, e, rev)
+		return err
+	})
+	var injected *step.Injected
+	switch {
+	case err == nil:
+		return w.frames.send(frame) == nil
+	case errors.Is(err, step.ErrDropped):
+		return true
+	case errors.Is(err, step.ErrCrashed):
+		panic(http.ErrAbortHandler)
+	case errors.As(err, &injected), ctx.Err() == nil:
+		_ = w.frames.status(asStatus(err))
+	}
+	return false
+}
+
+// quietDelivery tells whether deliveries to this watcher are housekeeping.
+// Real users' watches are: a person who looks is not to be held.
+func (r *request) quietDelivery() bool {
+	return !r.user.component() || r.actor == "garbage-collector" || r.path.Resource == "leases" || isEvents(r.path.Resource)
+}
+
+// bookmark tells the client how far it has seen.
+func (w *watcher) bookmark(rev int64, endOfInitial bool) {
+	obj := w.request.resource.NewVersioned()
+	m, err := meta.Accessor(obj)
+	if err != nil {
+		return
+	}
+	m.SetResourceVersion(strconv.FormatInt(rev, 10))
+	if endOfInitial {
+		m.SetAnnotations(map[string]string{metav1.InitialEventsAnnotationKey: "true"})
+	}
+	obj.GetObjectKind().SetGroupVersionKind(w.request.resource.GVK())
+	if frame, err := w.frames.bookmark(obj); err == nil {
+		_ = w.frames.send(frame)
+	}
+}
+
+// framer writes the events of one watch in the client's format.
+type framer struct {
+	request *request
+	accept  accepted
+	table   *metav1.TableOptions
+	out     http.ResponseWriter
+	control *http.ResponseController
+}
+
+func (r *request) newFramer() (*framer, error) {
+	if r.accept.StreamSerializer == nil {
+		return nil, statusError(http.StatusNotAcceptable, metav1.StatusReasonNotAcceptable,
+			"only the following media types are accepted: application/json;stream=watch, "+protobufType+";stream=watch")
+	}
+	f := &framer{request: r, accept: r.accept}
+	if r.accept.as.Kind == "Table" {
+		var err error
+		if f.table, err = r.tableOptions(); err != nil {
+			return nil, err
+		}
+	}
+	return f, nil
+}
+
+// begin sends the header, so that the client knows that the watch is there.
+func (f *framer) begin(w http.ResponseWriter) {
+	f.out, f.control = w, http.NewResponseController(w)
+	mediaType := f.accept.MediaType
+	if mediaType != runtime.ContentTypeJSON {
+		mediaType += ";stream=watch"
+	}
+	h := w.Header()
+	for k, v := range f.request.header {
+		h[k] = v
+	}
+	h.Set("Content-Type", mediaType)
+	h.Set("Cache-Control", "no-cache, private")
+	w.WriteHeader(http.StatusOK)
+	_ = f.control.Flush()
+}
+
+func (f *framer) send(frame []byte) error {
+	if _, err := f.out.Write(frame); err != nil {
+		return err
+	}
+	return f.control.Flush()
+}
+
+// event encodes one change. All watchers of one format share the bytes.
+func (f *framer) event(kind watch.EventType, e *entry, rev int64) ([]byte, error) {
+	obj, view := e.obj, f.request.resource.GV().String()+" "+f.accept.MediaType
+	if kind == watch.Deleted {
+		obj = obj.DeepCopyObject()
+		setRevision(obj, rev) // a deletion has a revision of its own
+		view = ""
+	}
+	if f.accept.as.Kind != "" {
+		view = ""
+	}
+	body, err := e.encoded(view, func() ([]byte, error) { return f.encode(obj) })
+	if err != nil {
+		return nil, err
+	}
+	return f.frame(kind, body)
+}
+
+// encoded returns the bytes of a view, and makes them if nobody did before.
+func (e *entry) encoded(view string, make func() ([]byte, error)) ([]byte, error) {
+	if view == "" {
+		return make()
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if body := e.views[view]; body != nil {
+		return body, nil
+	}
+	body, err := make()
+	if err != nil {
+		return nil, err
+	}
+	if e.views == nil {
+		e.views = map[string][]byte{}
+	}
+	e.views[view] = body
+	return body, nil
+}
+
+// encode makes the bytes of an internal object in the form that was asked for.
+func (f *framer) encode(obj runtime.Object) ([]byte, error) {
+	var out runtime.Object
+	var err error
+	switch f.accept.as.Kind {
+	case "Table":
+		if out, err = f.request.table([]runtime.Object{obj}, metav1.ListMeta{}, f.table); err == nil {
+			f.table.NoHeaders = true // once is enough
+		}
+	case "PartialObjectMetadata", "PartialObjectMetadataList":
+		out, err = f.request.partial(obj)
+	default:
+		out, err = versioned(f.request.resource, obj)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return f.bytes(out)
+}
+
+func (f *framer) bytes(obj runtime.Object) ([]byte, error) {
+	var out strings.Builder
+	if err := f.accept.Serializer.Encode(obj, &out); err != nil {
+		return nil, err
+	}
+	return []byte(strings.TrimSuffix(out.String(), "\n")), nil
+}
+
+// bookmark and status encode what is no change of an object.
+func (f *framer) bookmark(obj runtime.Object) ([]byte, error) {
+	switch f.accept.as.Kind {
+	case "Table":
+		p, err := f.request.partial(obj)
+		if err != nil {
+			return nil, err
+		}
+		t := &metav1.Table{Rows: []metav1.TableRow{{Cells: []any{}, Object: runtime.RawExtension{Object: p}}}}
+		m, err := meta.Accessor(obj)
+		if err != nil {
+			return nil, err
+		}
+		t.ResourceVersion = m.GetResourceVersion()
+		t.SetGroupVersionKind(f.accept.as.GroupVersion().WithKind("Table"))
+		obj = t
+	case "PartialObjectMetadata", "PartialObjectMetadataList":
+		p, err := f.request.partial(obj)
+		if err != nil {
+			return nil, err
+		}
+		obj = p
+	}
+	body, err := f.bytes(obj)
+	if err != nil {
+		return nil, err
+	}
+	return f.frame(watch.Bookmark, body)
+}
+
+func (f *framer) status(s *metav1.Status) error {
+	s.Kind, s.APIVersion = "Status", "v1"
+	body, err := f.bytes(s)
+	if err != nil {
+		return err
+	}
+	frame, err := f.frame(watch.Error, body)
+	if err != nil {
+		return err
+	}
+	return f.send(frame)
+}
+
+// frame wraps an encoded object: a line of JSON, or a length and a WatchEvent
+// in protobuf.
+func (f *framer) frame(kind watch.EventType, body []byte) ([]byte, error) {
+	if f.accept.MediaType != protobufType {
+		frame := make([]byte, 0, len(body)+40)
+		frame = append(frame, `{"type":"`...)
+		frame = append(frame, kind...)
+		frame = append(frame, `","object":`...)
+		frame = append(frame, body...)
+		return append(frame, "}\n"...), nil
+	}
+	event := metav1.WatchEvent{Type: string(kind), Object: runtime.RawExtension{Raw: body}}
+	size := event.Size()
+	frame := make([]byte, 4+size)
+	frame[0], frame[1], frame[2], frame[3] = byte(size>>24), byte(size>>16), byte(size>>8), byte(size)
+	if _, err := event.MarshalToSizedBuffer(frame[4:]); err != nil {
+		return nil, err
+	}
+	return frame, nil
+}
