@@ -120,6 +120,21 @@ func Cut(s string, w int) string {
 	return Head(s, w-1) + "…"
 }
 
+// Middle returns s, or if it does not fit into w cells its beginning and its
+// end with "…" between: names made by machines differ at their end.
+func Middle(s string, w int) string {
+	n := Width(s)
+	if n <= w || w < 8 {
+		return Cut(s, w)
+	}
+	tail := s
+	keep := min(6, w/3)
+	for Width(tail) > keep {
+		_, tail, _ = Next(tail)
+	}
+	return Head(s, w-1-Width(tail)) + "…" + tail
+}
+
 // Pad adds spaces until s takes w cells.
 func Pad(s string, w int) string {
 	if n := w - Width(s); n > 0 {

@@ -1,0 +1,234 @@
+package pane
+
+import (
+	"strconv"
+
+	"github.com/klab-project/klab/core/step"
+	"github.com/klab-project/klab/tui/canvas"
+	"github.com/klab-project/klab/tui/text"
+	"github.com/klab-project/klab/tui/view"
+)
+
+// Waiting draws what waits. Empty is what to say if nothing does; digits
+// tells whether digits pick here.
+func (p Pen) Waiting(r canvas.Rect, v *view.Pending, selected int, digits, ways bool, empty string) {
+	if v.Hidden > 0 && r.H > 1 {
+		p.C.Text(r, r.H-1, p.L.T("pending.hidden", "n", strconv.Itoa(v.Hidden)), dim)
+		r.H--
+	}
+	if len(v.Rows) == 0 {
+		p.say(r, 0, empty, dim)
+		return
+	}
+	list := r
+	if ways && r.H >= 5 {
+		list.H -= 1
+		p.line(r, r.H-1, seg{p.L.T("pending.ways"), dim})
+	}
+	start := max(0, min(selected-list.H/2, len(v.Rows)-list.H))
+	end := min(len(v.Rows), start+list.H)
+	verbs := 0
+	for _, w := range v.Rows[start:end] {
+		verbs = max(verbs, text.Width(p.L.Verb(w.Verb)))
+	}
+	for i := start; i < end; i++ {
+		row := i - start
+		if row == list.H-1 && end < len(v.Rows) && i != selected {
+			p.line(list, row, seg{"  " + p.L.T("pending.more", "n", strconv.Itoa(len(v.Rows)-i)), dim})
+			break
+		}
+		p.waiting(list, row, i, v.Rows[i], min(verbs, 16), digits, i == selected)
+	}
+}
+
+func (p Pen) waiting(r canvas.Rect, row, i int, w view.Waiting, verbs int, digits, selected bool) {
+	digit := "  "
+	if digits && i < 9 {
+		digit = strconv.Itoa(i+1) + " "
+	}
+	tail, tailStyle := "", dim
+	switch {
+	case w.Timer && w.Due > 0:
+		tail = p.L.T("pending.due", "d", view.Took(w.Due))
+	case w.Timer:
+		tail = p.L.T("pending.now")
+	case w.Actor != "":
+		tail = p.G.To + " " + p.clean(w.Actor)
+		if w.Class != step.ClassDeliver {
+			tail = p.clean(w.Actor)
+		}
+	}
+	verb := text.Pad(p.L.Verb(w.Verb), verbs)
+	sign, st := change(w.Type)
+	room := r.W - text.Width(digit) - text.Width(verb) - 4 - text.Width(tail)
+	if room < 14 {
+		tail = text.Cut(tail, max(0, text.Width(tail)+room-14))
+		room = r.W - text.Width(digit) - text.Width(verb) - 4 - text.Width(tail)
+	}
+	style := plain
+	if w.Quiet {
+		style = dim
+	}
+	verbStyle := held
+	if w.Timer {
+		verbStyle = code
+	}
+	p.line(r, row, seg{digit, keyed}, seg{verb + " ", verbStyle}, seg{sign + " ", st}, seg{text.Middle(p.clean(w.Object), room), style})
+	p.right(r, row, tail, tailStyle)
+	if selected {
+		p.selected(r, row)
+	}
+}
+
+// Inspect draws why something happened, and what it changed. It returns how
+// many rows there would be; skip rows are scrolled away.
+func (p Pen) Inspect(r canvas.Rect, v *view.Inspect, skip int) int {
+	if v == nil {
+		p.say(r, 0, p.L.T("why.none"), dim)
+		return 1
+	}
+	lines := p.inspectLines(r.W, v, r.H)
+	skip = max(0, min(skip, len(lines)-r.H))
+	for i := range r.H {
+		if skip+i < len(lines) {
+			p.line(r, i, lines[skip+i]...)
+		}
+	}
+	return len(lines)
+}
+
+func (p Pen) inspectLines(w int, v *view.Inspect, h int) [][]seg {
+	var out [][]seg
+	add := func(s ...seg) { out = append(out, s) }
+	sentence := p.clean(v.Actor) + ": " + p.L.Verb(v.Verb) + " " + p.clean(v.Title)
+	if len(v.Causes) > 0 && !v.Causes[0].Hidden {
+		sentence = p.sentence(v.Causes[0])
+	}
+	for _, l := range text.Wrap(sentence, w) {
+		add(seg{l, strong})
+	}
+	if v.Err != "" {
+		for _, l := range text.Wrap(p.G.Bad+" "+p.clean(v.Err), w) {
+			add(seg{l, bad})
+		}
+	}
+	for _, n := range v.Note {
+		for _, l := range text.Wrap("  "+p.clean(n), w) {
+			add(seg{l, code})
+		}
+	}
+	diff := p.diffLines(w, v, max(4, h-len(out)-3-min(len(v.Causes), 6)))
+	out = append(out, diff...)
+	add()
+	add(seg{p.L.T("why.title"), title})
+	out = append(out, p.causeLines(w, v)...)
+	return out
+}
+
+func (p Pen) diffLines(w int, v *view.Inspect, room int) [][]seg {
+	if v.Object == "" || len(v.Diff) == 0 && !v.Gone {
+		return nil
+	}
+	head := p.clean(v.Object) + "  " + p.L.T("head.rev", "rv", strconv.FormatInt(v.RV, 10))
+	switch {
+	case v.Whole:
+		head += "  " + p.L.T("diff.whole")
+	case v.Gone:
+		head += "  " + p.L.T("diff.gone")
+	}
+	out := [][]seg{nil, {{text.Middle(head, w), title}}}
+	if v.Gone {
+		return out
+	}
+	for i, l := range v.Diff {
+		if i >= room-1 && len(v.Diff) > room {
+			return append(out, []seg{{p.L.T("diff.more", "n", strconv.Itoa(len(v.Diff)-i)), dim}})
+		}
+		st := good
+		if l.Op == '-' {
+			st = held
+		}
+		path := p.clean(l.Path)
+		value := p.clean(l.Value)
+		if text.Width(path) > w-4-min(text.Width(value), w/3) {
+			path = text.Middle(path, w-4-min(text.Width(value), w/3))
+		}
+		out = append(out, []seg{{string(l.Op) + " ", st}, {path + ": ", plain}, {value, st}})
+	}
+	return out
+}
+
+func (p Pen) sentence(l view.Link) string {
+	if l.Hidden {
+		return p.L.T("hidden.word")
+	}
+	return text.Clean(p.L.Why(l.Cause, l.Object, l.Actor))
+}
+
+func (p Pen) causeLines(w int, v *view.Inspect) [][]seg {
+	var out [][]seg
+	width := 5
+	for i, l := range v.Causes {
+		if i == 0 {
+			continue
+		}
+		seq := "#" + strconv.FormatUint(l.Cause.Seq, 10)
+		st := plain
+		if l.Hidden {
+			st = dim
+		}
+		for n, s := range text.Wrap(p.sentence(l), w-width-3) {
+			if n == 0 {
+				out = append(out, []seg{{p.G.Up + " ", dim}, {text.Pad(seq, width) + " ", dim}, {s, st}})
+				continue
+			}
+			out = append(out, []seg{{text.Pad("", width+3), dim}, {s, st}})
+		}
+		if l.Cause.Others > 0 {
+			out = append(out, []seg{{text.Pad("", width+3), dim}, {p.L.T("why.others", "n", strconv.Itoa(l.Cause.Others)), dim}})
+		}
+	}
+	switch {
+	case v.Lost:
+		out = append(out, []seg{{p.L.T("why.lost"), dim}})
+	case v.Root && len(v.Causes) > 0:
+		for _, s := range text.Wrap(p.L.T("why.root"), w) {
+			out = append(out, []seg{{s, dim}})
+		}
+	}
+	return out
+}
+
+// Ran draws what really ran, the newest first.
+func (p Pen) Ran(r canvas.Rect, v *view.Ran, selected int) {
+	if len(v.Rows) == 0 {
+		p.C.Text(r, 0, p.L.T("ran.none"), dim)
+		return
+	}
+	start := max(0, min(selected-r.H+1, len(v.Rows)-r.H))
+	width := 6
+	for _, l := range v.Rows {
+		width = min(max(width, text.Width(p.clean(l.Where))), 12)
+	}
+	for i := start; i < len(v.Rows) && i-start < r.H; i++ {
+		p.ran(r, i-start, v.Rows[i], width)
+		if i == selected && selected > 0 {
+			p.selected(r, i-start)
+		}
+	}
+}
+
+func (p Pen) ran(r canvas.Rect, row int, l view.Line, width int) {
+	if l.Hidden {
+		p.C.Text(r, row, p.L.T("hidden"), dim)
+		return
+	}
+	tail := view.Took(l.Took) + "  " + strconv.Itoa(l.Exit)
+	st := dim
+	if l.Bad {
+		st = bad
+	}
+	room := r.W - text.Width(tail) - width - 3
+	p.line(r, row, seg{text.Fit(p.clean(l.Where), width) + "  ", dim}, seg{text.Cut(p.clean(l.Text), room), code})
+	p.right(r, row, tail, st)
+}

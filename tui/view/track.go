@@ -1,0 +1,183 @@
+package view
+
+import (
+	"sort"
+
+	"github.com/klab-project/klab/core/step"
+)
+
+// Lane is a row of the timeline.
+type Lane uint8
+
+// The lanes, in the order in which they are drawn.
+const (
+	You Lane = iota
+	Requests
+	Bus
+	Control
+	Scheduling
+	Hands
+	Net
+	Lanes
+)
+
+// Tick is one step on the time axis.
+type Tick struct {
+	Seq    uint64
+	Lane   Lane
+	Letter byte
+	Bad    bool
+	Mark   bool
+	Actor  string
+	Verb   step.Verb
+}
+
+// Track lists the steps of a history at each zoom, in order, so that going
+// back and forward and drawing a timeline need not look at every event.
+type Track struct{ ticks [3][]Tick }
+
+// Append takes further events, in order.
+func (t *Track) Append(events ...*step.Event) {
+	for _, e := range events {
+		zoom, ok := stops(e)
+		if !ok {
+			continue
+		}
+		tick := Tick{Seq: e.Seq, Lane: laneOf(e), Letter: letter(e), Bad: e.Err != "", Mark: e.Verb == step.Mark, Actor: e.Actor, Verb: e.Verb}
+		for z := zoom; z <= step.Finest; z++ {
+			t.ticks[z] = append(t.ticks[z], tick)
+		}
+	}
+}
+
+// stops tells at which zoom an event is a step for somebody who looks back.
+func stops(e *step.Event) (step.Zoom, bool) {
+	switch e.Phase {
+	case step.PhaseFact:
+		switch e.Verb {
+		case step.Mark, step.Exited, step.Lost, step.Connected, step.Reset:
+			return step.Coarse, true
+		}
+		return step.Finest, true
+	case step.PhasePending:
+		return step.Finest, true
+	}
+	if e.Quiet || !heldByDefault(e.Verb) {
+		return step.Finest, true
+	}
+	fine := e.Class == step.ClassStage || e.Verb == step.Filter || e.Verb == step.Score || e.Class == step.ClassNet
+	loop := e.Class == step.ClassReconcile || e.Verb == step.Schedule
+	switch {
+	case fine && e.Phase == step.PhaseEnd:
+		return step.Fine, true
+	case fine:
+		return step.Finest, true
+	case e.Phase == step.PhaseEnd || loop:
+		return step.Coarse, true
+	}
+	return step.Fine, true
+}
+
+func heldByDefault(v step.Verb) bool {
+	switch v {
+	case step.Get, step.List, step.Watch, step.Connect, step.Exec:
+		return false
+	}
+	return true
+}
+
+func laneOf(e *step.Event) Lane {
+	switch e.Class {
+	case step.ClassRequest, step.ClassStage:
+		if e.Actor == "kubectl" {
+			return You
+		}
+		return Requests
+	case step.ClassDeliver:
+		return Bus
+	case step.ClassReconcile:
+		return Control
+	case step.ClassSchedule:
+		return Scheduling
+	case step.ClassCRI:
+		return Hands
+	case step.ClassCNI, step.ClassNet:
+		return Net
+	}
+	switch e.Verb {
+	case step.Exited, step.Lost, step.Connected:
+		return Hands
+	case step.Commit, step.Snapshot:
+		return Requests
+	case step.Links:
+		return Net
+	}
+	return You
+}
+
+func letter(e *step.Event) byte {
+	switch e.Verb {
+	case step.Mark:
+		return '|'
+	case step.Create:
+		return '+'
+	case step.Delete, step.DeleteCollection:
+		return '-'
+	case step.Update, step.Patch:
+		return '~'
+	case step.RunPodSandbox:
+		return 'P'
+	case step.CreateContainer, step.StartContainer:
+		return 'C'
+	case step.PullImage:
+		return 'i'
+	case step.StopContainer, step.StopPodSandbox, step.RemovePodSandbox, step.RemoveContainer, step.Exited:
+		return 'x'
+	case step.CNIAdd:
+		return 'n'
+	case step.CNIDel:
+		return 'x'
+	case step.Lost:
+		return '!'
+	case step.Sync:
+		return 'k'
+	}
+	if e.Class == step.ClassTimer {
+		return 't'
+	}
+	if e.Verb == "" {
+		return '?'
+	}
+	return e.Verb[0]
+}
+
+// At returns the index of the last step at or before seq, or -1.
+func (t *Track) At(z step.Zoom, seq uint64) int {
+	list := t.ticks[z]
+	return sort.Search(len(list), func(i int) bool { return list[i].Seq > seq }) - 1
+}
+
+// Move returns the number of the event n steps after seq, before it if n is
+// negative; ok is false if the track ends there.
+func (t *Track) Move(z step.Zoom, seq uint64, n int) (to uint64, ok bool) {
+	list := t.ticks[z]
+	i := t.At(z, seq)
+	if n < 0 && i >= 0 && list[i].Seq < seq {
+		n++ // the step before an event between two steps
+	}
+	i += n
+	if i < 0 || i >= len(list) {
+		return 0, false
+	}
+	return list[i].Seq, true
+}
+
+// Window returns at most n steps around seq, as many before as fit with a
+// quarter of them after, and the index of the last one at or before seq.
+func (t *Track) Window(z step.Zoom, seq uint64, n int) ([]Tick, int) {
+	list := t.ticks[z]
+	at := t.At(z, seq)
+	end := min(len(list), max(at+1+n/4, n))
+	start := max(0, end-n)
+	return list[start:end], at - start
+}
