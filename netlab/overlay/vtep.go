@@ -1,0 +1,130 @@
+package overlay
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/klab-project/klab/netlab/link"
+)
+
+// Peer is another node: its address in the underlay, the subnet of its pods,
+// and the MAC of its endpoint, which if empty is [MAC] of the subnet.
+type Peer struct {
+	Node   string
+	IP     netip.Addr
+	Subnet netip.Prefix
+	MAC    string
+}
+
+// MAC is the hardware address of the endpoint of the node with this subnet.
+func MAC(subnet netip.Prefix) string { return link.MACOf(subnet.Masked().Addr()).String() }
+
+func (p Peer) mac() string {
+	if p.MAC != "" {
+		return p.MAC
+	}
+	return MAC(p.Subnet)
+}
+
+// vtepIP is the address of a node's endpoint: the first of its subnet.
+func (p Peer) vtepIP() netip.Addr { return p.Subnet.Masked().Addr() }
+
+// VTEP is this node's tunnel endpoint. The zero values of Name, VNI and Port
+// stand for flannel's: flannel.1, 1 and 8472.
+type VTEP struct {
+	Name   string
+	VNI    int
+	Port   int          // UDP
+	Dev    string       // the uplink: eth0
+	IP     netip.Addr   // of the uplink
+	Subnet netip.Prefix // of this node's pods
+	MTU    int          // 0: the uplink's less the 50 bytes of VXLAN
+}
+
+func (v VTEP) withDefaults() VTEP {
+	v.Name = cmp.Or(v.Name, "flannel.1")
+	v.VNI = cmp.Or(v.VNI, 1)
+	v.Port = cmp.Or(v.Port, 8472)
+	v.Dev = cmp.Or(v.Dev, "eth0")
+	return v
+}
+
+// Up makes the endpoint, or what is missing of it, in the node's namespace.
+func (v VTEP) Up(ctx context.Context, n *link.Net) error {
+	v = v.withDefaults()
+	at := v.Subnet.Masked().Addr()
+	if !v.IP.Is4() || !at.Is4() {
+		return fmt.Errorf("overlay: want IPv4, got node %s with pods %s", v.IP, v.Subnet)
+	}
+	err := n.Vxlan(ctx, link.Vxlan{Name: v.Name, VNI: v.VNI, Port: v.Port, Local: v.IP, Dev: v.Dev,
+		MAC: link.MACOf(at), MTU: v.MTU})
+	if err == nil {
+		err = n.Addr(ctx, v.Name, netip.PrefixFrom(at, at.BitLen()))
+	}
+	if err == nil {
+		err = n.Up(ctx, v.Name)
+	}
+	if err != nil {
+		return fmt.Errorf("overlay: %w", err)
+	}
+	return nil
+}
+
+// Down removes the endpoint, and with it all entries.
+func (v VTEP) Down(ctx context.Context, n *link.Net) error {
+	return n.Delete(ctx, v.withDefaults().Name)
+}
+
+// Add programs the way to a peer. The route comes last: before it, nothing
+// would find its way.
+func (v VTEP) Add(ctx context.Context, n *link.Net, p Peer) error {
+	v = v.withDefaults()
+	e := v.entries(p)
+	err := n.FDB(ctx, e.fdb)
+	if err == nil {
+		err = n.Neigh(ctx, e.neigh)
+	}
+	if err == nil {
+		err = n.Route(ctx, e.route)
+	}
+	if err != nil {
+		return fmt.Errorf("overlay to node %s: %w", p.Node, err)
+	}
+	return nil
+}
+
+// Remove takes the way to a peer away, the route first. Fields of p that are
+// not known may be empty: their entries stay.
+func (v VTEP) Remove(ctx context.Context, n *link.Net, p Peer) error {
+	v = v.withDefaults()
+	var errs []error
+	if p.Subnet.IsValid() {
+		e := v.entries(p)
+		errs = append(errs, n.DelRoute(ctx, e.route), n.DelNeigh(ctx, e.neigh))
+	}
+	if p.IP.IsValid() && (p.MAC != "" || p.Subnet.IsValid()) {
+		errs = append(errs, n.DelFDB(ctx, v.entries(p).fdb))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("overlay to node %s: %w", p.Node, err)
+	}
+	return nil
+}
+
+// entries are the three that lead to one peer.
+type entries struct {
+	route link.Route
+	neigh link.Neigh
+	fdb   link.FDB
+}
+
+func (v VTEP) entries(p Peer) entries {
+	return entries{
+		route: link.Route{Dst: p.Subnet.Masked(), Via: p.vtepIP(), Dev: v.Name, Onlink: true},
+		neigh: link.Neigh{IP: p.vtepIP(), MAC: p.mac(), Dev: v.Name},
+		fdb:   link.FDB{MAC: p.mac(), Dst: p.IP, Dev: v.Name},
+	}
+}
