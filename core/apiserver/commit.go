@@ -134,7 +134,7 @@ func (r *request) committed(ctx context.Context, old, obj runtime.Object, rev in
 		about = old
 	}
 	row := r.cache.row
-	step.Committed(ctx, objectOf(row, about), rev, step.Lazy(func() any { return r.server.commitDetail(row, old, obj) }))
+	step.Committed(step.WithParent(ctx, r.step), objectOf(row, about), rev, step.Lazy(func() any { return r.server.commitDetail(row, old, obj) }))
 }
 
 // refused turns the store's refusal into the client's error, or into another

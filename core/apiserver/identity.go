@@ -45,24 +45,24 @@ func (i identity) component() bool {
 	return strings.HasPrefix(i.Name, "system:") && i.Name != anonymous.Name
 }
 
-// actor is the identity's name in steps, with the node of a kubelet. All
-// controllers share one user, so it is the first word of their User-Agent that
-// tells them apart.
+// actor is the identity's name in steps, with the node of a node's user. All
+// controllers share one user, and so do all parts of a node, so it is the
+// first word of their User-Agent that tells them apart.
 func (i identity) actor(userAgent string) (actor, node string) {
-	if node := i.node(); node != "" {
-		return "kubelet", node
-	}
+	node = i.node()
 	agent := userAgent
 	if end := strings.IndexAny(agent, "/ "); end >= 0 {
 		agent = agent[:end]
 	}
 	if agent == "" || agent == "Go-http-client" {
 		agent = "kubectl"
-		if i.component() {
+		if node != "" {
+			agent = "kubelet"
+		} else if i.component() {
 			agent = strings.TrimPrefix(i.Name, "system:")
 		}
 	}
-	return printable(agent, 64), ""
+	return printable(agent, 64), node
 }
 
 // printable keeps the printable ASCII characters of s, at most limit.

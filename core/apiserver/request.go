@@ -38,6 +38,7 @@ type request struct {
 	stepVerb    step.Verb
 	about       step.Object
 	quiet       bool
+	step        uint64 // the request as a step
 	body        []byte
 	bodyErr     error
 
@@ -95,6 +96,7 @@ func (s *Server) serveResource(w http.ResponseWriter, req *http.Request, p *path
 		Actor: r.actor, Node: r.node, Verb: r.stepVerb, Object: r.about, Class: step.ClassRequest,
 		Parent: step.ParentOf(req), Quiet: r.quiet, Detail: detail,
 	}, func(ctx context.Context) error {
+		r.step = step.Current(ctx)
 		err := r.guarded(ctx)
 		if err == nil && r.hijack != nil {
 			r.hijack(ctx, w)

@@ -96,6 +96,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 		s.cachers[row.Prefix] = c
 		s.work.Go(func() { c.run(s.ctx, changes) })
 	}
+	s.work.Go(func() { s.kinds.types() }) // so that the first write need not wait for it
 	s.snapshot()
 	if err := s.bootstrap(ctx); err != nil {
 		s.Close()
