@@ -50,6 +50,12 @@ func dispatch(argv []string) int {
 			list(os.Stdout)
 			return 0
 		}
+		if args[0] == "--names" {
+			for _, a := range applets() {
+				fmt.Println(a.name)
+			}
+			return 0
+		}
 		name, args = args[0], args[1:]
 		if a = appletNamed(name); a == nil {
 			fmt.Fprintf(os.Stderr, "klab-tools: no command %q; without arguments it lists those it has\n", name)

@@ -20,6 +20,7 @@ func systemApplets() []applet {
 		{name: "true", run: func(*call) int { return 0 }},
 		{name: "false", run: func(*call) int { return 1 }},
 		{name: "exit", usage: "[N]", run: exitWith},
+		{name: "pause", usage: "    (holds namespaces until it is told to stop)", run: func(*call) int { select {} }},
 		{name: "sleep", usage: "DURATION ... | inf    (a number is seconds; 1m30s, 2h, 1d)", run: sleep},
 		{name: "date", usage: "[-u] [-I] [+FORMAT] [-d @SECONDS]", run: date},
 		{name: "env", usage: "[-i] [-u NAME] [NAME=VALUE ...] [COMMAND ...]", run: env, unbuffered: true},
