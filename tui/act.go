@@ -1,0 +1,273 @@
+package tui
+
+import (
+	"strconv"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+
+	"github.com/klab-project/klab/core/step"
+	"github.com/klab-project/klab/tui/keys"
+	"github.com/klab-project/klab/tui/layout"
+	"github.com/klab-project/klab/tui/lesson"
+	"github.com/klab-project/klab/tui/view"
+)
+
+var runIt = step.How{Kind: step.Run}
+
+// delayBy is how long d delays, on the lab clock.
+const delayBy = 5 * time.Second
+
+// do carries out an action.
+func (m *Model) do(a keys.Action) tea.Cmd {
+	switch a {
+	case keys.Quit:
+		return tea.Quit
+	case keys.Step, keys.Back, keys.Forward, keys.Play, keys.Speed, keys.PrevMark, keys.NextMark, keys.First, keys.Last, keys.ZoomIn, keys.ZoomOut:
+		return m.travel(a)
+	case keys.Fail:
+		return m.pickSelected(step.How{Kind: step.Fail})
+	case keys.Drop:
+		return m.pickSelected(step.How{Kind: step.Drop})
+	case keys.Delay:
+		return m.pickSelected(step.How{Kind: step.Delay, Delay: step.Seconds(delayBy)})
+	case keys.Crash:
+		return m.pickSelected(step.How{Kind: step.Crash})
+	case keys.Hint, keys.Check, keys.Reset, keys.Next, keys.Prev, keys.Teach:
+		return m.act(map[keys.Action]lesson.Act{keys.Hint: lesson.Hint, keys.Check: lesson.Check, keys.Reset: lesson.Reset,
+			keys.Next: lesson.Next, keys.Prev: lesson.Prev, keys.Teach: lesson.Reveal}[a])
+	case keys.Enter:
+		return m.enter()
+	case keys.Mark:
+		return m.command(func(c Control) error { return c.Mark(m.ctx, "#"+strconv.FormatUint(m.eye(), 10)) })
+	case keys.Copy:
+		return m.copy()
+	}
+	m.turnTo(a)
+	m.place()
+	return nil
+}
+
+// turnTo carries out what only changes the looks.
+func (m *Model) turnTo(a keys.Action) {
+	switch a {
+	case keys.View:
+		m.turn((m.stage + 1) % stages)
+	case keys.Max:
+		m.max = !m.max
+	case keys.Why:
+		if m.focus == layout.Inspect {
+			m.focus = layout.Stage
+		} else {
+			m.focus = layout.Inspect
+		}
+	case keys.Focus:
+		m.nextFocus(1)
+	case keys.Unfocus:
+		m.nextFocus(-1)
+	case keys.Up:
+		m.scroll(m.focus, -1)
+	case keys.Down:
+		m.scroll(m.focus, 1)
+	case keys.PageUp:
+		m.scroll(m.focus, -max(1, m.panes[m.focus].H-3))
+	case keys.PageDown:
+		m.scroll(m.focus, max(1, m.panes[m.focus].H-3))
+	case keys.Language:
+		m.lang = m.lang.Other()
+		m.look()
+	case keys.Help:
+		m.over, m.overSkip = helping, 0
+	case keys.Palette:
+		m.over, m.input, m.chosen = commanding, "", 0
+	case keys.Shell:
+		m.over, m.input, m.chosen = commanding, "kubectl ", 0
+	case keys.Filter:
+		m.over, m.input = filtering, m.filter
+		if m.stage != objects && m.stage != events && m.stage != reconcile {
+			m.turn(objects)
+		}
+	case keys.Close:
+		switch {
+		case m.max:
+			m.max = false
+		case m.filter != "":
+			m.filter = ""
+		case m.live && m.at != 0:
+			m.at, m.playing = 0, false
+		}
+	}
+}
+
+// small tells whether panes share one place, so that the focus chooses.
+func (m *Model) small() bool { return m.w < 100 || m.h < 28 }
+
+func (m *Model) nextFocus(n int) {
+	order := layout.Order(m.panes)
+	if m.small() || m.max {
+		order = []layout.Pane{layout.Stage, layout.Pending, layout.Inspect}
+		if m.lesson != nil {
+			order = append([]layout.Pane{layout.Lesson}, order...)
+		}
+	}
+	at := 0
+	for i, p := range order {
+		if p == m.focus {
+			at = i
+		}
+	}
+	if len(order) > 0 {
+		m.focus = order[(at+n+len(order))%len(order)]
+	}
+}
+
+// scroll moves the selection or the text of a pane.
+func (m *Model) scroll(p layout.Pane, n int) {
+	switch {
+	case p == layout.Pending:
+		rows := len(m.waiting().Rows)
+		m.sel[p] = min(max(0, m.sel[p]+n), max(0, rows-1))
+	case p == layout.Ran, p == layout.Stage && (m.stage == objects || m.stage == reconcile):
+		m.sel[p] = min(max(0, m.sel[p]+n), m.rows(p)-1)
+		m.sel[p] = max(0, m.sel[p])
+		if p == layout.Stage {
+			m.skip[p] = 0
+		}
+	case p == layout.Stage && m.stage == events:
+		m.skip[p] = max(0, m.skip[p]-n)
+	default:
+		m.skip[p] = max(0, m.skip[p]+n)
+	}
+}
+
+// rows is how many rows a list has.
+func (m *Model) rows(p layout.Pane) int {
+	switch {
+	case p == layout.Ran:
+		return len(m.state().Ran)
+	case m.stage == objects:
+		return len(view.NewObjects(m.state(), m.mask, m.filter).Rows)
+	}
+	return len(view.NewLoops(m.state(), m.mask, m.filter).Rows)
+}
+
+func (m *Model) waiting() *view.Pending { return view.NewPending(m.state(), m.mask, m.picked) }
+
+// pick lets the n-th of what waits go on.
+func (m *Model) pick(n int, how step.How) tea.Cmd {
+	switch {
+	case !m.live || m.control == nil:
+		m.complain("say.replay")
+		return nil
+	case m.at != 0:
+		m.complain("say.past")
+		return nil
+	}
+	rows := m.waiting().Rows
+	if n < 0 || n >= len(rows) {
+		m.complain("say.nothing")
+		return nil
+	}
+	id := rows[n].ID
+	m.picked[id] = true
+	m.sel[layout.Pending] = min(m.sel[layout.Pending], max(0, len(rows)-2))
+	if how.Kind == step.Delay {
+		m.say("say.delayed", "d", view.Took(how.Delay))
+	}
+	return func() tea.Msg { return pickedMsg{id, m.control.Pick(m.ctx, id, how)} }
+}
+
+func (m *Model) pickSelected(how step.How) tea.Cmd { return m.pick(m.sel[layout.Pending], how) }
+
+// enter runs the selected action, locks an answer, or does what the lesson asks.
+func (m *Model) enter() tea.Cmd {
+	if m.focus != layout.Lesson || m.lesson == nil {
+		if m.focus == layout.Pending {
+			return m.pickSelected(runIt)
+		}
+		return nil
+	}
+	switch q := m.lv.Prompt; {
+	case q.Open():
+		return m.lock()
+	case m.lv.Do != nil && !m.lv.Do.Done && !m.lv.Do.Busy:
+		return m.act(lesson.Do)
+	case m.lv.CanNext:
+		return m.act(lesson.Next)
+	}
+	return nil
+}
+
+func (m *Model) lock() tea.Cmd {
+	switch {
+	case m.answer.Choice < 0:
+		m.complain("lesson.surefirst")
+		return nil
+	case m.answer.Sure == 0:
+		m.complain("lesson.choose")
+		return nil
+	}
+	if err := m.lesson.Answer(m.answer.Choice, m.answer.Sure); err != nil {
+		m.complain("say.failed", "err", err.Error())
+	}
+	m.look()
+	if m.lv.Prompt != nil && m.lv.Prompt.Locked && (m.lv.Do == nil || m.lv.Do.Done) {
+		m.focus = layout.Pending
+		if !m.live {
+			m.focus = layout.Stage
+		}
+		m.place()
+	}
+	return nil
+}
+
+// act asks the lesson for something.
+func (m *Model) act(what lesson.Act) tea.Cmd {
+	if m.lesson == nil {
+		m.complain("say.nolesson")
+		return nil
+	}
+	l, ctx := m.lesson, m.ctx
+	if what == lesson.Do && m.lv.Do != nil {
+		m.focus = layout.Pending
+		if !m.live {
+			m.focus = layout.Stage
+		}
+		m.place()
+	}
+	return func() tea.Msg { return actedMsg{l.Act(ctx, what)} }
+}
+
+// command passes something on to the lab.
+func (m *Model) command(f func(Control) error) tea.Cmd {
+	if m.control == nil {
+		m.complain("say.replay")
+		return nil
+	}
+	c := m.control
+	return func() tea.Msg { return doneMsg{f(c)} }
+}
+
+// run runs a kubectl line.
+func (m *Model) run(line string) tea.Cmd {
+	if m.control == nil {
+		m.complain("say.replay")
+		return nil
+	}
+	c, ctx := m.control, m.ctx
+	return func() tea.Msg {
+		out, err := c.Run(ctx, line)
+		return ranMsg{line, out, err}
+	}
+}
+
+func (m *Model) copy() tea.Cmd {
+	rows := view.NewRan(m.state(), m.mask, m.sel[layout.Ran]+1).Rows
+	if len(rows) <= m.sel[layout.Ran] || rows[m.sel[layout.Ran]].Hidden {
+		m.complain("ran.none")
+		return nil
+	}
+	line := rows[m.sel[layout.Ran]].Text
+	m.say("say.copied", "line", line)
+	return tea.SetClipboard(line)
+}

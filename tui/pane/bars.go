@@ -1,0 +1,244 @@
+package pane
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/klab-project/klab/core/step"
+	"github.com/klab-project/klab/tui/canvas"
+	"github.com/klab-project/klab/tui/text"
+	"github.com/klab-project/klab/tui/view"
+)
+
+// Header is the first line.
+type Header struct {
+	Mode    string // live, paused, past, replay
+	Playing bool
+	Lesson  string
+	Step    int
+	Steps   int
+	RV, Now int64
+	Seq     uint64
+	Last    uint64
+	At      step.Seconds
+	Held    bool
+	Rate    float64
+	Zoom    step.Zoom
+	Lost    bool
+}
+
+// Header draws the first line: where you are in the lesson and in time.
+func (p Pen) Header(r canvas.Rect, h Header) {
+	bar := canvas.As(canvas.Bar)
+	p.C.Fill(r, " ", bar)
+	modes := map[string]canvas.Role{"live": canvas.Live, "paused": canvas.Paused, "past": canvas.Past, "replay": canvas.Replay}
+	var right []string
+	rv := p.L.T("head.rev", "rv", strconv.FormatInt(h.RV, 10))
+	if h.Mode == "past" {
+		rv = p.L.T("head.pastrev", "rv", strconv.FormatInt(h.RV, 10), "now", strconv.FormatInt(h.Now, 10))
+	}
+	right = append(right, rv, p.L.T("head.event", "seq", strconv.FormatUint(h.Seq, 10), "last", strconv.FormatUint(h.Last, 10)))
+	clock := p.L.T("head.clock", "at", strconv.FormatFloat(h.At.Duration().Seconds(), 'f', 3, 64)+" s")
+	switch {
+	case h.Held:
+		clock += " (" + p.L.T("head.held") + ")"
+	case h.Rate != 1 && h.Rate > 0:
+		clock += " " + p.L.T("head.rate", "rate", strconv.FormatFloat(h.Rate, 'f', -1, 64))
+	}
+	right = append(right, clock, p.L.T("head.zoom."+strconv.Itoa(int(h.Zoom))))
+
+	x := p.C.Text(r, 0, " klab ", bar.B())
+	mode := " " + p.L.T("mode."+h.Mode) + " "
+	if h.Playing {
+		mode += p.G.Right + " "
+	}
+	x = p.C.Put(r, x, r.Y, mode, canvas.As(modes[h.Mode]))
+	if h.Lost {
+		x = p.C.Put(r, x, r.Y, " "+p.L.T("head.lost")+" ", bad.R())
+	}
+	progress := ""
+	if h.Steps > 0 {
+		progress = p.L.T("head.step", "n", strconv.Itoa(h.Step), "all", strconv.Itoa(h.Steps)) + " "
+		n := min(h.Steps, 12)
+		full := h.Step * n / h.Steps
+		progress += strings.Repeat(p.G.Full, full) + strings.Repeat(p.G.Empty, n-full)
+	}
+	// What there is no room for goes from the right.
+	for n := len(right); n >= 0; n-- {
+		tail := strings.Join(right[:n], "  ") + " "
+		room := r.X + r.W - x - text.Width(tail) - 2
+		if room < text.Width(progress)+2+min(text.Width(h.Lesson), 24) && n > 1 {
+			continue
+		}
+		p.C.Put(r, r.X+r.W-text.Width(tail), r.Y, tail, bar)
+		name := canvas.Rect{X: x + 1, Y: r.Y, W: room, H: 1}
+		if h.Lesson != "" {
+			p.line(name, 0, seg{text.Cut(" "+p.clean(h.Lesson), max(0, room-text.Width(progress)-2)) + "  ", bar.B()}, seg{progress, bar})
+		}
+		return
+	}
+}
+
+// Hint is a key and what it does.
+type Hint struct{ Key, Word string }
+
+// Hints draws the last line: as many hints as fit. The first is never cut.
+func (p Pen) Hints(r canvas.Rect, list []Hint) {
+	x := r.X + 1
+	for _, h := range list {
+		if n := text.Width(h.Key) + text.Width(h.Word) + 1; x+n > r.X+r.W {
+			continue
+		}
+		x = p.C.Put(r, x, r.Y, h.Key, keyed)
+		x = p.C.Put(r, x, r.Y, " "+h.Word+"  ", dim)
+	}
+}
+
+// Said draws a message in place of the hints.
+func (p Pen) Said(r canvas.Rect, s string, wrong bool) {
+	g, st := p.G.Good, good
+	if wrong {
+		g, st = p.G.Bad, bad
+	}
+	p.line(r, 0, seg{" " + g + " ", st}, seg{p.clean(s), plain})
+}
+
+var laneKeys = [view.Lanes]string{"time.you", "time.api", "time.bus", "time.loop", "time.sched", "time.node", "time.net"}
+
+// Timeline is the steps around one moment.
+type Timeline struct {
+	Ticks []view.Tick
+	At    int // index of this moment in Ticks
+	Mask  view.Mask
+	Now   string // what happened at this moment
+}
+
+// TimelineRoom is how many steps a timeline of that width shows.
+func (p Pen) TimelineRoom(r canvas.Rect) int {
+	if r.H >= 5 {
+		return max(1, r.W-p.laneWidth()-2)
+	}
+	if r.H > 1 {
+		return max(1, r.W-4)
+	}
+	return max(1, r.W*3/5-4)
+}
+
+func (p Pen) laneWidth() int {
+	w := 0
+	for _, k := range laneKeys {
+		w = max(w, text.Width(p.L.T(k)))
+	}
+	return w
+}
+
+// Timeline draws lanes where there is room, else one line.
+func (p Pen) Timeline(r canvas.Rect, t Timeline) {
+	if r.H >= 5 {
+		p.lanes(r, t)
+		return
+	}
+	x := p.C.Text(r, 0, " t ", dim)
+	p.ticks(canvas.Rect{X: x, Y: r.Y, W: p.TimelineRoom(r), H: 1}, t, view.Lanes)
+	now := canvas.Rect{X: x + p.TimelineRoom(r) + 1, Y: r.Y, W: r.W - p.TimelineRoom(r) - 4, H: 1}
+	if r.H > 1 {
+		now = canvas.Rect{X: r.X + 3, Y: r.Y + 1, W: r.W - 4, H: 1}
+	}
+	p.line(now, 0, seg{p.G.Up + " ", keyed}, seg{p.clean(t.Now), plain})
+}
+
+func (p Pen) lanes(r canvas.Rect, t Timeline) {
+	w := p.laneWidth()
+	strip := canvas.Rect{X: r.X + w + 2, Y: r.Y, W: r.W - w - 2, H: r.H}
+	rows := min(int(view.Lanes), r.H-1)
+	for lane := range rows {
+		row := canvas.Rect{X: strip.X, Y: r.Y + lane, W: strip.W, H: 1}
+		p.C.Text(r, lane, " "+text.Left(p.L.T(laneKeys[lane]), w), dim)
+		p.ticks(row, t, view.Lane(lane))
+	}
+	if t.At >= 0 {
+		x := strip.X + t.At
+		p.C.Put(strip, x, r.Y+rows, p.G.Up, keyed)
+		now := " " + p.clean(t.Now)
+		if x+1+text.Width(now) <= r.X+r.W {
+			p.C.Put(strip, x+1, r.Y+rows, now, plain)
+		} else {
+			now = text.Cut(p.clean(t.Now), max(0, x-strip.X-1)) + " "
+			p.C.Put(strip, x-text.Width(now), r.Y+rows, now, plain)
+		}
+	}
+}
+
+// ticks draws the steps of a lane, or of all of them for view.Lanes.
+func (p Pen) ticks(r canvas.Rect, t Timeline, lane view.Lane) {
+	for i, k := range t.Ticks {
+		if i >= r.W {
+			break
+		}
+		s, st := p.G.Dot, canvas.As(canvas.Frame)
+		switch {
+		case k.Mark:
+			s, st = p.G.V, keyed
+		case t.Mask.Step(k.Actor, k.Verb):
+			s = p.G.Dot
+		case lane == view.Lanes || lane == k.Lane:
+			s, st = string(rune(k.Letter)), laneStyle(k)
+		}
+		if i > t.At {
+			st = canvas.As(canvas.Frame)
+		}
+		if i == t.At {
+			st = st.R()
+		}
+		p.C.Put(r, r.X+i, r.Y, s, st)
+	}
+	for i := len(t.Ticks); i < r.W; i++ {
+		p.C.Put(r, r.X+i, r.Y, p.G.Dot, canvas.As(canvas.Frame))
+	}
+}
+
+func laneStyle(k view.Tick) canvas.Style {
+	if k.Bad {
+		return bad
+	}
+	switch k.Lane {
+	case view.You:
+		return keyed
+	case view.Requests:
+		return code
+	case view.Bus:
+		return good
+	case view.Control, view.Scheduling:
+		return busy
+	}
+	return plain
+}
+
+// Tabs draws the names of the views into the upper side of the stage's frame.
+func (p Pen) Tabs(r canvas.Rect, names []string, at int, digits bool) {
+	total := 0
+	for _, n := range names {
+		total += text.Width(n) + 4
+	}
+	x := r.X
+	for i, n := range names {
+		if i != at && total > r.W {
+			n = ""
+			if !digits {
+				continue
+			}
+		}
+		st := dim
+		if i == at {
+			st = title.R()
+		}
+		label := " "
+		if digits {
+			label += strconv.Itoa(i+1) + " "
+		}
+		if n != "" {
+			label += n + " "
+		}
+		x = p.C.Put(r, x, r.Y, label, st)
+	}
+}

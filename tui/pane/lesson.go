@@ -1,0 +1,299 @@
+package pane
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/klab-project/klab/tui/canvas"
+	"github.com/klab-project/klab/tui/lesson"
+	"github.com/klab-project/klab/tui/text"
+)
+
+// Answering is an answer that is not locked yet.
+type Answering struct {
+	Choice int // -1: none
+	Sure   int // 0: none
+}
+
+// Lesson draws a lesson's text and its prompt; skip rows are scrolled away. It
+// returns how many rows there would be. The prompt stays in view: text that
+// does not fit gives way to it.
+func (p Pen) Lesson(r canvas.Rect, v lesson.View, a Answering, skip int) int {
+	body := p.blocks(v, r.W)
+	foot := p.foot(v, a, r.W)
+	total := len(body) + len(foot)
+	if total <= r.H {
+		p.rows(r, append(body, foot...), 0)
+		return total
+	}
+	if len(foot) > r.H*3/4 || len(foot) == 0 { // too much even for the prompt alone: all scrolls
+		p.rows(r, append(body, foot...), skip)
+		return total
+	}
+	top := r
+	top.H = r.H - len(foot)
+	skip = max(0, min(skip, len(body)-top.H))
+	p.rows(top, body, skip)
+	if skip+top.H < len(body) {
+		p.right(top, top.H-1, " "+p.L.T("lesson.more"), dim)
+	}
+	p.rows(r.From(top.H), foot, 0)
+	return total
+}
+
+// LessonRows is how many rows a lesson would take at a width.
+func (p Pen) LessonRows(v lesson.View, a Answering, w int) int {
+	return len(p.blocks(v, w)) + len(p.foot(v, a, w))
+}
+
+func (p Pen) rows(r canvas.Rect, lines [][]seg, skip int) {
+	skip = max(0, min(skip, len(lines)-r.H))
+	for i := 0; i < r.H && skip+i < len(lines); i++ {
+		p.line(r, i, lines[skip+i]...)
+	}
+}
+
+func (p Pen) blocks(v lesson.View, w int) [][]seg {
+	var out [][]seg
+	if v.Name != "" {
+		for _, l := range text.Wrap(p.clean(v.Name), w) {
+			out = append(out, []seg{{l, title}})
+		}
+	}
+	for i, b := range v.Blocks {
+		if i > 0 && b.Kind != lesson.Item {
+			out = append(out, nil)
+		}
+		out = append(out, p.block(b, w)...)
+	}
+	return out
+}
+
+func (p Pen) block(b lesson.Block, w int) [][]seg {
+	var out [][]seg
+	switch b.Kind {
+	case lesson.Code:
+		for _, l := range strings.Split(b.Text, "\n") {
+			out = append(out, []seg{{"  " + p.clean(l), code}})
+		}
+	case lesson.Heading:
+		for _, l := range text.Wrap(p.clean(b.Text), w) {
+			out = append(out, []seg{{l, strong}})
+		}
+	case lesson.Item:
+		for i, l := range text.Wrap(p.clean(b.Text), w-3) {
+			lead := "   "
+			if i == 0 {
+				lead = " " + p.G.Dot + " "
+			}
+			out = append(out, []seg{{lead, dim}, {l, plain}})
+		}
+	case lesson.Note:
+		for _, l := range text.Wrap(p.clean(b.Text), w-2) {
+			out = append(out, []seg{{p.G.V + " ", keyed}, {l, plain}})
+		}
+	default:
+		for _, l := range text.Wrap(p.clean(b.Text), w) {
+			out = append(out, []seg{{l, plain}})
+		}
+	}
+	return out
+}
+
+// foot is what the learner is to do: predict, run, check, go on.
+func (p Pen) foot(v lesson.View, a Answering, w int) [][]seg {
+	var out [][]seg
+	gap := func() {
+		if len(out) > 0 || len(v.Blocks) > 0 {
+			out = append(out, nil)
+		}
+	}
+	if v.Prompt != nil {
+		gap()
+		out = append(out, p.prompt(v.Prompt, a, w)...)
+	}
+	if v.Do != nil && !v.Prompt.Open() {
+		gap()
+		g, st, word := p.G.Right, keyed, p.L.T("lesson.enter")
+		if v.Do.Busy {
+			g, st, word = p.G.Busy, busy, p.L.T("lesson.busy")
+		}
+		if v.Do.Done {
+			g, st, word = p.G.On, good, ""
+		}
+		out = append(out, []seg{{g + " ", st}, {p.clean(v.Do.Line) + "  ", code}, {word, dim}})
+	}
+	for _, h := range v.Hints {
+		for _, l := range text.Wrap(p.L.T("lesson.hint")+": "+p.clean(h), w) {
+			out = append(out, []seg{{l, held}})
+		}
+	}
+	out = append(out, p.goals(v, w)...)
+	switch {
+	case v.Done:
+		for _, l := range text.Wrap(p.L.T("lesson.done"), w) {
+			out = append(out, []seg{{l, good}})
+		}
+	case v.Prompt.Open():
+	case v.CanNext:
+		gap()
+		out = append(out, []seg{{p.G.Right + " ", keyed}, {p.L.T("lesson.next"), keyed}})
+	case v.Waiting != "":
+		gap()
+		for _, l := range text.Wrap(p.L.T("lesson.waiting", "what", p.clean(v.Waiting)), w) {
+			out = append(out, []seg{{l, dim}})
+		}
+	}
+	if v.Left > 0 && !v.Done && !v.Prompt.Open() {
+		out = append(out, []seg{{p.L.T("lesson.hints", "n", strconv.Itoa(v.Left)), dim}})
+	}
+	return out
+}
+
+func (p Pen) goals(v lesson.View, w int) [][]seg {
+	var out [][]seg
+	if len(v.Checks) > 0 {
+		out = append(out, nil, []seg{{p.L.T("lesson.checks"), title}})
+	}
+	for _, g := range v.Checks {
+		sign, st := p.G.Off, dim
+		if g.Done {
+			sign, st = p.G.On, good
+		}
+		for i, l := range text.Wrap(p.clean(g.Text), w-2) {
+			lead := "  "
+			if i == 0 {
+				lead = sign + " "
+			}
+			out = append(out, []seg{{lead, st}, {l, plain}})
+		}
+		if !g.Done && g.NotYet != "" {
+			for _, l := range text.Wrap(p.clean(g.NotYet), w-4) {
+				out = append(out, []seg{{"    " + l, held}})
+			}
+		}
+	}
+	return out
+}
+
+func (p Pen) prompt(q *lesson.Prompt, a Answering, w int) [][]seg {
+	var out [][]seg
+	for i, l := range text.Wrap(p.L.T("lesson.predict")+": "+p.clean(q.Question), w) {
+		if head := p.L.T("lesson.predict") + ":"; i == 0 && strings.HasPrefix(l, head) {
+			out = append(out, []seg{{head, keyed}, {l[len(head):], strong}})
+			continue
+		}
+		out = append(out, []seg{{l, strong}})
+	}
+	chosen := a.Choice
+	if q.Locked {
+		chosen = q.Choice
+	}
+	out = append(out, p.choices(q, chosen, w)...)
+	if !q.Locked {
+		return append(out, p.sure(a, w)...)
+	}
+	return append(out, p.outcome(q, w)...)
+}
+
+// choices in two columns where they fit, else one below the other.
+func (p Pen) choices(q *lesson.Prompt, chosen, w int) [][]seg {
+	one := func(i int) []seg {
+		lead, st := "  ", plain
+		switch {
+		case q.Locked && q.Answer == i:
+			lead, st = p.G.On+" ", good
+		case i == chosen:
+			lead, st = p.G.Right+" ", strong
+		}
+		return []seg{{lead, st}, {string(rune('a'+i)) + ") ", keyed}, {p.clean(q.Choices[i]), st}}
+	}
+	longest := 0
+	for _, c := range q.Choices {
+		longest = max(longest, text.Width(p.clean(c)))
+	}
+	var out [][]seg
+	if half := w / 2; longest+6 <= half && len(q.Choices) > 2 {
+		rows := (len(q.Choices) + 1) / 2
+		for i := range rows {
+			left := one(i)
+			used := 0
+			for _, s := range left {
+				used += text.Width(s.s)
+			}
+			left = append(left, seg{text.Pad("", half-used), plain})
+			if i+rows < len(q.Choices) {
+				left = append(left, one(i+rows)...)
+			}
+			out = append(out, left)
+		}
+		return out
+	}
+	for i := range q.Choices {
+		s := one(i)
+		lines := text.Wrap(s[2].s, max(8, w-5))
+		out = append(out, []seg{s[0], s[1], {lines[0], s[2].st}})
+		for _, l := range lines[1:] {
+			out = append(out, []seg{{"     " + l, s[2].st}})
+		}
+	}
+	return out
+}
+
+func (p Pen) sure(a Answering, w int) [][]seg {
+	answer := "[ ]"
+	if a.Choice >= 0 {
+		answer = "[" + string(rune('a'+a.Choice)) + "]"
+	}
+	line := []seg{{p.L.T("lesson.answer") + " ", dim}, {answer + "   ", strong}, {p.L.T("lesson.sure") + " ", dim}}
+	for i := 1; i <= 3; i++ {
+		st := plain
+		if a.Sure == i {
+			st = strong.R()
+		}
+		n := strconv.Itoa(i)
+		line = append(line, seg{n + " ", keyed}, seg{p.L.T("lesson.sure." + n), st}, seg{"  ", plain})
+	}
+	used := 0
+	for _, s := range line {
+		used += text.Width(s.s)
+	}
+	lock := seg{p.L.T("lesson.lock"), keyed}
+	if a.Choice < 0 {
+		lock = seg{p.L.T("lesson.skip"), dim}
+	}
+	if used+text.Width(lock.s) <= w {
+		return [][]seg{append(line, seg{" ", plain}, lock)}
+	}
+	return [][]seg{line[:2], line[2:], {lock}}
+}
+
+func (p Pen) outcome(q *lesson.Prompt, w int) [][]seg {
+	var out [][]seg
+	add := func(s string, st canvas.Style) {
+		for _, l := range text.Wrap(s, w) {
+			out = append(out, []seg{{l, st}})
+		}
+	}
+	if q.Choice < 0 {
+		add(p.L.T("lesson.skipped"), dim)
+	} else {
+		add(p.L.T("lesson.locked", "choice", string(rune('a'+q.Choice)), "sure", p.L.T("lesson.sure."+strconv.Itoa(min(max(q.Sure, 1), 3)))), dim)
+	}
+	switch {
+	case q.Answer < 0:
+		add(p.L.T("lesson.watch"), keyed)
+		return out
+	case q.Answer == q.Choice:
+		add(p.L.T("lesson.right"), good)
+	case q.Choice >= 0:
+		add(p.L.T("lesson.other"), held)
+	}
+	if q.Seen != "" {
+		add(p.clean(q.Seen), strong)
+	}
+	if q.Why != "" {
+		add(p.clean(q.Why), plain)
+	}
+	return out
+}
