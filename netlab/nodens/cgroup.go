@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -17,7 +19,7 @@ import (
 // thread cannot change groups alone; so a child is born into the group, and
 // held by ptrace at its first instruction until its namespace is open.
 func cgroupNamespace(dir string) (*os.File, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := makeGroup(dir); err != nil {
 		return nil, fmt.Errorf("make control group: %w", err)
 	}
 	group, err := os.Open(dir)
@@ -48,6 +50,39 @@ func cgroupNamespace(dir string) (*os.File, error) {
 		return nil, err
 	}
 	return ns, nil
+}
+
+// makeGroup makes the control group dir and hands the controllers that limits
+// need down to it, group by group.
+func makeGroup(dir string) error {
+	rel, err := filepath.Rel(cgroupRoot, dir)
+	if err != nil {
+		return err
+	}
+	at := cgroupRoot
+	for name := range strings.SplitSeq(rel, "/") {
+		offered, err := os.ReadFile(filepath.Join(at, "cgroup.controllers"))
+		if err != nil {
+			return err
+		}
+		for _, c := range strings.Fields(string(offered)) {
+			if !slices.Contains([]string{"cpu", "cpuset", "io", "memory", "pids"}, c) {
+				continue
+			}
+			err := os.WriteFile(filepath.Join(at, "cgroup.subtree_control"), []byte("+"+c), 0)
+			if errors.Is(err, unix.EBUSY) {
+				return fmt.Errorf("%s has processes, so there can be no limits below it (cgroup v2: no internal processes); move them to a group of their own", at)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		at = filepath.Join(at, name)
+		if err := os.Mkdir(at, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // removeGroup removes an empty control group and the empty ones below it.
