@@ -77,7 +77,9 @@ func planShrinkOld(r *rollout) []scaling {
 		room -= take
 		size[i] = *set.Spec.Replicas - take
 	}
-	spare := availableReplicas(r.sets()) - minAvailable
+	// Upstream does not bound this by room: if the status of an old set still
+	// counts pods that it has been told to delete, too many would go.
+	spare := min(room, availableReplicas(r.sets())-minAvailable)
 	var plan []scaling
 	for i, set := range old {
 		take := max(0, min(spare, size[i]))
