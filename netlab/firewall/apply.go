@@ -28,14 +28,15 @@ var ErrNoTool = errors.New("iptables is not installed (package iptables): no mas
 // the distribution has configured, then either backend by name.
 func Detect(ctx context.Context) (*Tool, error) {
 	for _, name := range []string{"iptables", "iptables-nft", "iptables-legacy"} {
-		if t, err := detect(ctx, name); err == nil {
+		if t, err := Named(ctx, name); err == nil {
 			return t, nil
 		}
 	}
 	return nil, ErrNoTool
 }
 
-func detect(ctx context.Context, name string) (*Tool, error) {
+// Named finds one pair of programs by its common name, such as "iptables-legacy".
+func Named(ctx context.Context, name string) (*Tool, error) {
 	restore, err := lookPath(name + "-restore")
 	if err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package firewall_test
 import (
 	"context"
 	"net/netip"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -45,33 +46,39 @@ func TestPlanCarriesOnlyWhatChanged(t *testing.T) {
 // On both backends: what was applied is found again, strangers stay, and
 // nothing is left after the removal.
 func TestApplyInTheKernel(t *testing.T) {
-	ctx := context.Background()
-	first, err := firewall.Detect(ctx)
-	if err != nil {
-		t.Skip(err)
+	for _, name := range []string{"iptables-nft", "iptables-legacy"} {
+		t.Run(name, func(t *testing.T) {
+			ctx := context.Background()
+			tool, err := firewall.Named(ctx, name)
+			if err != nil {
+				t.Skip(err)
+			}
+			tool.Lock = filepath.Join(t.TempDir(), "lock")
+			ns := nettest.Namespace(t, "ns")
+			n := nettest.Open(t, ns)
+			if err := tool.Feed(ctx, n, "*nat\n-A POSTROUTING -d 9.9.9.9/32 -j ACCEPT\nCOMMIT\n"); err != nil {
+				t.Skip("this kernel has no ", name, ": ", err)
+			}
+
+			ctx, trail := nettest.WithTrail(ctx)
+			require.NoError(t, tool.Apply(ctx, n, node()))
+			require.Len(t, trail.Lines(t), 1)
+			saved, err := tool.Saved(ctx, n)
+			require.NoError(t, err)
+			require.Empty(t, node().Plan(saved), "we write rules as iptables-save does:\n"+saved)
+			require.Contains(t, saved, "-d 9.9.9.9/32")
+			require.NoError(t, tool.Apply(ctx, n, node()))
+			require.Empty(t, trail.Lines(t))
+
+			require.NoError(t, tool.Feed(ctx, n, node().Remove(saved)))
+			after, err := tool.Saved(ctx, n)
+			require.NoError(t, err)
+			require.NotContains(t, after, "KLAB")
+			require.NotContains(t, after, "FLANNEL")
+			require.Contains(t, after, "-d 9.9.9.9/32")
+
+			err = tool.Feed(ctx, n, "*nat\n-A NOWHERE -j ACCEPT\nCOMMIT\n")
+			require.ErrorContains(t, err, "the rules were:\n*nat")
+		})
 	}
-	ns := nettest.Namespace(t, "ns")
-	n := nettest.Open(t, ns)
-	nettest.Run(t, ns, "iptables -t nat -A POSTROUTING -d 9.9.9.9/32 -j ACCEPT")
-	before, err := first.Saved(ctx, n)
-	require.NoError(t, err)
-
-	ctx, trail := nettest.WithTrail(ctx)
-	require.NoError(t, first.Apply(ctx, n, node()))
-	require.Len(t, trail.Lines(t), 1)
-	saved, err := first.Saved(ctx, n)
-	require.NoError(t, err)
-	require.Empty(t, node().Plan(saved), "we write rules as iptables-save does")
-	require.Contains(t, saved, "-d 9.9.9.9/32")
-	require.NoError(t, first.Apply(ctx, n, node()))
-	require.Empty(t, trail.Lines(t))
-
-	require.NoError(t, first.Feed(ctx, n, node().Remove(saved)))
-	after, err := first.Saved(ctx, n)
-	require.NoError(t, err)
-	require.NotContains(t, after, "KLAB")
-	require.NotContains(t, after, "FLANNEL")
-	require.Contains(t, before, "-d 9.9.9.9/32")
-
-	require.ErrorContains(t, first.Feed(ctx, n, "*nat\n-A NOWHERE -j ACCEPT\nCOMMIT\n"), "NOWHERE")
 }

@@ -5,6 +5,7 @@ package nettest
 
 import (
 	"context"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -104,4 +105,13 @@ func (r *Trail) Lines(t testing.TB) []string {
 		}
 	}
 	return lines
+}
+
+// AddrOf is the first address of a link in the namespace at path.
+func AddrOf(t testing.TB, path, name string) netip.Addr {
+	t.Helper()
+	l, ok, err := Open(t, path).Link(name)
+	require.NoError(t, err)
+	require.True(t, ok && len(l.Addrs) > 0, "%s has no address", name)
+	return l.Addrs[0].Addr()
 }

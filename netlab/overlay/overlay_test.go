@@ -13,6 +13,7 @@ import (
 
 	"github.com/klab-project/klab/core/step"
 	"github.com/klab-project/klab/netlab/cni"
+	"github.com/klab-project/klab/netlab/leak"
 	"github.com/klab-project/klab/netlab/link"
 	"github.com/klab-project/klab/netlab/netns"
 	"github.com/klab-project/klab/netlab/nettest"
@@ -38,6 +39,7 @@ func build(t testing.TB, ctx context.Context, nodes int) *cluster {
 	t.Helper()
 	nettest.NeedRoot(t)
 	dir := t.TempDir()
+	leak.Check(t, dir)
 	t.Cleanup(func() { require.NoError(t, topology.Destroy(filepath.Join(dir, "net"))) })
 	lab, err := topology.Build(ctx, topology.Config{Dir: filepath.Join(dir, "net")})
 	require.NoError(t, err)
