@@ -3,6 +3,7 @@ package kubelet
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -18,6 +19,7 @@ import (
 type recorder struct {
 	k     *Kubelet
 	queue chan recorded
+	made  atomic.Int64 // keeps names apart that are made at the same time
 	seen  map[eventKey]*corev1.Event
 }
 
@@ -82,7 +84,7 @@ func (r *recorder) add(ctx context.Context, ref corev1.ObjectReference, kind, re
 		namespace = metav1.NamespaceDefault
 	}
 	e := &corev1.Event{
-		ObjectMeta:     metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("%s.%x", ref.Name, r.k.Clock.Now().UnixNano())},
+		ObjectMeta:     metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("%s.%x", ref.Name, time.Now().UnixNano()+r.made.Add(1))},
 		InvolvedObject: ref, Type: kind, Reason: reason, Message: words,
 		Source:         corev1.EventSource{Component: "kubelet", Host: r.k.NodeName},
 		FirstTimestamp: now, LastTimestamp: now, Count: 1,

@@ -35,9 +35,9 @@ func (w *podWorker) sync(ctx context.Context, t turn) (ended bool, err error) {
 	if err := w.prepare(ctx, pod); err != nil {
 		return false, err
 	}
-	w.k.prober.watch(w, pod)
 	err = w.act(ctx, pod, &actions)
 	w.refresh(ctx)
+	w.k.prober.watch(w, pod)
 	w.post(ctx, pod, false)
 	return false, err
 }

@@ -50,10 +50,16 @@ func (w *podWorker) endPlan(pod *corev1.Pod) []string {
 	return append(plan, "stop the sandbox")
 }
 
-// grace is how long the pod's containers have to end by themselves.
+// grace is how long the pod's containers have to end by themselves. One that
+// was deleted by force, so that the API has it no more, gets the least.
 func (w *podWorker) grace(pod *corev1.Pod) time.Duration {
+	w.mu.Lock()
+	forced := w.removed && w.known
+	w.mu.Unlock()
 	seconds := int64(30)
 	switch {
+	case forced:
+		seconds = 0
 	case pod.DeletionGracePeriodSeconds != nil:
 		seconds = *pod.DeletionGracePeriodSeconds
 	case pod.Spec.TerminationGracePeriodSeconds != nil:
@@ -67,9 +73,6 @@ func (w *podWorker) grace(pod *corev1.Pod) time.Duration {
 func (w *podWorker) stopAll(ctx context.Context, pod *corev1.Pod) error {
 	began := w.k.Clock.Since()
 	deadline := func() time.Duration { return began + w.grace(w.current()) }
-	if pod.DeletionTimestamp == nil {
-		deadline = func() time.Duration { return began + w.grace(pod) }
-	}
 	var wait sync.WaitGroup
 	var mu sync.Mutex
 	var errs []error
