@@ -111,6 +111,9 @@ func (r *Resource) discovery() apidiscoveryv2.APIResourceDiscovery {
 		scope = apidiscoveryv2.ScopeNamespace
 	}
 	kind := func(gvk schema.GroupVersionKind) *metav1.GroupVersionKind {
+		if gvk.GroupVersion() == r.GV() {
+			return &metav1.GroupVersionKind{Kind: gvk.Kind} // that of the list is meant
+		}
 		return &metav1.GroupVersionKind{Group: gvk.Group, Version: gvk.Version, Kind: gvk.Kind}
 	}
 	d := apidiscoveryv2.APIResourceDiscovery{

@@ -50,7 +50,7 @@ func pods() *Resource {
 		{Name: "binding", Kind: corev1.SchemeGroupVersion.WithKind("Binding"), Verbs: []string{"create"}},
 		ephemeralContainers(r),
 		connect("exec", "PodExecOptions", "create", "get"),
-		connect("log", "PodLogOptions", "get"),
+		connect("log", "Pod", "get"),
 		connect("portforward", "PodPortForwardOptions", "create", "get"),
 		podStatus(r),
 	}

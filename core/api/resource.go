@@ -44,8 +44,8 @@ type Subresource struct {
 	Name  string
 	Kind  schema.GroupVersionKind // of what is sent and received
 	Verbs []string
-	// Connect is set for those that are streams and no objects (log, exec, …).
-	// Kind is then what its query parameters are called (PodExecOptions).
+	// Connect is set for those that are streams and no objects (log, exec, …);
+	// Kind is then only what discovery calls it.
 	Connect bool
 	Rules
 }
