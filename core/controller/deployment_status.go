@@ -246,8 +246,11 @@ func deadline(d *appsv1.Deployment) time.Duration {
 // untilDeadline is when the rollout has to be judged again, if it has to be.
 func (r *rollout) untilDeadline() (time.Duration, bool) {
 	c := condition(&r.d.Status, appsv1.DeploymentProgressing)
-	if !r.deadlineProgress || !hasDeadline(r.d) || c == nil || c.Reason == timedOut || isComplete(r.d, &r.d.Status) {
+	if !r.deadlineProgress || !hasDeadline(r.d) || c == nil || isComplete(r.d, &r.d.Status) {
 		return 0, false
+	}
+	if c.Reason == timedOut || c.Reason == newSetAvailable {
+		return 0, false // judged already, or no rollout is under way
 	}
 	// Timestamps have whole seconds: one more makes sure that it is late then.
 	return max(0, c.LastUpdateTime.Add(deadline(r.d)).Sub(r.now.Time)) + time.Second, true

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"testing/synctest"
 
@@ -61,7 +62,7 @@ func bare(rs controller.Controller) Scenario {
 	two := int32(2)
 	labels := map[string]string{"app": "web"}
 	return Scenario{
-		Config: Config{Controllers: []controller.Controller{rs}},
+		Config: Config{Controllers: []controller.Controller{rs}, Kubelet: true},
 		Acts: []Act{{
 			Do: func(ctx context.Context, c kubernetes.Interface) error {
 				_, err := c.AppsV1().ReplicaSets("default").Create(ctx, &appsv1.ReplicaSet{
@@ -73,7 +74,12 @@ func bare(rs controller.Controller) Scenario {
 				}, metav1.CreateOptions{})
 				return err
 			},
-			Goal: func(State) error { return nil },
+			Goal: func(s State) error {
+				if len(s.Pods) != 2 || !IsReady(&s.Pods[0]) || !IsReady(&s.Pods[1]) {
+					return fmt.Errorf("%d pods, not all ready", len(s.Pods))
+				}
+				return nil
+			},
 		}},
 	}
 }
@@ -114,7 +120,7 @@ func TestTheSimulationFindsANaiveController(t *testing.T) {
 
 func TestExpectationsSurviveEverySchedule(t *testing.T) {
 	sc := bare(controller.Named("replicaset-controller")[0])
-	failed, tried := search(t, sc, 12, 2, 400)
+	failed, tried := search(t, sc, 40, 2, 300)
 	if failed != nil {
 		for _, c := range failed.Choices {
 			t.Log(c.What)

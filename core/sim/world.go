@@ -27,6 +27,7 @@ type Config struct {
 	Controllers []controller.Controller
 	Nodes       int  // without nodes there is no scheduler, and pods run on none
 	Kubelet     bool // pods that have a node start at once, and end when deleted
+	NodeGrace   time.Duration // nodes give no sign of life: after this time they are lost; zero means the default
 	Zoom        step.Zoom
 	Seed        uint64
 	Log         *slog.Logger // nil discards
@@ -95,7 +96,7 @@ func (w *World) start() {
 		controllers = append(controllers[:len(controllers):len(controllers)], kubelets(w.config.Nodes > 0))
 	}
 	w.wg.Go(func() {
-		_ = controller.Run(w.ctx, controller.Options{Config: config, Controllers: controllers, Log: w.config.Log})
+		_ = controller.Run(w.ctx, controller.Options{Config: config, Controllers: controllers, NodeGrace: w.config.NodeGrace, Log: w.config.Log})
 	})
 	if w.config.Nodes > 0 {
 		w.wg.Go(func() {
