@@ -175,6 +175,9 @@ func (r *request) connectLog(ctx context.Context, pod *core.Pod) error {
 	if err := api.Parameters().DecodeParameters(r.query, corev1.SchemeGroupVersion, o); err != nil {
 		return apierrors.NewBadRequest(err.Error())
 	}
+	if o.Stream == nil {
+		o.Stream = new(core.LogStreamAll)
+	}
 	if errs := corevalidation.ValidatePodLogOptions(o, true); len(errs) > 0 {
 		return apierrors.NewInvalid(schema.GroupKind{Kind: "PodLogOptions"}, pod.Name, errs)
 	}
@@ -219,7 +222,7 @@ func logParameters(o *core.PodLogOptions) url.Values {
 	if o.SinceTime != nil {
 		params.Set("sinceTime", o.SinceTime.Format(time.RFC3339))
 	}
-	if o.Stream != nil {
+	if *o.Stream != core.LogStreamAll {
 		params.Set("stream", *o.Stream)
 	}
 	return params

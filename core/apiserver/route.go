@@ -22,7 +22,8 @@ func (r *request) route(ctx context.Context) error {
 		p.Resource, p.Name, p.Sub = "pods", r.about.Name, "binding"
 	}
 	r.resource = api.Find(schema.GroupVersionResource{Group: p.Group, Version: p.Version, Resource: p.Resource})
-	if r.resource == nil || r.resource.Namespaced && p.Namespace == "" && p.Name != "" || !r.resource.Namespaced && p.Namespace != p.Name {
+	if r.resource == nil || r.resource.Namespaced && p.Namespace == "" && p.Name != "" ||
+		!r.resource.Namespaced && p.Namespace != "" && p.Resource != "namespaces" {
 		return notServed(p)
 	}
 	verbs := r.resource.Verbs
