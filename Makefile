@@ -1,0 +1,97 @@
+# `make` builds klab; `make lab` opens the first lesson; `make test` runs every
+# test; `make help` lists the rest.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -ec
+.DEFAULT_GOAL := all
+
+# Under sudo, PATH often lacks Go's own directory. Where there are only Debian's
+# versioned packages, the newest is taken.
+GO ?= $(shell command -v go || ls /usr/local/go/bin/go 2>/dev/null || ls -v /usr/lib/go-1.*/bin/go 2>/dev/null | tail -1 || echo go)
+# A Go older than go.mod asks for fetches the right toolchain, as a module.
+export GOTOOLCHAIN ?= auto
+PREFIX ?= /usr/local
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo v0.1.0-dev)
+
+# No VCS stamp: as root in somebody else's clone git refuses to tell.
+BUILD := $(GO) build -buildvcs=false -trimpath
+STATIC := CGO_ENABLED=0 $(BUILD)
+
+RT := core/runtime/rtbin/bin/klab-rt
+LAYER := core/registry/toolsbin/bin/tools.tar.gz
+# The image is small: no inlining, no HTTP/2 (cmd/klab-tools/doc.go).
+TOOLS_FLAGS := -tags nethttpomithttp2,netgo,osusergo -gcflags=all=-l -ldflags '-s -w'
+K8S_VERSION := $(shell sed -n 's,^\tk8s.io/kubernetes \(v[^ ]*\).*,\1,p' go.mod)
+K8S_STAMP := -X k8s.io/component-base/version.gitVersion=$(K8S_VERSION)
+
+.PHONY: all lab test test-deps vet bench fuzz lint golden install clean sizes help FORCE
+
+all: bin/klab ## build bin/klab with everything that it carries
+
+# klab carries two programs of other kinds: klab-rt is cgo, klab-tools is for
+# another file system. Both are embedded, so both come first.
+bin/klab: $(RT) $(LAYER) FORCE
+	@$(STATIC) -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./cmd/klab
+
+$(RT): FORCE
+	@command -v gcc >/dev/null && pkg-config --exists libseccomp || \
+	  { echo "make: gcc, pkg-config and libseccomp-dev are needed; as root: scripts/provision packages" >&2; exit 1; }
+	@CGO_ENABLED=1 $(BUILD) -tags 'netgo osusergo seccomp' \
+	  -ldflags '-s -w -linkmode external -extldflags -static' -o $@ ./cmd/klab-rt
+
+bin/klab-tools: $(shell find cmd/klab-tools -name '*.go' ! -name '*_test.go') go.sum
+	@$(STATIC) $(TOOLS_FLAGS) -o $@ ./cmd/klab-tools
+
+$(LAYER): bin/klab-tools core/registry/layer.go core/registry/mklayer/main.go
+	@bin/klab-tools --names | $(GO) run -buildvcs=false ./core/registry/mklayer -program bin/klab-tools -out $@
+
+bin/kubectl: go.sum ## Kubernetes' own kubectl, unmodified, for the tests
+	$(STATIC) -ldflags '-s -w $(K8S_STAMP)' -o $@ k8s.io/kubernetes/cmd/kubectl
+
+lab: ## install what is missing, build, open the first lesson (as root)
+	@[ $$(id -u) = 0 ] || { echo "make lab: containers and networks need root: sudo make lab" >&2; exit 1; }
+	@scripts/provision packages
+	@$(MAKE) --no-print-directory all
+	@if [ -t 0 ] && [ -t 1 ]; then exec bin/klab tui --lesson 01; else exec bin/klab lesson run 01 --plain; fi
+
+test: test-deps ## install what tests need, build, run every test (as root, the kernel's too)
+	@$(MAKE) --no-print-directory all bin/kubectl
+	@$(MAKE) --no-print-directory vet
+	@GO='$(GO)' scripts/test $(TESTFLAGS)
+
+test-deps:
+	@if [ $$(id -u) = 0 ]; then scripts/provision packages --for-tests; fi
+
+vet: $(RT) $(LAYER)
+	$(GO) vet ./...
+
+bench: all bin/kubectl ## print the figures: start-up, pods, idle memory (as root)
+	$(GO) test -run '^$$' -bench . -benchtime 3x -timeout 30m ./...
+
+FUZZTIME ?= 20s
+fuzz: ## run every fuzz test for FUZZTIME each
+	@grep -rho --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sort -u | sed 's/^func //' | while read -r f; do \
+	  dir=$$(dirname "$$(grep -rl --include='*_test.go' "^func $$f(" . | head -1)"); \
+	  echo "== $$f in $$dir"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) "$$dir"; done
+
+lint: ## formatting, vet, and golangci-lint where it is installed
+	@out=$$(gofmt -l cmd core netlab tui lessons labs 2>/dev/null || true); [ -z "$$out" ] || { echo "gofmt -w these: $$out" >&2; exit 1; }
+	@$(MAKE) --no-print-directory vet
+	@if command -v golangci-lint >/dev/null; then golangci-lint run ./...; \
+	  else echo "lint: golangci-lint is not installed; go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@latest run ./..."; fi
+
+golden: ## write the golden files anew; look at the diff
+	@dirs=$$(grep -rl --include='*_test.go' 'flag.Bool("update"' . | xargs -r -n1 dirname | sort -u); \
+	  [ -z "$$dirs" ] || $(GO) test $$dirs -update
+
+install: all ## put klab into $(PREFIX)/bin
+	install -D -m 0755 bin/klab $(DESTDIR)$(PREFIX)/bin/klab
+
+sizes: all ## how big the programs are
+	@wc -c bin/klab $(RT) bin/klab-tools $(LAYER)
+
+clean: ## remove what make made
+	rm -rf bin core/runtime/rtbin/bin core/registry/toolsbin/bin
+
+help:
+	@sed -n 's/^\([a-z/]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
