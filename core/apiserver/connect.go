@@ -243,10 +243,15 @@ func (r *request) askKubelet(ctx context.Context, location *url.URL) (*http.Resp
 	}
 	defer func() { _ = answer.Body.Close() }()
 	text, _ := io.ReadAll(io.LimitReader(answer.Body, 50_000))
-	if answer.StatusCode == http.StatusInternalServerError {
-		return nil, apierrors.NewInternalError(errors.New(strings.TrimSpace(string(text))))
+	message := strings.TrimSpace(string(text))
+	switch answer.StatusCode {
+	case http.StatusInternalServerError:
+		return nil, apierrors.NewInternalError(errors.New(message))
+	case http.StatusBadRequest:
+		return nil, apierrors.NewBadRequest(message)
 	}
-	return nil, apierrors.NewGenericServerResponse(answer.StatusCode, "", r.resource.GR(), r.path.Name, strings.TrimSpace(string(text)), 0, true)
+	gr := schema.GroupResource{Resource: "pods/log"}
+	return nil, apierrors.NewGenericServerResponse(answer.StatusCode, "", gr, r.path.Name, message, 0, true)
 }
 
 // relay copies an answer; a followed log is sent on line by line.
