@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -50,6 +51,34 @@ func cgroupNamespace(dir string) (*os.File, error) {
 		return nil, err
 	}
 	return ns, nil
+}
+
+// born waits until the process pid, which the calling thread has started with
+// SysProcAttr.Ptrace, stands before its first instruction, puts it into the
+// group and lets it go. It cannot be born there: whoever is in a cgroup
+// namespace, but not in its groups, may not put anybody into one.
+func born(pid int, group *os.File) error {
+	var status unix.WaitStatus
+	for {
+		_, err := unix.Wait4(pid, &status, unix.WALL, nil)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil || !status.Stopped() {
+			return fmt.Errorf("process %d did not start: %v", pid, errors.Join(err))
+		}
+		break
+	}
+	// By a thread of the machine's own cgroup namespace: this one is in the node's.
+	moved := make(chan error, 1)
+	go func() {
+		_, err := fmt.Fprint(group, pid)
+		moved <- err
+	}()
+	if err := errors.Join(<-moved, unix.PtraceDetach(pid)); err != nil {
+		return fmt.Errorf("put process %d into its control group: %w", pid, err)
+	}
+	return nil
 }
 
 // makeGroup makes the control group dir and hands the controllers that limits
@@ -101,7 +130,13 @@ func removeGroup(dir string) error {
 			}
 		}
 	}
-	if err := unix.Rmdir(dir); err != nil && !errors.Is(err, unix.ENOENT) {
+	for range 50 { // whoever was killed needs a moment
+		if err = unix.Rmdir(dir); !errors.Is(err, unix.EBUSY) {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("remove control group %s: %w (are processes left in it?)", dir, err)
 	}
 	return nil

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -85,22 +87,52 @@ func Open(dir string) (*Node, error) {
 	return n, nil
 }
 
+// Processes lists the processes that are in the node's network, mount or uts
+// namespace. Containers that have their own are not among them.
+func (n *Node) Processes() ([]int, error) {
+	own := map[netns.ID]bool{}
+	kinds := []netns.Kind{netns.Net, netns.Mount, netns.UTS}
+	for _, kind := range kinds {
+		if id, err := netns.Identify(n.Pin(kind)); err == nil && netns.Pinned(n.Pin(kind), kind) {
+			own[id] = true
+		}
+	}
+	dirs, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		return nil, err
+	}
+	var pids []int
+	for _, dir := range dirs {
+		pid, err := strconv.Atoi(filepath.Base(dir))
+		inside := slices.ContainsFunc(kinds, func(kind netns.Kind) bool {
+			id, err := netns.Identify(filepath.Join(dir, "ns", kind.String()))
+			return err == nil && own[id]
+		})
+		if err == nil && inside {
+			pids = append(pids, pid)
+		}
+	}
+	return pids, nil
+}
+
 // Delete removes a node's pins and its directory, and on cgroup v2 its group,
 // also after a creation that was cut short. It is no error if nothing is there.
 // Processes of the node must have ended, or else they keep the namespaces, and
-// on cgroup v2 Delete fails with the group's name.
+// on cgroup v2 Delete fails before anything is removed.
 func Delete(dir string) error {
 	n := &Node{Config{Dir: dir}}
 	text, err := os.ReadFile(filepath.Join(dir, configFile))
 	if err == nil {
 		err = json.Unmarshal(text, &n.Config)
 	}
+	if err == nil && n.ownCgroup() {
+		if err := removeGroup(filepath.Join(cgroupRoot, n.Cgroup)); err != nil {
+			return fmt.Errorf("delete node: %w", err)
+		}
+	}
 	var errs []error
 	for _, kind := range []netns.Kind{netns.Mount, netns.Cgroup, netns.Net, netns.UTS} {
 		errs = append(errs, netns.Unpin(n.Pin(kind)))
-	}
-	if err == nil && n.ownCgroup() {
-		errs = append(errs, removeGroup(filepath.Join(cgroupRoot, n.Cgroup)))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("delete node: %w", err)

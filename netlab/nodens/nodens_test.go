@@ -98,6 +98,39 @@ func TestProcessInANode(t *testing.T) {
 	require.ErrorContains(t, err, "delete it first")
 }
 
+func TestProcessesAndTheirGroup(t *testing.T) {
+	needRoot(t)
+	n := create(t, filepath.Join(t.TempDir(), "node-g"), "node-g")
+	cmd := exec.Command("/bin/sh", "-c", "read group </proc/self/cgroup; echo $group; exec sleep 60")
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	if nodens.Unified() {
+		leaf := filepath.Join("/sys/fs/cgroup", n.Cgroup, "agent")
+		require.NoError(t, os.Mkdir(leaf, 0o755))
+		group, err := os.Open(leaf)
+		require.NoError(t, err)
+		defer group.Close()
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, UseCgroupFD: true, CgroupFD: int(group.Fd())}
+	}
+	require.NoError(t, n.Start(cmd))
+	pids, err := n.Processes()
+	require.NoError(t, err)
+	require.Contains(t, pids, cmd.Process.Pid)
+	require.NotContains(t, pids, os.Getpid())
+	if nodens.Unified() {
+		require.ErrorContains(t, nodens.Delete(n.Dir), "processes left")
+		_, err := nodens.Open(n.Dir)
+		require.NoError(t, err, "and nothing is deleted")
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	require.NoError(t, err)
+	if nodens.Unified() {
+		require.Equal(t, "0::/agent\n", line)
+	}
+	require.NoError(t, cmd.Process.Kill())
+	require.Error(t, cmd.Wait())
+}
+
 func TestDeletingANodeFreesItsNetworkAtOnce(t *testing.T) {
 	needRoot(t)
 	base := t.TempDir()
