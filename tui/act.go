@@ -127,6 +127,8 @@ func (m *Model) scroll(p layout.Pane, n int) {
 	case p == layout.Pending:
 		rows := len(m.waiting().Rows)
 		m.sel[p] = min(max(0, m.sel[p]+n), max(0, rows-1))
+	case p == layout.Stage && m.stage == objects && (n > 1 || n < -1):
+		m.skip[p] = max(0, m.skip[p]+n)
 	case p == layout.Ran, p == layout.Stage && (m.stage == objects || m.stage == reconcile):
 		m.sel[p] = min(max(0, m.sel[p]+n), m.rows(p)-1)
 		m.sel[p] = max(0, m.sel[p])

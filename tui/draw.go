@@ -118,7 +118,11 @@ func (m *Model) drawPane(pen pane.Pen, p layout.Pane, r canvas.Rect) {
 		in := pen.C.Box(r, pen.G, m.lang.T("pane.lesson"), focus)
 		pen.Lesson(pad(in), m.lv, m.answer, m.skip[p])
 	case layout.Pending:
-		in := pad(pen.C.Box(r, pen.G, m.lang.T("pane.pending"), focus))
+		name := m.lang.T("pane.pending")
+		if !m.now() {
+			name = m.lang.T("pane.waited")
+		}
+		in := pad(pen.C.Box(r, pen.G, name, focus))
 		if m.mask.Pane("pending") {
 			pen.Hidden(in)
 			return
@@ -176,6 +180,9 @@ func (m *Model) whyEmpty() string {
 	case "live":
 		return m.lang.T("pending.running")
 	}
+	if m.state().Busy() {
+		return m.lang.T("pending.busy")
+	}
 	return m.lang.T("pending.idle")
 }
 
@@ -198,7 +205,9 @@ func (m *Model) drawStage(pen pane.Pen, r canvas.Rect, focus bool) {
 		m.skip[layout.Stage] = min(skip, max(0, n-in.H))
 	case objects:
 		list := view.NewObjects(s, m.mask, m.filter)
-		pen.Objects(in, list, sel, m.yaml(s, list, sel), m.filter, 0)
+		yaml := m.yaml(s, list, sel)
+		m.skip[layout.Stage] = min(skip, max(0, len(yaml)-3))
+		pen.Objects(in, list, sel, yaml, m.filter, m.skip[layout.Stage])
 	case events:
 		pen.Log(in, m.log(in.H+skip), m.filter)
 	}
@@ -314,7 +323,12 @@ func (m *Model) hints() []pane.Hint {
 	t := func(key string) string { return m.lang.T("short." + key) }
 	show := func(a keys.Action) string { return keys.Show(a) }
 	list := []pane.Hint{{Key: show(keys.Help), Word: t("help")}}
-	add := func(key, word string) { list = append(list, pane.Hint{Key: key, Word: t(word)}) }
+	add := func(key, word string) {
+		if name := "keyname." + key; i18n.Has(name) {
+			key = m.lang.T(name)
+		}
+		list = append(list, pane.Hint{Key: key, Word: t(word)})
+	}
 	if m.choosing() {
 		add("a-d", "choose")
 		add("1-3", "sure")

@@ -189,3 +189,12 @@ func (c *Canvas) Render(t *Theme) string {
 	}
 	return b.String()
 }
+
+// Part is a copy of the cells of r.
+func (c *Canvas) Part(r Rect) *Canvas {
+	p := New(min(r.W, c.W-r.X), min(r.H, c.H-r.Y))
+	for y := range p.H {
+		copy(p.cells[y*p.W:(y+1)*p.W], c.cells[(r.Y+y)*c.W+r.X:])
+	}
+	return p
+}

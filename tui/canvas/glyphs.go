@@ -33,7 +33,7 @@ func ASCII() *Glyphs {
 	return &Glyphs{
 		H: "-", V: "|", TL: "+", TR: "+", BL: "+", BR: "+",
 		HH: "=", VV: "|", TLL: "#", TRR: "#", BLL: "#", BRR: "#",
-		Good: "o", Busy: "*", Held: "!", Bad: "X", None: ".", Idle: ".",
+		Good: "@", Busy: "*", Held: "!", Bad: "X", None: ".", Idle: ".",
 		Right: ">", Left: "<", Up: "^", Down: "v", To: ">", On: "x", Off: "-",
 		Full: "#", Empty: ".", Here: "v", Tree: "|", Last: "`", Cut: "~", Dot: ".", Line: "-", Join: "+",
 	}

@@ -100,7 +100,7 @@ func medium(m map[Pane]canvas.Rect, a Ask, body canvas.Rect) {
 	m[Ran] = bottom(&body, 4)
 	m[Timeline] = bottom(&body, 2)
 	if a.Lesson {
-		rows := min(max(a.Prompt+2, 5), body.H*2/5)
+		rows := min(max(a.Prompt+2, 5), body.H*9/20)
 		m[Lesson] = bottom(&body, rows)
 	}
 	column := right(&body, min(max(a.W*3/8, 40), 50))
@@ -111,13 +111,13 @@ func medium(m map[Pane]canvas.Rect, a Ask, body canvas.Rect) {
 
 // large is everything at once.
 func large(m map[Pane]canvas.Rect, a Ask, body canvas.Rect) {
-	m[Ran] = bottom(&body, 6)
+	m[Ran] = bottom(&body, 5)
 	m[Timeline] = bottom(&body, 10)
-	column := right(&body, min(max(a.W*3/10, 44), 60))
-	m[Inspect] = bottom(&column, column.H*6/11)
+	column := right(&body, min(max(a.W*3/10, 44), 64))
+	m[Inspect] = bottom(&column, column.H*3/5)
 	m[Pending] = column
 	if a.Lesson {
-		w := min(max(a.W/4, 38), 60)
+		w := min(max(a.W/4, 40), 60)
 		m[Lesson] = canvas.Rect{X: body.X, Y: body.Y, W: w, H: body.H}
 		body.X, body.W = body.X+w, body.W-w
 	}

@@ -70,7 +70,7 @@ lllllsssssssssiiiiii
 lllllsssssssssiiiiii
 lllllsssssssssiiiiii
 lllllsssssssssiiiiii
-tttttttttttttttttttt
+lllllsssssssssiiiiii
 tttttttttttttttttttt
 tttttttttttttttttttt
 rrrrrrrrrrrrrrrrrrrr

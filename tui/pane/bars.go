@@ -56,26 +56,38 @@ func (p Pen) Header(r canvas.Rect, h Header) {
 	if h.Lost {
 		x = p.C.Put(r, x, r.Y, " "+p.L.T("head.lost")+" ", bad.R())
 	}
-	progress := ""
+	count, progress := "", ""
 	if h.Steps > 0 {
-		progress = p.L.T("head.step", "n", strconv.Itoa(h.Step), "all", strconv.Itoa(h.Steps)) + " "
+		count = p.L.T("head.step", "n", strconv.Itoa(h.Step), "all", strconv.Itoa(h.Steps)) + "  "
 		n := min(h.Steps, 12)
 		full := h.Step * n / h.Steps
-		progress += strings.Repeat(p.G.Full, full) + strings.Repeat(p.G.Empty, n-full)
+		progress = strings.Repeat(p.G.Full, full) + strings.Repeat(p.G.Empty, n-full)
 	}
-	// What there is no room for goes from the right.
-	for n := len(right); n >= 0; n-- {
-		tail := strings.Join(right[:n], "  ") + " "
-		room := r.X + r.W - x - text.Width(tail) - 2
-		if room < text.Width(progress)+2+min(text.Width(h.Lesson), 24) && n > 1 {
-			continue
+	p.place(canvas.Rect{X: x + 1, Y: r.Y, W: r.X + r.W - x - 1, H: 1}, p.clean(h.Lesson), count, progress, right)
+}
+
+// place puts into the rest of the header what there is room for: the lesson
+// and where it is, the facts at the right edge, the progress; in that order.
+func (p Pen) place(r canvas.Rect, name, count, progress string, facts []string) {
+	bar := canvas.As(canvas.Bar)
+	need := 0
+	if name != "" {
+		need = min(text.Width(name), 24) + text.Width(count) + 3
+	}
+	tail := ""
+	for _, f := range facts {
+		if t := tail + f + "  "; need+text.Width(t) <= r.W {
+			tail = t
 		}
-		p.C.Put(r, r.X+r.W-text.Width(tail), r.Y, tail, bar)
-		name := canvas.Rect{X: x + 1, Y: r.Y, W: room, H: 1}
-		if h.Lesson != "" {
-			p.line(name, 0, seg{text.Cut(" "+p.clean(h.Lesson), max(0, room-text.Width(progress)-2)) + "  ", bar.B()}, seg{progress, bar})
-		}
+	}
+	p.C.Put(r, r.X+r.W-text.Width(tail)+1, r.Y, tail, bar)
+	r.W -= text.Width(tail)
+	if name == "" {
 		return
+	}
+	x := p.line(r, 0, seg{" " + text.Cut(name, max(0, r.W-text.Width(count)-3)) + "  ", bar.B()}, seg{count, bar})
+	if x+text.Width(progress) <= r.X+r.W {
+		p.C.Put(r, x, r.Y, progress, bar)
 	}
 }
 

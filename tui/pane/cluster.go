@@ -11,7 +11,7 @@ import (
 
 // Cluster draws the stage: as boxes where there is room, else as lines.
 func (p Pen) Cluster(r canvas.Rect, v *view.Cluster) {
-	if r.W >= 70 && r.H >= 17 {
+	if r.W >= 60 && r.H >= 16 {
 		p.clusterBoxes(r, v)
 		return
 	}
@@ -19,22 +19,24 @@ func (p Pen) Cluster(r canvas.Rect, v *view.Cluster) {
 }
 
 func (p Pen) clusterBoxes(r canvas.Rect, v *view.Cluster) {
-	top := canvas.Rect{X: r.X, Y: r.Y, W: r.W, H: 4}
-	you, etcd := 12, max(18, r.W/5)
-	p.you(canvas.Rect{X: top.X, Y: top.Y, W: you, H: 4}, v)
-	api := canvas.Rect{X: top.X + you + 1, Y: top.Y, W: top.W - you - etcd - 4, H: 4}
+	you, etcd := 9, max(17, r.W/5)
+	api := canvas.Rect{X: r.X + you, Y: r.Y, W: r.W - you - etcd - 3, H: 4}
+	if v.Request != nil && p.lightsWidth(v.Request) > api.W-4 && r.H >= 18 {
+		api.H++
+	}
+	p.you(canvas.Rect{X: r.X, Y: r.Y, W: you, H: api.H}, v)
 	p.api(api, v)
 	p.C.Put(r, api.X+api.W, r.Y+1, p.G.Line+p.G.Line+p.G.Right, wire(v))
-	p.etcd(canvas.Rect{X: api.X + api.W + 3, Y: top.Y, W: etcd, H: 4}, v)
+	p.etcd(canvas.Rect{X: api.X + api.W + 3, Y: r.Y, W: etcd, H: api.H}, v)
 
-	rows := max(2, min(len(v.Loops), r.H-14))
-	mid := canvas.Rect{X: r.X, Y: r.Y + 4, W: r.W, H: rows + 2}
-	cols := split(mid, 3)
-	p.boxes(p.C.Box(cols[0], p.G, p.L.T("cluster.controllers"), false), v.Loops)
-	p.scheduler(p.C.Box(cols[1], p.G, p.L.T("cluster.scheduler"), false), v)
-	p.watchers(p.C.Box(cols[2], p.G, p.L.T("cluster.watchers"), false), v)
+	rest := r.From(api.H)
+	rows := max(2, min(len(v.Loops), rest.H-10))
+	cols := split(canvas.Rect{X: r.X, Y: rest.Y, W: r.W, H: rows + 2}, 3)
+	p.boxes(pad(p.C.Box(cols[0], p.G, p.L.T("cluster.controllers"), false)), v.Loops)
+	p.scheduler(pad(p.C.Box(cols[1], p.G, p.L.T("cluster.scheduler"), false)), v)
+	p.watchers(pad(p.C.Box(cols[2], p.G, p.L.T("cluster.watchers"), false)), v)
 
-	rest := r.From(4 + mid.H)
+	rest = rest.From(rows + 2)
 	lines := 0
 	if len(v.Unbound) > 0 {
 		lines = min(len(v.Unbound), max(1, rest.H/4))
@@ -56,19 +58,20 @@ func split(r canvas.Rect, n int) []canvas.Rect {
 }
 
 func (p Pen) you(r canvas.Rect, v *view.Cluster) {
-	mine := v.Request != nil && !v.Request.Done && v.Request.Actor == "kubectl"
 	st := strong
-	if mine {
+	if v.Request != nil && !v.Request.Done && v.Request.Actor == "kubectl" {
 		st = busy
 	}
-	name := p.L.T("cluster.you")
-	x := p.C.Text(r, 1, " "+name+" ", st)
+	x := p.C.Text(r, 1, " "+p.L.T("cluster.you")+" ", st)
 	p.C.Fill(canvas.Rect{X: x, Y: r.Y + 1, W: r.X + r.W - x, H: 1}, p.G.Line, wire(v))
-	p.C.Put(canvas.Rect{X: r.X, Y: r.Y, W: r.W + 1, H: r.H}, r.X+r.W, r.Y+1, p.G.Right, wire(v))
+	p.C.Put(r, r.X+r.W-1, r.Y+1, p.G.Right, wire(v))
 	words := strings.Fields(p.clean(v.Line))
-	for i, l := range text.Wrap(strings.Join(words[min(1, len(words)):], " "), r.W-1) {
-		if i < 2 {
-			p.C.Text(r, 2+i, " "+l, dim)
+	if len(words) > 1 && words[0] == "kubectl" {
+		words = words[1:]
+	}
+	for i, w := range words {
+		if i < 2 && 2+i < r.H {
+			p.C.Text(r, 2+i, " "+text.Cut(w, r.W-2), dim)
 		}
 	}
 }
@@ -82,37 +85,59 @@ func wire(v *view.Cluster) canvas.Style {
 }
 
 func (p Pen) api(r canvas.Rect, v *view.Cluster) {
-	in := p.C.Box(r, p.G, p.L.T("cluster.api"), false)
+	in := pad(p.C.Box(r, p.G, p.L.T("cluster.api"), false))
 	if v.Request == nil {
 		p.C.Text(in, 0, p.L.T("cluster.quietapi"), dim)
 		return
 	}
-	p.lights(in, 0, v.Request)
-	p.request(in, 1, v.Request)
+	row := 0
+	if in.H > 2 && p.lightsWidth(v.Request) > in.W {
+		half := (len(v.Request.Stages) + 1) / 2
+		p.lights(in, 0, v.Request, 0, half)
+		row++
+		p.lights(in, 1, v.Request, half, len(v.Request.Stages))
+	} else {
+		p.lights(in, 0, v.Request, 0, len(v.Request.Stages))
+	}
+	p.request(in, row+1, v.Request)
 }
 
-// lights draws the stages of a request as they are reached.
-func (p Pen) lights(r canvas.Rect, row int, q *view.Request) {
-	room := r.W
+// lightsWidth is how wide the stages of a request are in one row.
+func (p Pen) lightsWidth(q *view.Request) int {
+	w := -1
 	for _, l := range q.Stages {
-		room -= text.Width(p.L.T("stage."+string(l.Verb))) + 2
+		w += text.Width(p.L.T("stage."+string(l.Verb))) + 2
 	}
+	return w
+}
+
+// lights draws the stages from..to of a request as they are reached. Where
+// there is no room for all names, only that of the last one reached is told.
+func (p Pen) lights(r canvas.Rect, row int, q *view.Request, from, to int) {
+	part := *q
+	part.Stages = q.Stages[from:to]
+	words := p.lightsWidth(&part) <= r.W
 	gap := " "
-	if room >= len(q.Stages) {
+	if words && p.lightsWidth(&part)+len(part.Stages) < r.W {
 		gap = "  "
 	}
-	x := r.X
-	for i, l := range q.Stages {
-		name := p.L.T("stage." + string(l.Verb))
-		if room < 0 { // too narrow for words: the first sign of each
-			name = text.Head(name, 2)
-		}
+	x, last := r.X, part.Stages[0]
+	for i, l := range part.Stages {
 		g, st := p.sign(l.State)
-		if i > 0 {
+		if i > 0 && words {
 			x = p.C.Put(r, x, r.Y+row, gap, dim)
 		}
 		x = p.C.Put(r, x, r.Y+row, g, st)
-		x = p.C.Put(r, x, r.Y+row, name, st)
+		if words {
+			x = p.C.Put(r, x, r.Y+row, p.L.T("stage."+string(l.Verb)), st)
+		}
+		if l.State != view.Idle {
+			last = l
+		}
+	}
+	if !words {
+		_, st := p.sign(last.State)
+		p.C.Put(r, x, r.Y+row, " "+p.L.T("stage."+string(last.Verb)), st)
 	}
 }
 
@@ -135,7 +160,7 @@ func (p Pen) request(r canvas.Rect, row int, q *view.Request) {
 }
 
 func (p Pen) etcd(r canvas.Rect, v *view.Cluster) {
-	in := p.C.Box(r, p.G, p.L.T("cluster.etcd"), false)
+	in := pad(p.C.Box(r, p.G, p.L.T("cluster.etcd"), false))
 	if v.RV == 0 {
 		p.say(in, 0, p.L.T("cluster.norev"), dim)
 		return
@@ -178,8 +203,9 @@ func (p Pen) box(r canvas.Rect, row int, b view.Box, width int) {
 	}
 	segs := []seg{{text.Pad(p.clean(b.Name), width) + " ", plain}, {g + " ", st}}
 	word := p.L.T(b.Word, "n", strconv.Itoa(b.Inbox))
-	if b.Note != "" && b.State == view.Busy {
-		segs = append(segs, seg{p.verb(b.Note), st})
+	used := max(width, text.Width(p.clean(b.Name))) + 3
+	if note := p.verb(b.Note); b.Note != "" && b.State == view.Busy && r.W-used >= 16 {
+		segs = append(segs, seg{text.Middle(note, r.W-used), st})
 	} else {
 		segs = append(segs, seg{word, st})
 	}
@@ -211,21 +237,35 @@ func (p Pen) watchers(r canvas.Rect, v *view.Cluster) {
 }
 
 func (p Pen) unbound(r canvas.Rect, v *view.Cluster) {
-	for i, d := range v.Unbound {
-		if i >= r.H {
-			break
-		}
-		g, st := p.sign(d.State)
-		if i == r.H-1 && len(v.Unbound) > r.H {
-			p.line(r, i, seg{" " + p.L.T("cluster.more", "n", strconv.Itoa(len(v.Unbound)-i)), dim})
-			break
-		}
-		where := p.L.T("cluster.unbound")
+	where := func(d view.Pod) string {
 		if d.Hidden {
-			where = p.L.T("hidden.word")
+			return p.L.T("hidden.word")
 		}
-		p.line(r, i, seg{" " + g + " ", st}, seg{p.clean(d.Name) + "  ", strong}, seg{p.word(d.Word) + "  ", st}, seg{where, dim})
+		return p.L.T("cluster.unbound")
 	}
+	if len(v.Unbound) <= r.H {
+		for i, d := range v.Unbound {
+			g, st := p.sign(d.State)
+			p.line(r, i, seg{" " + g + " ", st}, seg{p.clean(d.Name) + "  ", strong}, seg{p.word(d.Word) + "  ", st}, seg{where(d), dim})
+		}
+		return
+	}
+	// More than there are rows: one after another.
+	row, x := 0, r.X+1
+	for i, d := range v.Unbound {
+		g, st := p.sign(d.State)
+		name := text.Middle(p.clean(d.Name), 20)
+		if x+text.Width(name)+18 > r.X+r.W {
+			if row+1 >= r.H {
+				p.C.Put(r, x, r.Y+row, p.L.T("cluster.more", "n", strconv.Itoa(len(v.Unbound)-i)), dim)
+				return
+			}
+			row, x = row+1, r.X+1
+		}
+		x = p.C.Put(r, x, r.Y+row, g+" ", st)
+		x = p.C.Put(r, x, r.Y+row, name+"  ", strong)
+	}
+	p.C.Put(r, x, r.Y+row, where(v.Unbound[0]), dim)
 }
 
 // clusterLines is the stage in few rows.
@@ -238,7 +278,7 @@ func (p Pen) clusterLines(r canvas.Rect, v *view.Cluster) {
 	if v.Request == nil {
 		p.C.Text(mid, 0, p.L.T("cluster.quietapi"), dim)
 	} else {
-		p.lights(mid, 0, v.Request)
+		p.lights(mid, 0, v.Request, 0, len(v.Request.Stages))
 		p.request(canvas.Rect{X: r.X + 2, Y: r.Y, W: r.W - 2, H: r.H}, 1, v.Request)
 		row = 2
 	}
@@ -253,18 +293,23 @@ func (p Pen) clusterLines(r canvas.Rect, v *view.Cluster) {
 	p.unbound(rest.From(rest.H-lines), v)
 }
 
-// actorLine is all actors of the control plane in one row, each as long as
-// there is room.
+// actorLine is all actors of the control plane in one row.
 func (p Pen) actorLine(r canvas.Rect, v *view.Cluster) {
 	list := append(append([]view.Box{}, v.Loops[:min(2, len(v.Loops))]...), v.Scheduler)
-	cols := split(r, len(list)+1)
-	for i, b := range list {
-		p.box(canvas.Rect{X: cols[i].X, Y: r.Y, W: cols[i].W - 1, H: 1}, 0, b, 0)
+	x := r.X
+	for _, b := range list {
+		g, st := p.sign(b.State)
+		if b.Hidden {
+			g, st = "", dim
+		} else {
+			g += " "
+		}
+		room := canvas.Rect{X: x, Y: r.Y, W: r.X + r.W - x, H: 1}
+		x = p.line(room, 0, seg{p.clean(b.Name) + " ", plain}, seg{g, st}, seg{p.L.T(b.Word, "n", strconv.Itoa(b.Inbox)) + "  ", st})
 	}
-	last := cols[len(list)]
+	g, st, word := p.G.Good, good, p.L.T("cluster.delivered")
 	if v.Inbox > 0 {
-		p.line(last, 0, seg{p.G.Held + " ", held}, seg{p.L.T("cluster.undelivered", "n", strconv.Itoa(v.Inbox)), held})
-		return
+		g, st, word = p.G.Held, held, p.L.T("cluster.undelivered", "n", strconv.Itoa(v.Inbox))
 	}
-	p.line(last, 0, seg{p.G.Good + " ", good}, seg{p.L.T("cluster.delivered"), dim})
+	p.line(canvas.Rect{X: x, Y: r.Y, W: max(0, r.X+r.W-x), H: 1}, 0, seg{g + " ", st}, seg{word, st})
 }

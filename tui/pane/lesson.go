@@ -124,11 +124,13 @@ func (p Pen) foot(v lesson.View, a Answering, w int) [][]seg {
 		out = append(out, []seg{{g + " ", st}, {p.clean(v.Do.Line) + "  ", code}, {word, dim}})
 	}
 	for _, h := range v.Hints {
-		for _, l := range text.Wrap(p.L.T("lesson.hint")+": "+p.clean(h), w) {
+		for _, l := range text.Wrap(p.L.T("lesson.hint")+" "+p.clean(h), w) {
 			out = append(out, []seg{{l, held}})
 		}
 	}
-	out = append(out, p.goals(v, w)...)
+	if !v.Prompt.Open() {
+		out = append(out, p.goals(v, w)...)
+	}
 	switch {
 	case v.Done:
 		for _, l := range text.Wrap(p.L.T("lesson.done"), w) {
@@ -178,8 +180,8 @@ func (p Pen) goals(v lesson.View, w int) [][]seg {
 
 func (p Pen) prompt(q *lesson.Prompt, a Answering, w int) [][]seg {
 	var out [][]seg
-	for i, l := range text.Wrap(p.L.T("lesson.predict")+": "+p.clean(q.Question), w) {
-		if head := p.L.T("lesson.predict") + ":"; i == 0 && strings.HasPrefix(l, head) {
+	for i, l := range text.Wrap(p.L.T("lesson.predict")+" "+p.clean(q.Question), w) {
+		if head := p.L.T("lesson.predict"); i == 0 && strings.HasPrefix(l, head) {
 			out = append(out, []seg{{head, keyed}, {l[len(head):], strong}})
 			continue
 		}
@@ -213,6 +215,15 @@ func (p Pen) choices(q *lesson.Prompt, chosen, w int) [][]seg {
 		longest = max(longest, text.Width(p.clean(c)))
 	}
 	var out [][]seg
+	if q.Locked && q.Choice >= 0 && q.Choice < len(q.Choices) { // what was chosen, and what happened
+		for i := range q.Choices {
+			if i == q.Choice || i == q.Answer {
+				s := one(i)
+				out = append(out, []seg{s[0], s[1], {text.Cut(s[2].s, max(8, w-5)), s[2].st}})
+			}
+		}
+		return out
+	}
 	if half := w / 2; longest+6 <= half && len(q.Choices) > 2 {
 		rows := (len(q.Choices) + 1) / 2
 		for i := range rows {
@@ -264,6 +275,9 @@ func (p Pen) sure(a Answering, w int) [][]seg {
 	}
 	if used+text.Width(lock.s) <= w {
 		return [][]seg{append(line, seg{" ", plain}, lock)}
+	}
+	if used <= w {
+		return [][]seg{line}
 	}
 	return [][]seg{line[:2], line[2:], {lock}}
 }

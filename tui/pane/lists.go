@@ -20,7 +20,11 @@ func (p Pen) Loops(r canvas.Rect, v *view.Loops, selected int) {
 	for _, l := range v.Rows {
 		who = min(max(who, text.Width(l.Actor)+1), 18)
 	}
-	object := max(16, min(36, (r.W-who-3*num-4)/2))
+	object := 16
+	for _, l := range v.Rows {
+		object = max(object, text.Width(p.clean(l.Object)))
+	}
+	object = max(14, min(object, r.W-who-3*num-4-18))
 	p.line(r, 0, seg{"  " + text.Pad(p.L.T("loop.actor"), who) + text.Pad(p.L.T("loop.object"), object) + " ", title},
 		seg{text.Left(p.L.T("loop.want"), num) + text.Left(p.L.T("loop.have"), num) + text.Left(p.L.T("loop.gap"), num) + "  " + p.L.T("loop.plan"), title})
 	list := r.From(1)
@@ -176,13 +180,17 @@ func (p Pen) Log(r canvas.Rect, v *view.Log, filter string) {
 		return
 	}
 	rows := v.Rows[max(0, len(v.Rows)-r.H):]
+	actor, verb := 6, 6
+	for _, e := range rows {
+		actor, verb = max(actor, text.Width(p.clean(e.Actor))), max(verb, text.Width(p.L.Verb(e.Verb)))
+	}
 	for i, e := range rows {
-		p.entry(r, i, e)
+		p.entry(r, i, e, min(actor, 18), min(verb, 16))
 	}
 }
 
-func (p Pen) entry(r canvas.Rect, row int, e view.Entry) {
-	seq := text.Left("#"+strconv.FormatUint(e.Seq, 10), 7)
+func (p Pen) entry(r canvas.Rect, row int, e view.Entry, actor, verb int) {
+	seq := text.Left("#"+strconv.FormatUint(e.Seq, 10), 6)
 	if e.Hidden {
 		p.line(r, row, seg{seq + "  ", dim}, seg{p.L.T("hidden.word"), dim})
 		return
@@ -210,7 +218,8 @@ func (p Pen) entry(r canvas.Rect, row int, e view.Entry) {
 	if e.Quiet {
 		style = dim
 	}
-	at := text.Left(strconv.FormatFloat(e.At.Duration().Seconds(), 'f', 3, 64), 9)
-	p.line(r, row, seg{seq + " ", dim}, seg{at + "  ", dim}, seg{g + " ", st}, seg{text.Fit(p.clean(e.Actor), 18) + " ", style},
-		seg{text.Fit(p.L.Verb(e.Verb), 14) + " ", code}, seg{p.clean(e.Object) + "  ", style}, seg{tail, st})
+	at := text.Left(strconv.FormatFloat(e.At.Duration().Seconds(), 'f', 3, 64), 7)
+	room := r.W - 6 - 1 - 7 - 2 - 2 - actor - verb - 2 - min(text.Width(tail)+1, r.W/4)
+	p.line(r, row, seg{seq + " ", dim}, seg{at + "  ", dim}, seg{g + " ", st}, seg{text.Fit(p.clean(e.Actor), actor) + " ", style},
+		seg{text.Fit(p.L.Verb(e.Verb), verb) + " ", code}, seg{text.Middle(p.clean(e.Object), max(8, room)) + " ", style}, seg{tail, st})
 }

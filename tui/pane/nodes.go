@@ -32,7 +32,7 @@ func (p Pen) nodes(r canvas.Rect, v *view.Cluster, framed bool) {
 func (p Pen) node(r canvas.Rect, n view.Machine, framed, line bool, more string) {
 	g, st := p.sign(n.Ready)
 	if framed {
-		in := p.C.Box(r, p.G, "", false)
+		in := pad(p.C.Box(r, p.G, "", false))
 		head := canvas.Rect{X: r.X + 2, Y: r.Y, W: r.W - 4, H: 1}
 		p.line(head, 0, seg{" ", plain}, seg{p.clean(n.Name) + " ", strong}, seg{g + " ", st}, seg{p.L.T(n.Word) + " ", st})
 		if more != "" {
@@ -45,7 +45,12 @@ func (p Pen) node(r canvas.Rect, n view.Machine, framed, line bool, more string)
 		p.C.Fill(canvas.Rect{X: r.X, Y: r.Y, W: 1, H: r.H}, p.G.V, canvas.As(canvas.Frame))
 		r.X, r.W = r.X+2, r.W-2
 	}
-	p.line(r, 0, seg{p.clean(n.Name) + " ", strong}, seg{g + " ", st}, seg{p.L.T(n.Word), st}, seg{"  " + p.clean(n.Address) + " " + more, dim})
+	x := p.line(r, 0, seg{p.clean(n.Name) + " ", strong}, seg{g + " ", st}, seg{p.L.T(n.Word) + "  ", st})
+	for _, extra := range []string{more, p.clean(n.Address)} {
+		if extra != "" && x+text.Width(extra) <= r.X+r.W {
+			x = p.C.Put(r, x, r.Y, extra+" ", dim)
+		}
+	}
 	p.inside(r.From(1), n, false)
 }
 
@@ -55,7 +60,10 @@ func (p Pen) inside(r canvas.Rect, n view.Machine, roomy bool) {
 	p.box(r, 0, k, 0)
 	row := 1
 	if roomy && r.H > 4+len(n.Pods) && n.Address != "" {
-		p.line(r, row, seg{p.clean(n.Address), dim}, seg{"  " + p.L.T("cluster.podcidr", "cidr", p.clean(n.CIDR)), dim})
+		x := p.line(r, row, seg{p.clean(n.Address), dim})
+		if cidr := "  " + p.L.T("cluster.podcidr", "cidr", p.clean(n.CIDR)); x+text.Width(cidr) <= r.X+r.W {
+			p.C.Put(r, x, r.Y+row, cidr, dim)
+		}
 		row++
 	}
 	if n.Lost && row < r.H {
@@ -91,7 +99,7 @@ func (p Pen) pod(r canvas.Rect, row int, d view.Pod, rows int) int {
 	if d.Restarts > 0 {
 		word += " x" + strconv.FormatInt(d.Restarts, 10)
 	}
-	room := r.W - text.Width(word) - 3
+	room := r.W - text.Width(word) - 4
 	p.line(r, row, seg{g + " ", st}, seg{text.Middle(p.clean(d.Name), room), strong})
 	p.right(r, row, word, st)
 	if rows < 2 || d.Box == "" && d.IP == "" {

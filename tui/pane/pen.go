@@ -117,7 +117,12 @@ func (p Pen) verb(note string) string {
 	return p.L.Verb(step.Verb(v)) + " " + p.clean(rest)
 }
 
-// Focused gives a row the look of the selected one.
+// selected gives a row the look of the selected one.
 func (p Pen) selected(r canvas.Rect, row int) {
-	p.C.Restyle(r.Row(row), canvas.Style.R)
+	p.C.Restyle(r.Row(row), func(s canvas.Style) canvas.Style { return canvas.Style{Reverse: true, Bold: s.Bold} })
+}
+
+// pad leaves a column free at both sides.
+func pad(r canvas.Rect) canvas.Rect {
+	return canvas.Rect{X: r.X + 1, Y: r.Y, W: max(0, r.W-2), H: r.H}
 }

@@ -2,6 +2,7 @@ package pane
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/klab-project/klab/core/step"
 	"github.com/klab-project/klab/tui/canvas"
@@ -102,7 +103,7 @@ func (p Pen) inspectLines(w int, v *view.Inspect, h int) [][]seg {
 	add := func(s ...seg) { out = append(out, s) }
 	sentence := p.clean(v.Actor) + ": " + p.L.Verb(v.Verb) + " " + p.clean(v.Title)
 	if len(v.Causes) > 0 && !v.Causes[0].Hidden {
-		sentence = p.sentence(v.Causes[0])
+		sentence = p.sentence(v.Causes[0], 2*w-8)
 	}
 	for _, l := range text.Wrap(sentence, w) {
 		add(seg{l, strong})
@@ -113,16 +114,19 @@ func (p Pen) inspectLines(w int, v *view.Inspect, h int) [][]seg {
 		}
 	}
 	for _, n := range v.Note {
+		if strings.Contains(sentence, p.clean(n)) {
+			continue
+		}
 		for _, l := range text.Wrap("  "+p.clean(n), w) {
 			add(seg{l, code})
 		}
 	}
-	diff := p.diffLines(w, v, max(4, h-len(out)-3-min(len(v.Causes), 6)))
+	causes := p.causeLines(w, v)
+	diff := p.diffLines(w, v, max(4, h-len(out)-len(causes)-3))
 	out = append(out, diff...)
 	add()
 	add(seg{p.L.T("why.title"), title})
-	out = append(out, p.causeLines(w, v)...)
-	return out
+	return append(out, causes...)
 }
 
 func (p Pen) diffLines(w int, v *view.Inspect, room int) [][]seg {
@@ -158,35 +162,46 @@ func (p Pen) diffLines(w int, v *view.Inspect, room int) [][]seg {
 	return out
 }
 
-func (p Pen) sentence(l view.Link) string {
+// sentence words a cause; the object's name gives way if it is wider than w.
+func (p Pen) sentence(l view.Link, w int) string {
 	if l.Hidden {
 		return p.L.T("hidden.word")
 	}
-	return text.Clean(p.L.Why(l.Cause, l.Object, l.Actor))
+	s := text.Clean(p.L.Why(l.Cause, l.Object, l.Actor))
+	if text.Width(s) <= w {
+		return s
+	}
+	name := view.Short(l.Object)
+	over := text.Width(text.Clean(p.L.Why(l.Cause, name, l.Actor))) - w
+	return text.Clean(p.L.Why(l.Cause, text.Middle(name, max(12, text.Width(name)-max(0, over))), l.Actor))
 }
 
+// causeLines tells the causes, one line each, with the revision at the right.
 func (p Pen) causeLines(w int, v *view.Inspect) [][]seg {
 	var out [][]seg
-	width := 5
+	width, rvs := 4, 0
+	for _, l := range v.Causes {
+		width = max(width, text.Width("#"+strconv.FormatUint(l.Cause.Seq, 10)))
+		if l.Cause.RV != 0 {
+			rvs = max(rvs, 1+len(strconv.FormatInt(l.Cause.RV, 10)))
+		}
+	}
+	room := w - width - 3 - rvs
 	for i, l := range v.Causes {
 		if i == 0 {
 			continue
 		}
-		seq := "#" + strconv.FormatUint(l.Cause.Seq, 10)
-		st := plain
+		st, s, rv := plain, text.Cut(p.sentence(l, room), room), ""
 		if l.Hidden {
 			st = dim
+		} else if l.Cause.RV != 0 {
+			rv = strconv.FormatInt(l.Cause.RV, 10)
 		}
-		for n, s := range text.Wrap(p.sentence(l), w-width-3) {
-			if n == 0 {
-				out = append(out, []seg{{p.G.Up + " ", dim}, {text.Pad(seq, width) + " ", dim}, {s, st}})
-				continue
-			}
-			out = append(out, []seg{{text.Pad("", width+3), dim}, {s, st}})
+		if l.Cause.Others > 0 && !l.Hidden {
+			s = text.Cut(s, room-3) + " +" + strconv.Itoa(l.Cause.Others)
 		}
-		if l.Cause.Others > 0 {
-			out = append(out, []seg{{text.Pad("", width+3), dim}, {p.L.T("why.others", "n", strconv.Itoa(l.Cause.Others)), dim}})
-		}
+		seq := "#" + strconv.FormatUint(l.Cause.Seq, 10)
+		out = append(out, []seg{{p.G.Up + " ", dim}, {text.Pad(seq, width) + " ", dim}, {text.Pad(s, room), st}, {text.Left(rv, rvs), code}})
 	}
 	switch {
 	case v.Lost:

@@ -126,21 +126,20 @@ func (in *Inspect) change(h *fold.History, s *fold.State, m Mask, e *step.Event)
 	if o == nil {
 		o = s.Gone[key]
 	}
-	if o == nil {
+	if o == nil || rv == 0 {
 		return
 	}
-	r := o.Last
-	if rv != 0 {
-		if r = o.Revision(rv); r == nil {
-			return
-		}
+	r := o.Revision(rv)
+	if r == nil {
+		return
 	}
 	in.Object, in.RV = KeyName(key), r.RV
 	in.Whole, in.Gone = r.Prev == nil && r.Type != "delete", r.Type == "delete"
 	in.Diff = Hide(m, key.Resource, r.Diff())
 	if in.Whole {
 		in.Diff = slices.DeleteFunc(in.Diff, func(l fold.Line) bool {
-			return strings.HasPrefix(l.Path, "metadata.uid") || l.Path == "apiVersion" || l.Path == "kind" || strings.HasPrefix(l.Path, "metadata.creation")
+			own := strings.HasPrefix(l.Path, "metadata.") && !strings.HasPrefix(l.Path, "metadata.labels") && !strings.HasPrefix(l.Path, "metadata.ownerReferences")
+			return own || l.Path == "apiVersion" || l.Path == "kind"
 		})
 	}
 }

@@ -67,6 +67,20 @@ func KeyName(k fold.Key) string {
 	return Name(step.Object{Resource: k.Resource, Namespace: k.Namespace, Name: k.Name})
 }
 
+var short = map[string]string{
+	"Pod": "po", "Node": "no", "Namespace": "ns", "Deployment": "deploy", "ReplicaSet": "rs", "ConfigMap": "cm", "Event": "ev",
+	"ServiceAccount": "sa", "Service": "svc", "Endpoints": "ep", "StatefulSet": "sts", "DaemonSet": "ds", "CronJob": "cj",
+}
+
+// Short is a name with kubectl's short name of its kind: po/web.
+func Short(name string) string {
+	kind, rest, ok := strings.Cut(name, "/")
+	if s := short[kind]; ok && s != "" {
+		return s + "/" + rest
+	}
+	return name
+}
+
 var actors = map[string]string{
 	"kube-scheduler": "scheduler", "deployment-controller": "deployment", "replicaset-controller": "replicaset",
 	"namespace-controller": "namespace", "node-lifecycle-controller": "node-lifecycle", "garbage-collector": "garbage",

@@ -176,6 +176,25 @@ func (s *State) Waiting(id uint64) *Pending {
 	return nil
 }
 
+// Busy tells whether anything is under way, but for watches and what is held.
+func (s *State) Busy() bool {
+	for _, st := range s.Open {
+		if st.Begun && !st.Quiet && works(st) && s.heldIn(st.ID) == nil {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *State) heldIn(id uint64) *Pending {
+	for _, p := range s.Pending {
+		if p.Step.ID == id || p.Step.Parent == id {
+			return p
+		}
+	}
+	return nil
+}
+
 // keepLast appends v and drops the oldest when there are twice as many as
 // are to be kept. Former readers of list see no change.
 func keepLast[T any](list []T, v T, kept int) []T {
