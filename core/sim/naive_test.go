@@ -100,7 +100,7 @@ func search(t *testing.T, sc Scenario, depth, deviations, limit int) (failed *Re
 
 func TestTheSimulationFindsANaiveController(t *testing.T) {
 	sc := bare(naive)
-	found, tried := search(t, sc, 8, 2, 500)
+	found, tried := search(t, sc, 20, 2, 500)
 	require.NotNil(t, found, "in %d schedules", tried)
 	require.ErrorContains(t, found.Err, "has 3 pods and never wanted more than 2")
 	t.Logf("found in schedule %d: %v", tried, found.Err)

@@ -25,8 +25,8 @@ import (
 // Config says what a world is made of.
 type Config struct {
 	Controllers []controller.Controller
-	Nodes       int  // without nodes there is no scheduler, and pods run on none
-	Kubelet     bool // pods that have a node start at once, and end when deleted
+	Nodes       int           // without nodes there is no scheduler, and pods run on none
+	Kubelet     bool          // pods that have a node start at once, and end when deleted
 	NodeGrace   time.Duration // nodes give no sign of life: after this time they are lost; zero means the default
 	Zoom        step.Zoom
 	Seed        uint64
