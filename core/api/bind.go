@@ -7,7 +7,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	podutil "k8s.io/kubernetes/pkg/api/pod"
 	"k8s.io/kubernetes/pkg/apis/core"
 	corevalidation "k8s.io/kubernetes/pkg/apis/core/validation"
 )
@@ -37,10 +36,26 @@ func Bind(obj, binding runtime.Object, now time.Time) error {
 	pod.Status.NominatedNodeName = ""
 	pod.Annotations = merged(pod.Annotations, b.Annotations)
 	pod.Labels = merged(pod.Labels, b.Labels)
-	podutil.UpdatePodCondition(&pod.Status, &core.PodCondition{
+	setCondition(&pod.Status, core.PodCondition{
 		Type: core.PodScheduled, Status: core.ConditionTrue, LastTransitionTime: metav1.NewTime(now),
 	})
 	return nil
+}
+
+// setCondition puts a condition into a status, in place of the one of its type.
+// When its status does not change, neither does the time of its transition.
+// Kubernetes' own function of this kind would read the wall clock.
+func setCondition(s *core.PodStatus, c core.PodCondition) {
+	for i := range s.Conditions {
+		if was := &s.Conditions[i]; was.Type == c.Type {
+			if was.Status == c.Status {
+				c.LastTransitionTime = was.LastTransitionTime
+			}
+			*was = c
+			return
+		}
+	}
+	s.Conditions = append(s.Conditions, c)
 }
 
 // bindable says why a pod cannot be bound.

@@ -130,8 +130,9 @@ func fieldWarnings(message string) []string {
 	return []string{message}
 }
 
-// Encode writes obj in a format. An internal object is converted to version gv
-// first; a versioned one, a Status, a Table or a List is written as it is.
+// Encode writes obj in a format, and in version gv. What the scheme does not
+// know, such as a Table or a PartialObjectMetadata, has its kind set and is
+// written as it is.
 func Encode(obj runtime.Object, mediaType string, gv schema.GroupVersion, pretty bool) ([]byte, error) {
 	info, err := Serializer(mediaType)
 	if err != nil {
@@ -141,7 +142,13 @@ func Encode(obj runtime.Object, mediaType string, gv schema.GroupVersion, pretty
 	if pretty && info.PrettySerializer != nil {
 		s = info.PrettySerializer
 	}
-	return runtime.Encode(Codecs().EncoderForVersion(s, gv), obj)
+	var encoder runtime.Encoder = s
+	if _, _, err := Scheme().ObjectKinds(obj); err == nil {
+		encoder = Codecs().EncoderForVersion(s, gv)
+	} else if !runtime.IsNotRegisteredError(err) {
+		return nil, err
+	}
+	return runtime.Encode(encoder, obj)
 }
 
 // ToVersioned converts an internal object to the resource's served version,

@@ -21,11 +21,13 @@ var update = flag.Bool("update", false, "write the golden files")
 // now is when everything in these tests happens.
 var now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-func stamp() Stamp { return Stamp{Now: now, UID: "11111111-2222-3333-4444-555555555555", Suffix: "abcde"} }
+func stamp() Stamp {
+	return Stamp{Now: now, UID: "11111111-2222-3333-4444-555555555555", Suffix: "abcde"}
+}
 
 // rowOf finds the row of a manifest; one whose version klab does not serve is
 // taken for its kind in v1, as if it were sent to that path.
-func rowOf(t *testing.T, manifest []byte) *Resource {
+func rowOf(t testing.TB, manifest []byte) *Resource {
 	t.Helper()
 	var head struct{ APIVersion, Kind string }
 	if err := yaml.Unmarshal(manifest, &head); err != nil {

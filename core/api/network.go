@@ -30,9 +30,13 @@ func services() *Resource {
 	r.Prefix = "/registry/services/specs/"
 	r.AllowCreateOnUpdate = true
 	r.Rules = rules[*core.Service]{
-		prepareForCreate: func(s *core.Service) { s.Status = core.ServiceStatus{} },
+		prepareForCreate: func(s *core.Service) {
+			s.Status = core.ServiceStatus{}
+			pairClusterIPs(s, nil)
+		},
 		prepareForUpdate: func(s, old *core.Service) {
 			s.Status = old.Status
+			pairClusterIPs(s, old)
 			dropServiceFields(s, old)
 		},
 		validate:         corevalidation.ValidateServiceCreate,

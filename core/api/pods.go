@@ -76,9 +76,10 @@ func preparePod(pod *core.Pod) {
 	pod.Status = core.PodStatus{Phase: core.PodPending}
 	podutil.DropDisabledPodFields(pod, nil)
 	if len(pod.Spec.SchedulingGates) > 0 {
-		podutil.UpdatePodCondition(&pod.Status, &core.PodCondition{
+		setCondition(&pod.Status, core.PodCondition{
 			Type: core.PodScheduled, Status: core.ConditionFalse, Reason: corev1.PodReasonSchedulingGated,
-			Message: "Scheduling is blocked due to non-empty scheduling gates",
+			Message:            "Scheduling is blocked due to non-empty scheduling gates",
+			LastTransitionTime: pod.CreationTimestamp,
 		})
 	}
 	selectByLabelKeys(pod)

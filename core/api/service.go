@@ -7,6 +7,35 @@ import (
 	"k8s.io/kubernetes/pkg/apis/core"
 )
 
+// pairClusterIPs keeps clusterIP and clusterIPs in step for clients that send
+// only one of them, or neither when they update. The old one is nil at first.
+// Source: k8s.io/kubernetes/pkg/registry/core/service/storage.
+func pairClusterIPs(s, old *core.Service) {
+	now := &s.Spec
+	if old == nil {
+		if now.ClusterIP != "" && len(now.ClusterIPs) == 0 {
+			now.ClusterIPs = []string{now.ClusterIP}
+		}
+		return
+	}
+	was := &old.Spec
+	if was.Type != core.ServiceTypeExternalName && now.Type != core.ServiceTypeExternalName {
+		if now.ClusterIP == "" {
+			now.ClusterIP = was.ClusterIP
+		}
+		if len(now.ClusterIPs) == 0 && now.ClusterIP == was.ClusterIP {
+			now.ClusterIPs = was.ClusterIPs
+		}
+	}
+	if now.ClusterIP == was.ClusterIP || !slices.Equal(now.ClusterIPs, was.ClusterIPs) {
+		return
+	}
+	now.ClusterIPs = nil
+	if now.ClusterIP != "" {
+		now.ClusterIPs = []string{now.ClusterIP}
+	}
+}
+
 // dropServiceFields clears what a change of the type leaves without meaning, as
 // far as the client did not change it too: then validation is to complain.
 // Source: k8s.io/kubernetes/pkg/registry/core/service/strategy.go.
