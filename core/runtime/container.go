@@ -83,7 +83,7 @@ func (c *Client) newContainer(pod *meta, config *cri.ContainerConfig, sandbox *c
 	}
 	m.Cgroup, m.ImageID, m.Layers = pod.Cgroup, img.ID, img.Layers
 	m.StopSignal = "SIGTERM"
-	if s := config.GetStopSignal(); s != cri.Signal_RUNTIME_DEFAULT {
+	if s := config.GetStopSignal(); s != 0 {
 		m.StopSignal = s.String()
 	} else if s := img.Config.StopSignal; s != "" {
 		m.StopSignal = s

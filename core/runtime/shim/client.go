@@ -28,23 +28,23 @@ type Client struct {
 func (c Client) Do(ctx context.Context, req Request, files ...*os.File) (*Response, error) {
 	once := req.Verb == VerbExec || req.Verb == VerbAttach
 	for {
-		res, err := c.try(ctx, req, files)
+		conn, err := c.dial(ctx)
+		if err != nil {
+			return nil, err
+		}
+		res, err := try(ctx, conn, req, files)
 		if err == nil || once || ctx.Err() != nil || !gone(err) {
 			return res, err
 		}
 	}
 }
 
-func (c Client) try(ctx context.Context, req Request, files []*os.File) (*Response, error) {
-	conn, err := c.dial(ctx)
-	if err != nil {
-		return nil, err
-	}
+func try(ctx context.Context, conn *net.UnixConn, req Request, files []*os.File) (*Response, error) {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 	var res Response
-	err = Send(conn, req, files...)
+	err := Send(conn, req, files...)
 	if err == nil {
 		_, err = Receive(conn, &res)
 	}

@@ -154,7 +154,7 @@ func Stop(ctx context.Context, root string) error {
 		// Who holds the lock wrote its number there, so it is alive.
 		data := make([]byte, 32)
 		n, _ := f.ReadAt(data, 0)
-		if pid, err := strconv.Atoi(strings.TrimSpace(string(data[:n]))); err == nil && pid > 1 {
+		if pid, err := strconv.Atoi(strings.TrimSpace(string(data[:n]))); err == nil && serves(pid, root) {
 			unix.Kill(pid, unix.SIGKILL)
 		}
 		select {
@@ -163,4 +163,11 @@ func Stop(ctx context.Context, root string) error {
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
+}
+
+// serves tells whether a process is the klab-rt of root: the number in the
+// lock file may be that of its predecessor.
+func serves(pid int, root string) bool {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return err == nil && pid > 1 && strings.Contains(string(data), "\x00-root\x00"+root+"\x00")
 }

@@ -1,0 +1,141 @@
+package runtime
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/klab-project/klab/core/runtime/shim"
+)
+
+// killRT kills klab-rt; its supervisor starts another one.
+func (n *node) killRT() {
+	data, err := os.ReadFile(shim.Lock(n.root))
+	require.NoError(n.t, err)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	require.NoError(n.t, err)
+	require.NoError(n.t, unix.Kill(pid, unix.SIGKILL))
+	eventually(n.t, "a new klab-rt", func() bool {
+		data, _ := os.ReadFile(shim.Lock(n.root))
+		next, err := strconv.Atoi(strings.TrimSpace(string(data)))
+		return err == nil && next != pid
+	})
+}
+
+func TestKilledShimLosesNothing(t *testing.T) {
+	n := newNode(t)
+	_, id := n.run("count", "count", "20000", "20us")
+	pid := n.pid(id)
+	for range 5 {
+		before := len(n.log(id))
+		n.killRT()
+		if unix.Kill(pid, 0) == nil {
+			eventually(t, "the log goes on", func() bool { return len(n.log(id)) > before || unix.Kill(pid, 0) != nil })
+		}
+	}
+	status := n.wait(id)
+	require.Equal(t, int32(0), status.ExitCode)
+	next := 0
+	for _, line := range n.log(id) {
+		number, err := strconv.Atoi(strings.TrimPrefix(line, "stdout F line "))
+		require.NoError(t, err, line)
+		require.LessOrEqual(t, number, next, "a line is missing")
+		if number == next {
+			next++
+		}
+	}
+	require.Equal(t, 20000, next)
+}
+
+func TestExitWhileShimIsAway(t *testing.T) {
+	n := newNode(t)
+	sandbox, id := n.run("trap", "trap", "7")
+	eventually(t, "ready", func() bool { return len(n.log(id)) == 1 })
+	n.killRT()
+	status, err := n.ContainerStatus(n.ctx, id)
+	require.NoError(t, err)
+	require.Equal(t, cri.ContainerState_CONTAINER_RUNNING, status.State)
+	out, code := n.exec(id, "echo", "again")
+	require.Zero(t, code)
+	require.Contains(t, out, "out: again")
+
+	require.NoError(t, unix.Kill(n.pid(id), unix.SIGTERM))
+	status = n.wait(id)
+	// The exit code is the kernel's if the container was seen alive by the
+	// new klab-rt and the kernel keeps codes for pidfds; else it is unknown.
+	if status.ExitCode != 7 {
+		require.Equal(t, int32(255), status.ExitCode)
+		require.Equal(t, "ContainerStatusUnknown", status.Reason)
+	}
+	t.Logf("exit code %d, %s", status.ExitCode, status.Reason)
+	require.NoError(t, n.RemovePodSandbox(n.ctx, sandbox))
+}
+
+func TestCreatedContainerSurvivesShim(t *testing.T) {
+	n := newNode(t)
+	config := n.sandboxConfig("web")
+	sandbox, err := n.RunPodSandbox(n.ctx, config)
+	require.NoError(t, err)
+	id, err := n.CreateContainer(n.ctx, sandbox, n.containerConfig("main", "echo", "late"), config)
+	require.NoError(t, err)
+	n.killRT()
+	require.NoError(t, n.StartContainer(n.ctx, id))
+	n.wait(id)
+	require.Contains(t, n.log(id), "stdout F out: late")
+}
+
+func TestNewClientTakesOver(t *testing.T) {
+	n := newNode(t)
+	sandbox, id := n.run("web", "count", "0", "1ms")
+	n.open()
+	eventually(t, "logs go on", func() bool { return len(n.log(id)) > 10 })
+	all, err := n.ListContainers(n.ctx)
+	require.NoError(t, err)
+	require.Len(t, all, 1)
+	require.Equal(t, id, all[0].Id)
+	require.Equal(t, sandbox, all[0].PodSandboxId)
+	require.Equal(t, "main", all[0].Metadata.Name)
+	status, err := n.PodSandboxStatus(n.ctx, sandbox)
+	require.NoError(t, err)
+	require.Equal(t, "10.244.1.2", status.Network.Ip)
+	images, err := n.ListImages(n.ctx)
+	require.NoError(t, err)
+	require.Equal(t, []string{n.image}, images[0].RepoTags)
+}
+
+// TestLogKeptWhenBothEnd is the worst case: klab-rt is away while the container
+// writes and ends. The client holds the FIFO.
+func TestLogKeptWhenBothEnd(t *testing.T) {
+	n := newNode(t)
+	_, id := n.run("trap", "trap", "0")
+	eventually(t, "ready", func() bool { return len(n.log(id)) == 1 })
+	eventually(t, "the client holds the FIFOs", func() bool {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.Client.mu.Lock()
+		defer n.Client.mu.Unlock()
+		return len(n.states.held[id]) == 2
+	})
+	data, err := os.ReadFile(shim.Lock(n.root))
+	require.NoError(t, err)
+	rt, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	require.NoError(t, err)
+	pid := n.pid(id)
+	out, err := os.OpenFile(fmt.Sprintf("/proc/%d/fd/1", pid), os.O_WRONLY, 0)
+	require.NoError(t, err)
+	defer out.Close()
+	require.NoError(t, unix.Kill(rt, unix.SIGSTOP))
+	_, err = out.WriteString("last words\n")
+	require.NoError(t, err)
+	require.NoError(t, unix.Kill(pid, unix.SIGKILL))
+	out.Close()
+	n.killRT()
+	n.wait(id)
+	require.Equal(t, []string{"stdout F ready", "stdout F last words"}, n.log(id))
+}
