@@ -1,7 +1,10 @@
 package step
 
 import (
+	"context"
+	"runtime"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -75,3 +78,22 @@ func TestFaultyInjects(t *testing.T) {
 	require.NotZero(t, kinds[Crash])
 	require.Zero(t, kinds[Drop])
 }
+
+func TestWithKeepsTheCrashOfItsActor(t *testing.T) {
+	lab := NewLab(discard{}, NewClock(time.Now(), 0))
+	crashed := false
+	ctx := WithCrash(With(context.Background(), lab), func(error) { crashed = true })
+	lab.Gate.SetMode(Mode{State: Paused})
+	done := make(chan error)
+	go func() { done <- Do(With(ctx, lab), Action{Verb: Create}, func(context.Context) error { return nil }) }()
+	for len(lab.Gate.Pending()) == 0 {
+		runtime.Gosched()
+	}
+	require.NoError(t, lab.Gate.Pick(lab.Gate.Pending()[0].ID, How{Kind: Crash}))
+	require.ErrorIs(t, <-done, ErrCrashed)
+	require.True(t, crashed)
+}
+
+type discard struct{}
+
+func (discard) Record(Event) {}

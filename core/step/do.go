@@ -51,9 +51,14 @@ func scopeOf(ctx context.Context) *scope {
 	return s
 }
 
-// With returns a context whose actions go through lab.
+// With returns a context whose actions go through lab. What ctx has from
+// [WithCrash] stays: a server in the actor's own process can crash it.
 func With(ctx context.Context, lab *Lab) context.Context {
-	return context.WithValue(ctx, scopeKey{}, &scope{lab: lab})
+	next := &scope{lab: lab}
+	if s := scopeOf(ctx); s != nil {
+		next.crash = s.crash
+	}
+	return context.WithValue(ctx, scopeKey{}, next)
 }
 
 // From is the context's lab, or nil.
