@@ -83,6 +83,7 @@ type node struct {
 	ctx     context.Context
 	root    string
 	cgroup  string
+	logs    string
 	image   string
 	network *fakeNetwork
 	*Client
@@ -99,7 +100,7 @@ func newNode(t testing.TB) *node {
 	p := build(t)
 	root, err := os.MkdirTemp("", "klab-rt-") // short: overlay options have one page
 	require.NoError(t, err)
-	n := &node{t: t, root: root, cgroup: fmt.Sprintf("/klab-test-%d/%s", os.Getpid(), filepath.Base(root)), network: &fakeNetwork{}}
+	n := &node{t: t, root: root, logs: t.TempDir(), cgroup: fmt.Sprintf("/klab-test-%d/%s", os.Getpid(), filepath.Base(root)), network: &fakeNetwork{}}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	n.ctx = ctx
 	var supervisor sync.WaitGroup
@@ -256,7 +257,7 @@ func makeLayer(t testing.TB, entries ...entry) v1.Layer {
 func (n *node) sandboxConfig(pod string) *cri.PodSandboxConfig {
 	return &cri.PodSandboxConfig{
 		Metadata:     &cri.PodSandboxMetadata{Name: pod, Namespace: "default", Uid: "uid-" + pod},
-		LogDirectory: filepath.Join(n.root, "c", "..", "logs", pod),
+		LogDirectory: filepath.Join(n.logs, pod),
 		DnsConfig:    &cri.DNSConfig{Servers: []string{"10.96.0.10"}, Searches: []string{"default.svc.cluster.local"}},
 		Labels:       map[string]string{"app": pod},
 		Linux: &cri.LinuxPodSandboxConfig{SecurityContext: &cri.LinuxSandboxSecurityContext{
