@@ -1,7 +1,6 @@
 package nodens
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -42,14 +41,12 @@ func (n *Node) create() error {
 	if err := preparePins(n.Dir); err != nil {
 		return err
 	}
-	text, err := json.Marshal(n.Config)
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(n.Dir, configFile), text, 0o644); err != nil {
+	r := record{Config: n.Config}
+	if err := n.write(r); err != nil { // first, so that Delete knows of the group
 		return err
 	}
 	var group *os.File
+	var err error
 	if n.ownCgroup() {
 		if group, err = cgroupNamespace(filepath.Join(cgroupRoot, n.Cgroup)); err != nil {
 			return err
@@ -75,6 +72,9 @@ func (n *Node) create() error {
 	case err := <-result:
 		return err
 	case tid := <-built:
+		if r.Mount, err = netns.Identify(fmt.Sprintf("/proc/self/task/%d/ns/mnt", tid)); err == nil {
+			err = n.write(r)
+		}
 		for _, kind := range n.kinds() {
 			if err == nil {
 				err = netns.Pin(n.Pin(kind), fmt.Sprintf("/proc/self/task/%d/ns/%s", tid, kind))

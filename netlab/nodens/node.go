@@ -30,8 +30,35 @@ type Config struct {
 // Node is a set of pinned namespaces.
 type Node struct{ Config }
 
-// files of a node's directory besides the pins.
-const configFile = "node.json"
+// record is what a node's directory has besides the pins.
+type record struct {
+	Config
+	Mount netns.ID `json:"mount"` // by which the node's own processes know that they are inside
+}
+
+const recordFile = "node.json"
+
+func (n *Node) write(r record) error {
+	text, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	tmp := filepath.Join(n.Dir, recordFile+".tmp")
+	if err := os.WriteFile(tmp, text, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(tmp, filepath.Join(n.Dir, recordFile))
+}
+
+func read(dir string) (record, error) {
+	r := record{Config: Config{Dir: dir}}
+	text, err := os.ReadFile(filepath.Join(dir, recordFile))
+	if err == nil {
+		err = json.Unmarshal(text, &r)
+	}
+	r.Dir = dir
+	return r, err
+}
 
 // kinds in the order in which a process enters them: paths are looked up in
 // the caller's mount namespace, so all are opened before the first is entered.
@@ -69,15 +96,19 @@ func Unified() bool {
 const cgroupRoot = "/sys/fs/cgroup"
 
 // Open finds a node that was made before: fs.ErrNotExist if there is none, or
-// if its creation was cut short.
+// if its creation was cut short. A process of the node itself may open it, too,
+// to learn about it; it sees no pins and cannot start others.
 func Open(dir string) (*Node, error) {
-	n := &Node{Config{Dir: dir}}
-	text, err := os.ReadFile(filepath.Join(dir, configFile))
-	if err != nil {
-		return nil, fmt.Errorf("open node: %w", err)
+	r, err := read(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: %w", fs.ErrNotExist, err)
 	}
-	if err := json.Unmarshal(text, &n.Config); err != nil {
-		return nil, fmt.Errorf("open node %s: %w: %w", dir, fs.ErrNotExist, err)
+	if err != nil {
+		return nil, fmt.Errorf("open node %s: %w", dir, err)
+	}
+	n := &Node{r.Config}
+	if here, err := netns.Identify("/proc/thread-self/ns/mnt"); err == nil && here == r.Mount {
+		return n, nil
 	}
 	for _, kind := range n.kinds() {
 		if !netns.Pinned(n.Pin(kind), kind) {
@@ -120,11 +151,8 @@ func (n *Node) Processes() ([]int, error) {
 // Processes of the node must have ended, or else they keep the namespaces, and
 // on cgroup v2 Delete fails before anything is removed.
 func Delete(dir string) error {
-	n := &Node{Config{Dir: dir}}
-	text, err := os.ReadFile(filepath.Join(dir, configFile))
-	if err == nil {
-		err = json.Unmarshal(text, &n.Config)
-	}
+	r, err := read(dir)
+	n := &Node{r.Config}
 	if err == nil && n.ownCgroup() {
 		if err := removeGroup(filepath.Join(cgroupRoot, n.Cgroup)); err != nil {
 			return fmt.Errorf("delete node: %w", err)
@@ -137,8 +165,10 @@ func Delete(dir string) error {
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("delete node: %w", err)
 	}
-	if err := os.Remove(filepath.Join(dir, configFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("delete node: %w", err)
+	for _, name := range []string{recordFile, recordFile + ".tmp"} {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("delete node: %w", err)
+		}
 	}
 	if err := releasePins(dir); err != nil {
 		return fmt.Errorf("delete node: %w", err)

@@ -92,6 +92,12 @@ func TestProcessInANode(t *testing.T) {
 	again, err := nodens.Create(n.Config)
 	require.NoError(t, err)
 	require.Equal(t, n, again)
+	require.NoError(t, n.Do(func() error {
+		inside, err := nodens.Open(dir)
+		require.NoError(t, err, "a process of the node")
+		require.Equal(t, n.CgroupPath(), inside.CgroupPath())
+		return nil
+	}))
 	other := n.Config
 	other.Hostname = "else"
 	_, err = nodens.Create(other)
