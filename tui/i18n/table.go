@@ -64,7 +64,7 @@ var table = map[string][2]string{
 	"state.idle":     {"idle", "空闲"},
 	"state.busy":     {"busy", "忙碌"},
 	"state.held":     {"waits for you", "等你放行"},
-	"state.inbox":    {"{n} held", "扣住 {n} 条"},
+	"state.inbox":    {"{n} held", "待投 {n} 条"},
 	"state.crashed":  {"crashed {n}×", "崩溃 {n} 次"},
 	"state.ready":    {"Ready", "就绪"},
 	"state.notready": {"NotReady", "未就绪"},

@@ -106,13 +106,23 @@ func (p Pen) Hints(r canvas.Rect, list []Hint) {
 	}
 }
 
-// Said draws a message in place of the hints.
+// Said draws a message in place of the hints, and of the lines above them if
+// it is long.
 func (p Pen) Said(r canvas.Rect, s string, wrong bool) {
 	g, st := p.G.Good, good
 	if wrong {
 		g, st = p.G.Bad, bad
 	}
-	p.line(r, 0, seg{" " + g + " ", st}, seg{p.clean(s), plain})
+	lines := text.Wrap(p.clean(s), r.W-4)
+	lines = lines[:min(len(lines), 4)]
+	r.Y, r.H = r.Y-len(lines)+1, len(lines)
+	p.C.Fill(r, " ", plain)
+	for i, l := range lines {
+		if i > 0 {
+			g = " "
+		}
+		p.line(r, i, seg{" " + g + " ", st}, seg{l, plain})
+	}
 }
 
 var laneKeys = [view.Lanes]string{"time.you", "time.api", "time.bus", "time.loop", "time.sched", "time.node", "time.net"}
@@ -191,7 +201,7 @@ func (p Pen) ticks(r canvas.Rect, t Timeline, lane view.Lane) {
 		switch {
 		case k.Mark:
 			s, st = p.G.V, keyed
-		case t.Mask.Step(k.Actor, k.Verb):
+		case t.Mask.On(k.Actor, k.Node, k.Verb, k.Of):
 			s = p.G.Dot
 		case lane == view.Lanes || lane == k.Lane:
 			s, st = string(rune(k.Letter)), laneStyle(k)

@@ -31,7 +31,8 @@ func (p Pen) clusterBoxes(r canvas.Rect, v *view.Cluster) {
 
 	rest := r.From(api.H)
 	rows := max(2, min(len(v.Loops), rest.H-10))
-	cols := split(canvas.Rect{X: r.X, Y: rest.Y, W: r.W, H: rows + 2}, 3)
+	mid := canvas.Rect{X: r.X, Y: rest.Y, W: r.W * 2 / 5, H: rows + 2}
+	cols := append([]canvas.Rect{mid}, split(canvas.Rect{X: r.X + mid.W, Y: rest.Y, W: r.W - mid.W, H: rows + 2}, 2)...)
 	p.boxes(pad(p.C.Box(cols[0], p.G, p.L.T("cluster.controllers"), false)), v.Loops)
 	p.scheduler(pad(p.C.Box(cols[1], p.G, p.L.T("cluster.scheduler"), false)), v)
 	p.watchers(pad(p.C.Box(cols[2], p.G, p.L.T("cluster.watchers"), false)), v)
@@ -255,7 +256,7 @@ func (p Pen) unbound(r canvas.Rect, v *view.Cluster) {
 	for i, d := range v.Unbound {
 		g, st := p.sign(d.State)
 		name := text.Middle(p.clean(d.Name), 20)
-		if x+text.Width(name)+18 > r.X+r.W {
+		if x+text.Width(name)+14 > r.X+r.W {
 			if row+1 >= r.H {
 				p.C.Put(r, x, r.Y+row, p.L.T("cluster.more", "n", strconv.Itoa(len(v.Unbound)-i)), dim)
 				return
@@ -270,22 +271,21 @@ func (p Pen) unbound(r canvas.Rect, v *view.Cluster) {
 
 // clusterLines is the stage in few rows.
 func (p Pen) clusterLines(r canvas.Rect, v *view.Cluster) {
-	rev := p.L.T("cluster.etcd") + " " + p.L.T("head.rev", "rv", strconv.FormatInt(v.RV, 10))
+	rev := p.L.T("head.rev", "rv", strconv.FormatInt(v.RV, 10))
 	x := p.line(r, 0, seg{p.L.T("cluster.you") + " ", strong}, seg{p.G.Right + " ", wire(v)}, seg{"API ", strong})
-	tail := text.Width(rev) + 3
+	tail := 7
 	mid := canvas.Rect{X: x, Y: r.Y, W: max(0, r.X+r.W-x-tail), H: 1}
-	row := 1
 	if v.Request == nil {
 		p.C.Text(mid, 0, p.L.T("cluster.quietapi"), dim)
 	} else {
 		p.lights(mid, 0, v.Request, 0, len(v.Request.Stages))
-		p.request(canvas.Rect{X: r.X + 2, Y: r.Y, W: r.W - 2, H: r.H}, 1, v.Request)
-		row = 2
+		p.request(canvas.Rect{X: r.X + 2, Y: r.Y, W: r.W - 4 - text.Width(rev), H: r.H}, 1, v.Request)
 	}
+	p.right(r, 1, rev, strong)
 	p.C.Put(r, r.X+r.W-tail, r.Y, " "+p.G.Right+" ", wire(v))
-	p.C.Put(r, r.X+r.W-tail+3, r.Y, rev, strong)
-	p.actorLine(r.Row(row), v)
-	rest := r.From(row + 1)
+	p.C.Put(r, r.X+r.W-tail+3, r.Y, p.L.T("cluster.etcd"), strong)
+	p.actorLine(r.Row(2), v)
+	rest := r.From(3)
 	lines := min(len(v.Unbound), 1, rest.H)
 	nodes := rest
 	nodes.H -= lines

@@ -279,7 +279,7 @@ func (p Pen) sure(a Answering, w int) [][]seg {
 	if used <= w {
 		return [][]seg{line}
 	}
-	return [][]seg{line[:2], line[2:], {lock}}
+	return [][]seg{line[:3], line[3:], {lock}}
 }
 
 func (p Pen) outcome(q *lesson.Prompt, w int) [][]seg {

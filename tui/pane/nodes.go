@@ -45,6 +45,7 @@ func (p Pen) node(r canvas.Rect, n view.Machine, framed, line bool, more string)
 		p.C.Fill(canvas.Rect{X: r.X, Y: r.Y, W: 1, H: r.H}, p.G.V, canvas.As(canvas.Frame))
 		r.X, r.W = r.X+2, r.W-2
 	}
+	r.W--
 	x := p.line(r, 0, seg{p.clean(n.Name) + " ", strong}, seg{g + " ", st}, seg{p.L.T(n.Word) + "  ", st})
 	for _, extra := range []string{more, p.clean(n.Address)} {
 		if extra != "" && x+text.Width(extra) <= r.X+r.W {

@@ -101,7 +101,7 @@ func NewCluster(s *fold.State, m Mask) *Cluster {
 	}
 	for k, a := range s.Actors {
 		c.Watches += len(a.Watches)
-		if !m.Actor(k.Name) && !m.verbs[string(step.Deliver)] {
+		if !m.On(k.Name, k.Node, step.Deliver, "pods") {
 			c.Inbox += a.Inbox
 		}
 	}
@@ -110,7 +110,7 @@ func NewCluster(s *fold.State, m Mask) *Cluster {
 }
 
 func (m Mask) hidesCommit(s *fold.State) bool {
-	return s.Request != nil && s.Request.RV == s.Commit.RV && m.Step(s.Request.Actor, s.Request.Verb) || m.verbs[string(step.Commit)]
+	return s.Request != nil && s.Request.RV == s.Commit.RV && m.On(s.Request.Actor, s.Request.Node, s.Request.Verb, s.Request.Object.Resource) || m.verbs[string(step.Commit)]
 }
 
 func isController(name string) bool {
@@ -122,7 +122,7 @@ var usual = []step.Verb{step.Authenticate, step.Authorize, step.Decode, step.Adm
 
 func request(s *fold.State, m Mask) *Request {
 	r := s.Request
-	if r == nil || m.Step(r.Actor, r.Verb) {
+	if r == nil || m.On(r.Actor, r.Node, r.Verb, r.Object.Resource) {
 		return nil
 	}
 	q := &Request{Actor: Actor(r.Actor, r.Node), Method: r.Request.Method, Object: Name(r.Object), Sub: r.Request.Sub,
@@ -163,7 +163,7 @@ func request(s *fold.State, m Mask) *Request {
 
 func box(s *fold.State, m Mask, k fold.ActorKey) Box {
 	b := Box{Name: Actor(k.Name, k.Node), Word: "state.idle", State: Idle}
-	if m.Actor(k.Name) {
+	if m.Actor(k.Name) || k.Node != "" && m.Field("pods", "spec.nodeName") {
 		b.Hidden, b.Word = true, "hidden.word"
 		return b
 	}
@@ -241,7 +241,7 @@ func (c *Cluster) machines(s *fold.State, m Mask) {
 		n.Pods = byNode[n.Name]
 		if seen := s.Nodes[n.Name]; seen != nil {
 			n.Lost = seen.Lost
-			if !m.Step("kubelet", step.PullImage) {
+			if !m.On("kubelet", n.Name, step.PullImage, "pods") {
 				n.Pulling = seen.Pulling
 			}
 			if !hideNode {

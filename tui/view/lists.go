@@ -29,7 +29,7 @@ type Loop struct {
 func NewLoops(s *fold.State, m Mask, filter string) *Loops {
 	l := &Loops{}
 	for _, t := range s.LoopList() {
-		if m.Step(t.Actor.Name, t.Verb) {
+		if m.On(t.Actor.Name, t.Actor.Node, t.Verb, t.LoopKey.Object.Resource) {
 			continue
 		}
 		r := Loop{Actor: Actor(t.Actor.Name, t.Actor.Node), Object: KeyName(t.LoopKey.Object), Want: t.Want, Have: t.Have, Plan: t.Plan,
@@ -291,7 +291,7 @@ func NewRan(s *fold.State, m Mask, n int) *Ran {
 			l.Where = Actor(x.Actor, "")
 		}
 		l.Bad = x.Exit != 0 && (x.Via != "http" || x.Exit >= 400)
-		if m.Step(x.Actor, step.Ran) {
+		if m.On(x.Actor, x.Node, step.Ran, x.Object.Resource) {
 			l = Line{Seq: x.Seq, Hidden: true}
 		}
 		r.Rows = append(r.Rows, l)

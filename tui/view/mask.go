@@ -51,10 +51,16 @@ func (m Mask) Step(actor string, verb step.Verb) bool {
 	return m.actors[actor] || m.verbs[string(verb)]
 }
 
-// Event tells whether an event is hidden: by its actor, its verb, or because
-// it carries a hidden field.
+// On is Step for what happens on a node: while the node of a pod is hidden,
+// everything that nodes do about pods is.
+func (m Mask) On(actor, node string, verb step.Verb, resource string) bool {
+	return m.Step(actor, verb) || node != "" && (resource == "pods" || resource == "") && m.Field("pods", "spec.nodeName")
+}
+
+// Event tells whether an event is hidden: by its actor, its verb, its node, or
+// because it carries a hidden field.
 func (m Mask) Event(e *step.Event) bool {
-	return m.Step(e.Actor, e.Verb) || e.Verb == step.Commit && m.touches(e.Object.Resource)
+	return m.On(e.Actor, e.Node, e.Verb, e.Object.Resource) || e.Verb == step.Commit && m.touches(e.Object.Resource)
 }
 
 // Field tells whether a field of an object, or something around it, is hidden.
@@ -77,7 +83,9 @@ func (m Mask) touches(resource string) bool {
 }
 
 // Cause tells whether a link of a chain of causes is hidden.
-func (m Mask) Cause(c fold.Cause) bool { return m.Step(c.Actor, c.Verb) }
+func (m Mask) Cause(c fold.Cause) bool {
+	return m.On(c.Actor, c.Node, c.Verb, c.Object.Resource)
+}
 
 // Value is an object without its hidden fields.
 func (m Mask) Value(resource string, v any, path string) any {

@@ -33,7 +33,7 @@ func NewPending(s *fold.State, m Mask, without map[uint64]bool) *Pending {
 	for _, w := range s.Pending {
 		switch {
 		case without[w.ID]:
-		case m.Step(w.Step.Actor, w.Step.Verb):
+		case m.On(w.Step.Actor, w.Step.Node, w.Step.Verb, w.Step.Object.Resource):
 			p.Hidden++
 		default:
 			p.Rows = append(p.Rows, Waiting{
@@ -45,7 +45,7 @@ func NewPending(s *fold.State, m Mask, without map[uint64]bool) *Pending {
 	for _, t := range s.Timers {
 		switch {
 		case without[t.ID]:
-		case m.Step(t.Actor, t.Verb):
+		case m.On(t.Actor, t.Node, t.Verb, t.Object.Resource):
 			p.Hidden++
 		default:
 			p.Rows = append(p.Rows, Waiting{

@@ -29,7 +29,9 @@ type Tick struct {
 	Bad    bool
 	Mark   bool
 	Actor  string
+	Node   string
 	Verb   step.Verb
+	Of     string // the resource
 }
 
 // Track lists the steps of a history at each zoom, in order, so that going
@@ -43,7 +45,7 @@ func (t *Track) Append(events ...*step.Event) {
 		if !ok {
 			continue
 		}
-		tick := Tick{Seq: e.Seq, Lane: laneOf(e), Letter: letter(e), Bad: e.Err != "", Mark: e.Verb == step.Mark, Actor: e.Actor, Verb: e.Verb}
+		tick := Tick{Seq: e.Seq, Lane: laneOf(e), Letter: letter(e), Bad: e.Err != "", Mark: e.Verb == step.Mark, Actor: e.Actor, Node: e.Node, Verb: e.Verb, Of: e.Object.Resource}
 		for z := zoom; z <= step.Finest; z++ {
 			t.ticks[z] = append(t.ticks[z], tick)
 		}
