@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"fmt"
+	"net/http"
 	"strconv"
 	"strings"
 
@@ -29,7 +30,7 @@ import (
 // conversions.
 func Scheme() *runtime.Scheme { return legacyscheme.Scheme }
 
-// Codecs knows the formats: JSON, YAML, protobuf and CBOR.
+// Codecs knows the formats: JSON, YAML and protobuf.
 func Codecs() serializer.CodecFactory { return legacyscheme.Codecs }
 
 // Parameters decodes the query of a request into an options object.
@@ -50,8 +51,10 @@ func Serializer(mediaType string) (runtime.SerializerInfo, error) {
 		}
 		supported = append(supported, info.MediaType)
 	}
-	return runtime.SerializerInfo{}, apierrors.NewGenericServerResponse(415, "", schema.GroupResource{}, "",
-		fmt.Sprintf("the body of the request was in an unknown format - accepted media types include: %s", strings.Join(supported, ", ")), 0, true)
+	return runtime.SerializerInfo{}, &apierrors.StatusError{ErrStatus: metav1.Status{
+		Status: metav1.StatusFailure, Code: http.StatusUnsupportedMediaType, Reason: metav1.StatusReasonUnsupportedMediaType,
+		Message: "the body of the request was in an unknown format - accepted media types include: " + strings.Join(supported, ", "),
+	}}
 }
 
 // Decode makes the internal object of a body, with defaults. A body without

@@ -156,5 +156,7 @@ func TestFieldValidation(t *testing.T) {
 	_, _, err = Decode(nil, "", configMaps().GVK(), "")
 	require.ErrorContains(t, err, "the object provided is unrecognized (must be of type ConfigMap)")
 	_, _, err = Decode(nil, "text/plain", configMaps().GVK(), "")
-	require.EqualValues(t, 415, err.(apierrors.APIStatus).Status().Code)
+	require.EqualError(t, err, "the body of the request was in an unknown format - accepted media types include: "+
+		"application/json, application/yaml, application/vnd.kubernetes.protobuf")
+	require.True(t, apierrors.IsUnsupportedMediaType(err))
 }

@@ -71,29 +71,36 @@ func OpenEtcd(ctx context.Context, cfg EtcdConfig) (Store, error) {
 		return nil, err
 	}
 	s, err := openLocked(ctx, cfg)
-	if err != nil {
-		lock.Close()
-		return nil, fmt.Errorf("open etcd in %s: %w", cfg.Dir, noSpace(err))
+	if err == nil {
+		s.onClose = append(s.onClose, func() error {
+			if s.failure.err() == nil {
+				return unix.Close(lock)
+			}
+			return nil
+		})
+		return s, nil
 	}
-	s.onClose = append(s.onClose, func() error {
-		if s.failure.err() != nil {
-			return nil // it keeps its files until the process ends
-		}
-		return lock.Close()
-	})
-	return s, nil
+	err = fmt.Errorf("open etcd in %s: %w", cfg.Dir, noSpace(err))
+	switch {
+	case !errors.Is(err, errStopped):
+		unix.Close(lock)
+	case !errors.Is(err, ErrNoSpace):
+		err = fmt.Errorf("%w: put a copy of %s back, or remove it to begin with an empty cluster", err, filepath.Join(cfg.Dir, dataDir))
+	}
+	return nil, err
 }
 
 // lockDir makes sure that nobody else has the data: etcd itself would wait for
-// them without a word.
-func lockDir(dir string) (*os.File, error) {
-	lock, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, 0o600)
+// them without a word. The lock is a file descriptor. One that is not closed,
+// because an etcd that stopped still has its files, ends with the process.
+func lockDir(dir string) (int, error) {
+	lock, err := unix.Open(filepath.Join(dir, lockFile), unix.O_CREAT|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("open etcd: %w", noSpace(err))
+		return 0, fmt.Errorf("open etcd: %w", noSpace(&os.PathError{Op: "open", Path: filepath.Join(dir, lockFile), Err: err}))
 	}
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		lock.Close()
-		return nil, fmt.Errorf("open etcd: another process uses the data in %s: stop that cluster first, or use another directory (%w)", dir, err)
+	if err := unix.Flock(lock, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		unix.Close(lock)
+		return 0, fmt.Errorf("open etcd: another process uses the data in %s: stop that cluster first, or use another directory (%w)", dir, err)
 	}
 	return lock, nil
 }
@@ -181,6 +188,11 @@ func start(ctx context.Context, c *embed.Config, failure *failure) (*embed.Etcd,
 	}
 	started := make(chan result, 1)
 	go func() {
+		defer func() {
+			if p := recover(); p != nil { // as it does when its log is damaged
+				started <- result{nil, fmt.Errorf("%w: cannot read its data: %v", errStopped, p)}
+			}
+		}()
 		server, err := embed.StartEtcd(c)
 		started <- result{server, err}
 	}()
@@ -193,6 +205,13 @@ func start(ctx context.Context, c *embed.Config, failure *failure) (*embed.Etcd,
 		server = r.server
 	case <-failure.failed:
 		return nil, failure.err()
+	case <-ctx.Done():
+		go func() {
+			if late := <-started; late.server != nil {
+				late.server.Close()
+			}
+		}()
+		return nil, ctx.Err()
 	}
 	const patience = time.Minute
 	late := time.NewTimer(patience)

@@ -19,6 +19,10 @@ type failure struct {
 	cause  error
 }
 
+// errStopped is in every error of an etcd that ended by itself. Parts of it may
+// still be there, with its files.
+var errStopped = errors.New("etcd stopped")
+
 func newFailure() *failure { return &failure{failed: make(chan struct{})} }
 
 // err is what happened, or nil.
@@ -36,10 +40,10 @@ func (f *failure) err() error {
 // others of etcd wait for it in ways that end the process: it stays.
 func (f *failure) OnWrite(entry *zapcore.CheckedEntry, fields []zapcore.Field) {
 	f.once.Do(func() {
-		f.cause = fmt.Errorf("etcd stopped: %s", entry.Message)
+		f.cause = fmt.Errorf("%w: %s", errStopped, entry.Message)
 		for _, field := range fields {
 			if err, ok := field.Interface.(error); ok && field.Type == zapcore.ErrorType {
-				f.cause = fmt.Errorf("etcd stopped: %s: %w", entry.Message, noSpace(err))
+				f.cause = fmt.Errorf("%w: %w", f.cause, noSpace(err))
 			}
 		}
 		close(f.failed)

@@ -201,6 +201,29 @@ func TestDiskFull(t *testing.T) {
 	mustPut(t, t.Context(), s, "/more", "1", 0)
 }
 
+// Damaged data is an error, not the end of the process; the directory stays
+// locked until that, because the etcd that failed still has its files open.
+func TestDamaged(t *testing.T) {
+	for _, file := range []string{"member/snap/db", "member/wal/0000000000000000-0000000000000000.wal"} {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			dir := t.TempDir()
+			s := openEtcd(t, t.Context(), dir)
+			mustPut(t, t.Context(), s, "/a", "1", 0)
+			require.NoError(t, s.Close())
+			f, err := os.OpenFile(filepath.Join(dir, dataDir, file), os.O_WRONLY, 0)
+			require.NoError(t, err)
+			_, err = f.WriteAt(bytes.Repeat([]byte("damage! "), 2048), 0)
+			require.NoError(t, err)
+			require.NoError(t, f.Close())
+			_, err = OpenEtcd(t.Context(), EtcdConfig{Dir: dir})
+			require.ErrorContains(t, err, "open etcd in "+dir+": etcd stopped: ")
+			require.ErrorContains(t, err, ": put a copy of "+filepath.Join(dir, dataDir)+" back, or remove it")
+			_, err = OpenEtcd(t.Context(), EtcdConfig{Dir: dir})
+			require.ErrorContains(t, err, "another process uses the data")
+		})
+	}
+}
+
 // smallDisk is a file system of 48 MB.
 func smallDisk(t *testing.T) string {
 	t.Helper()
