@@ -58,7 +58,7 @@ func TestALostSourceIsSaid(t *testing.T) {
 	d, _ := paused(t, 80, 24, nil)
 	d.send(sourceMsg{fmt.Errorf("unexpected EOF")})
 	require.Contains(t, d.Screen(), "connection lost")
-	require.Contains(t, d.Screen(), "What was seen so far is still here")
+	require.Contains(t, d.Screen(), "What was seen so far")
 }
 
 // output is a terminal's output that can be read while it is written.

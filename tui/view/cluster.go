@@ -85,8 +85,11 @@ func NewCluster(s *fold.State, m Mask) *Cluster {
 			c.Line = s.Ran[i].Line
 		}
 	}
-	if s.Commit != nil && !m.touches(s.Commited.Resource) && !m.hidesCommit(s) {
-		c.Commit, c.Type = KeyName(s.Commited), s.Commit.Type
+	if r := s.Request; c.Line == "" && r != nil && r.Actor == "kubectl" && !m.Step(r.Actor, r.Verb) {
+		c.Line = "kubectl " + string(r.Verb) + " " + Name(r.Object)
+	}
+	if s.Commit != nil && !m.touches(s.Committed.Resource) && !m.hidesCommit(s) {
+		c.Commit, c.Type = KeyName(s.Committed), s.Commit.Type
 	}
 	c.Scheduler = box(s, m, fold.ActorKey{Name: "kube-scheduler"})
 	names := []string{"deployment-controller", "replicaset-controller"}
@@ -100,7 +103,9 @@ func NewCluster(s *fold.State, m Mask) *Cluster {
 		c.Loops = append(c.Loops, box(s, m, fold.ActorKey{Name: n}))
 	}
 	for k, a := range s.Actors {
-		c.Watches += len(a.Watches)
+		if isController(k.Name) || k.Name == "kube-scheduler" || k.Name == "kubelet" {
+			c.Watches += len(a.Watches)
+		}
 		if !m.On(k.Name, k.Node, step.Deliver, "pods") {
 			c.Inbox += a.Inbox
 		}
@@ -275,7 +280,7 @@ func pod(s *fold.State, m Mask, o *fold.Object) Pod {
 			if b := n.Pods[o.Key]; b != nil {
 				p.Box, p.Containers = b.State, b.Containers
 				if len(b.Addresses) > 0 {
-					p.IP = b.Addresses[0]
+					p.IP, _, _ = strings.Cut(b.Addresses[0], "/")
 				}
 			}
 		}

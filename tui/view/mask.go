@@ -54,7 +54,7 @@ func (m Mask) Step(actor string, verb step.Verb) bool {
 // On is Step for what happens on a node: while the node of a pod is hidden,
 // everything that nodes do about pods is.
 func (m Mask) On(actor, node string, verb step.Verb, resource string) bool {
-	return m.Step(actor, verb) || node != "" && (resource == "pods" || resource == "") && m.Field("pods", "spec.nodeName")
+	return m.Step(actor, verb) || node != "" && resource != "nodes" && m.Field("pods", "spec.nodeName")
 }
 
 // Event tells whether an event is hidden: by its actor, its verb, its node, or

@@ -2,6 +2,7 @@ package view
 
 import (
 	"encoding/json"
+	"slices"
 
 	"github.com/klab-project/klab/core/step"
 	"github.com/klab-project/klab/core/step/fold"
@@ -42,9 +43,12 @@ func NewPending(s *fold.State, m Mask, without map[uint64]bool) *Pending {
 			})
 		}
 	}
-	for _, t := range s.Timers {
+	loud := slices.ContainsFunc(s.Timers, func(t step.Pending) bool { return !t.Quiet })
+	for i, t := range s.Timers {
 		switch {
 		case without[t.ID]:
+		case t.Quiet && s.Mode.Zoom < step.Finest && (loud || i > 0):
+			// Housekeeping: it is passed over on the way to what matters.
 		case m.On(t.Actor, t.Node, t.Verb, t.Object.Resource):
 			p.Hidden++
 		default:

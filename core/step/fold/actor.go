@@ -25,9 +25,9 @@ type Actor struct {
 	Doing   []*Step // loops and hands under way, the outermost first
 	Last    *Step   // what it last finished
 	LastSeq uint64
-	Held    int // steps of its own that are held
-	Inbox   int // deliveries to it that are held
-	Watches []string
+	Held    int      // steps of its own that are held
+	Inbox   int      // deliveries to it that are held
+	Watches []string // what it has asked to watch
 	Crashes int
 }
 
@@ -100,7 +100,7 @@ func (a *Actor) begins(st *Step) {
 		if w := watchName(st.Object); !slices.Contains(a.Watches, w) {
 			a.Watches = append(slices.Clip(a.Watches), w)
 		}
-	case works(st):
+	case works(st) && !st.Quiet:
 		a.Doing = append(slices.Clip(a.Doing), st)
 	}
 }
@@ -108,6 +108,9 @@ func (a *Actor) begins(st *Step) {
 func (a *Actor) ends(st *Step, seq uint64) {
 	a.LastSeq = seq
 	if st.Verb == step.Watch {
+		if st.Err == "" {
+			return // the request is over, the stream goes on
+		}
 		a.Watches = slices.DeleteFunc(slices.Clone(a.Watches), func(w string) bool { return w == watchName(st.Object) })
 		return
 	}
@@ -118,7 +121,7 @@ func (a *Actor) ends(st *Step, seq uint64) {
 	a.Doing = slices.DeleteFunc(slices.Clone(a.Doing), func(d *Step) bool { return d.ID == st.ID })
 	if st.How == string(step.Crash) {
 		a.Crashes++
-		a.Doing = nil
+		a.Doing, a.Watches = nil, nil
 	}
 }
 

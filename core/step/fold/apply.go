@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/klab-project/klab/core/step"
 )
@@ -18,13 +19,9 @@ func (s *State) Apply(e *step.Event) {
 	case step.PhasePending:
 		s.pending(e)
 	case step.PhaseBegin:
-		s.begin(e)
+		s.hands(e, s.begin(e))
 	case step.PhaseEnd:
-		s.end(e)
-	}
-	switch e.Class {
-	case step.ClassCRI, step.ClassCNI, step.ClassNet:
-		s.hands(e)
+		s.hands(e, s.end(e))
 	}
 	if e.Err != "" {
 		s.Errors = keepLast(s.Errors, Failure{e.Seq, e.Actor, e.Node, e.Verb, e.Object, e.Err, e.How}, errorsKept)
@@ -38,7 +35,7 @@ func (s *State) fact(e *step.Event) {
 	case step.Snapshot:
 		s.commit(e)
 	case step.Exited, step.Links:
-		s.hands(e)
+		s.hands(e, nil)
 	case step.Ran:
 		var d step.RanDetail
 		if e.Decode(&d) == nil && d.Line != "" {
@@ -85,7 +82,7 @@ func (s *State) commit(e *step.Event) {
 	}
 	key := KeyOf(e.Object)
 	old := s.Objects[key]
-	r := &Revision{RV: e.RV, Seq: e.Seq, Step: e.Step, At: e.At, Type: d.Type}
+	r := &Revision{RV: max(e.RV, d.RV), Seq: e.Seq, Step: e.Step, At: e.At, Type: d.Type}
 	switch {
 	case d.Type == "delete":
 		if old != nil {
@@ -108,8 +105,8 @@ func (s *State) commit(e *step.Event) {
 	s.RV = max(s.RV, r.RV)
 	if e.Verb == step.Snapshot {
 		r.Type = "snapshot"
-	} else {
-		s.Commit, s.Commited = r, key
+	} else if !strings.HasPrefix(key.Resource, "leases") {
+		s.Commit, s.Committed = r, key
 	}
 	s.keep(key, old, r)
 	s.committedBy(e, r.RV)
@@ -235,7 +232,7 @@ func (s *State) closeOldest() {
 	}
 }
 
-func (s *State) begin(e *step.Event) {
+func (s *State) begin(e *step.Event) *Step {
 	st := s.open(e)
 	s.unhold(e.Step)
 	st = s.replace(s.Open[st.ID], func(c *Step) {
@@ -249,9 +246,10 @@ func (s *State) begin(e *step.Event) {
 	}
 	s.actor(e, func(a *Actor) { a.begins(st) })
 	s.turn(st, e)
+	return st
 }
 
-func (s *State) end(e *step.Event) {
+func (s *State) end(e *step.Event) *Step {
 	st := s.open(e)
 	s.unhold(e.Step)
 	st = s.replace(s.Open[st.ID], func(c *Step) {
@@ -271,6 +269,7 @@ func (s *State) end(e *step.Event) {
 			s.ran(Ran{e.Seq, e.At, e.Actor, e.Node, st.Request.Method + " " + st.Request.Path, "http", e.Took, st.Request.Code, e.Object})
 		}
 	}
+	return st
 }
 
 // stage notes a finished stage in its request.

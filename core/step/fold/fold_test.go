@@ -229,3 +229,25 @@ func BenchmarkAppend(b *testing.B) {
 	}
 	b.ReportMetric(float64(len(events)), "events/op")
 }
+
+// The ends of most runtime verbs say nothing: their beginnings named the container.
+func TestContainerStopsWithoutADetailAtItsEnd(t *testing.T) {
+	s := fold.New()
+	pod := step.Object{Resource: "pods", Namespace: "default", Name: "p"}
+	seq := uint64(0)
+	event := func(id uint64, phase step.Phase, verb step.Verb, detail string) {
+		seq++
+		s.Apply(&step.Event{Seq: seq, Step: id, Phase: phase, Actor: "kubelet", Node: "n", Verb: verb, Class: step.ClassCRI, Object: pod, Detail: json.RawMessage(detail)})
+	}
+	event(1, step.PhaseBegin, step.CreateContainer, `{"container":"web"}`)
+	event(1, step.PhaseEnd, step.CreateContainer, `{"container":"web","id":"c1"}`)
+	event(2, step.PhaseBegin, step.StopContainer, `{"container":"web","id":"c1"}`)
+	event(2, step.PhaseEnd, step.StopContainer, ``)
+	require.Equal(t, "exited", s.Nodes["n"].Pods[fold.KeyOf(pod)].Containers[0].State)
+}
+
+func TestTimersAreListed(t *testing.T) {
+	s := fold.New()
+	s.Apply(&step.Event{Seq: 1, Phase: step.PhaseFact, Verb: step.Timers, Detail: json.RawMessage(`{"timers":[{"id":7,"verb":"timer","class":"timer","object":{},"due":"3s"}]}`)})
+	require.EqualValues(t, 7, s.Timers[0].ID)
+}

@@ -53,12 +53,18 @@ func (s *State) node(e *step.Event, change func(*Node)) {
 	s.Nodes[e.Node] = n
 }
 
-// hands notes what CRI and CNI verbs did.
-func (s *State) hands(e *step.Event) {
-	if e.Node == "" || e.Phase == step.PhasePending {
+// hands notes what CRI and CNI verbs did. An end that says nothing by itself
+// means what the beginning of its step st said.
+func (s *State) hands(e *step.Event, st *Step) {
+	if e.Node == "" {
 		return
 	}
 	begins, failed := e.Phase == step.PhaseBegin, e.Err != ""
+	if len(e.Detail) == 0 && st != nil {
+		said := *e
+		said.Detail = st.Detail
+		e = &said
+	}
 	var d step.RuntimeDetail
 	_ = e.Decode(&d)
 	switch e.Verb {

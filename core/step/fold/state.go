@@ -28,13 +28,13 @@ type State struct {
 	Actors  map[ActorKey]*Actor
 	Loops   map[LoopKey]*Loop // the last turn of each loop for each key
 
-	Request  *Step     // the newest request that writes, running or done
-	Commit   *Revision // the newest commit, and of what
-	Commited Key
-	Ran      []Ran     // bounded, the newest last
-	Errors   []Failure // bounded, the newest last
-	Marks    []Mark
-	Runs     int // how often the lab was reset
+	Request   *Step     // the newest request that writes, running or done
+	Commit    *Revision // the newest commit but of leases, and of what
+	Committed Key
+	Ran       []Ran     // bounded, the newest last
+	Errors    []Failure // bounded, the newest last
+	Marks     []Mark
+	Runs      int // how often the lab was reset
 }
 
 // Pending is a held action.
@@ -132,7 +132,7 @@ func (s *State) forget() {
 	s.Objects, s.Gone = map[Key]*Object{}, map[Key]*Object{}
 	s.Open, s.Pending, s.Timers = map[uint64]*Step{}, nil, nil
 	s.Nodes, s.Actors, s.Loops = map[string]*Node{}, map[ActorKey]*Actor{}, map[LoopKey]*Loop{}
-	s.Request, s.Commit, s.Commited, s.RV = nil, nil, Key{}, 0
+	s.Request, s.Commit, s.Committed, s.RV = nil, nil, Key{}, 0
 }
 
 // Clone returns a state that can be applied to independently. It costs as much
