@@ -1,0 +1,112 @@
+package main_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/stretchr/testify/require"
+
+	"github.com/klab-project/klab/core/cluster"
+)
+
+// bin is where "make" puts klab and kubectl.
+func bin(t testing.TB) string {
+	t.Helper()
+	dir, err := filepath.Abs("../../bin")
+	require.NoError(t, err)
+	for _, name := range []string{"klab", "kubectl"} {
+		_, err := os.Stat(filepath.Join(dir, name))
+		require.NoError(t, err, "run \"make\" first: these tests are of the programs that it builds")
+	}
+	return dir
+}
+
+func needRoot(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: a cluster has namespaces and cgroups")
+	}
+}
+
+// TestScripts runs the scripts in testdata. Each has the programs klab and
+// kubectl, and may have clusters of its own: KLAB_ROOT is fresh, and whatever
+// it holds in the end is taken down.
+func TestScripts(t *testing.T) {
+	needRoot(t)
+	path := bin(t)
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(env *testscript.Env) error {
+			root, err := os.MkdirTemp("/var/tmp", "klab-t")
+			if err != nil {
+				return err
+			}
+			name := strings.TrimPrefix(filepath.Base(root), "klab-")
+			env.Setenv("KLAB_ROOT", root)
+			env.Setenv("KLAB_CLUSTER", name)
+			env.Setenv("KUBECONFIG", filepath.Join(root, name, "kubeconfig"))
+			env.Setenv("PATH", path+":"+os.Getenv("PATH"))
+			env.Setenv("HOME", env.WorkDir)
+			env.Defer(func() { sweep(t, root) })
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"until": until},
+	})
+}
+
+// sweep takes down all clusters below root, and the root.
+func sweep(t testing.TB, root string) {
+	dirs, err := cluster.List(root)
+	if err != nil {
+		t.Error(err)
+	}
+	for _, d := range dirs {
+		if t.Failed() {
+			log, _ := os.ReadFile(d.DaemonLog())
+			t.Logf("log of the daemon:\n%s", log)
+		}
+		if err := cluster.Down(context.Background(), d, false); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := os.RemoveAll(root); err != nil {
+		t.Error(err)
+	}
+}
+
+// patience is how long until waits.
+const patience = 60 * time.Second
+
+// until runs a command until its output matches: until PATTERN COMMAND ARGS...
+func until(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: until PATTERN COMMAND ARGS...")
+	}
+	pattern, err := regexp.Compile(args[0])
+	ts.Check(err)
+	var out []byte
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		var stdout, stderr bytes.Buffer
+		cmd := exec.Command(args[1], args[2:]...)
+		cmd.Path = filepath.Join(strings.Split(ts.Getenv("PATH"), ":")[0], args[1])
+		cmd.Dir, cmd.Stdout, cmd.Stderr = ts.Getenv("WORK"), &stdout, &stderr
+		for _, name := range []string{"KLAB_ROOT", "KLAB_CLUSTER", "KUBECONFIG", "PATH", "HOME"} {
+			cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
+		}
+		_ = cmd.Run()
+		out = append(stdout.Bytes(), stderr.Bytes()...)
+		if pattern.Match(out) {
+			return
+		}
+	}
+	ts.Fatalf("%s did not print %q; the last output was:\n%s", strings.Join(args[1:], " "), args[0], fmt.Sprint(string(out)))
+}

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/klab-project/klab/core/cluster"
+)
+
+func (a *app) upCommand() *cobra.Command {
+	var o cluster.UpOptions
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Start the cluster, or go on with it",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			d, err := a.dir()
+			if err != nil {
+				return err
+			}
+			if err := cluster.Up(cmd.Context(), d, o); err != nil {
+				return err
+			}
+			fmt.Printf("The cluster %q is up. Its kubeconfig is %s\n", d.Name, d.Kubeconfig())
+			return nil
+		},
+	}
+	cmd.Flags().IntVar(&o.Nodes, "nodes", 0, "number of nodes (default 3, or what the cluster has)")
+	cmd.Flags().IntVar(&o.Port, "port", 0, "port of the API server on 127.0.0.1 (default a free one)")
+	cmd.Flags().StringSliceVar(&o.EtcdServers, "etcd-servers", nil, "addresses of an existing etcd (default: a built-in one)")
+	cmd.Flags().BoolVar(&o.Wait, "wait", false, "return when all nodes are Ready")
+	return cmd
+}
+
+func (a *app) downCommand() *cobra.Command {
+	var keep bool
+	cmd := &cobra.Command{
+		Use:   "down",
+		Short: "End the cluster and remove everything that it made",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			d, err := a.dir()
+			if err != nil {
+				return err
+			}
+			return cluster.Down(cmd.Context(), d, keep)
+		},
+	}
+	cmd.Flags().BoolVar(&keep, "keep", false, "keep objects, images and history, so that \"klab up\" goes on with them")
+	return cmd
+}

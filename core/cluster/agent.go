@@ -1,0 +1,145 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/klab-project/klab/core/kubelet"
+	"github.com/klab-project/klab/core/registry"
+	"github.com/klab-project/klab/core/runtime"
+	"github.com/klab-project/klab/core/step"
+	"github.com/klab-project/klab/core/step/remote"
+)
+
+// agent is one node's kubelet and network, in the node's own namespaces.
+type agent struct {
+	Dir
+	number int
+	name   string
+	pki    string
+	cgroup string // the node's, as processes inside the node name it
+	rest   *rest.Config
+	client kubernetes.Interface
+}
+
+// RunAgent is the agent of a node of the cluster at path, until it gets
+// SIGTERM. The process must have been born in the node's namespaces, in which
+// cgroup is the name of the node's control group.
+func RunAgent(path, name, cgroup string) error {
+	d, err := NewDir(filepath.Dir(path), filepath.Base(path))
+	if err != nil {
+		return err
+	}
+	a := &agent{Dir: d, name: name, cgroup: cgroup, pki: filepath.Join(d.node(name), "pki")}
+	if _, err := fmt.Sscanf(name, "node-%d", &a.number); err != nil {
+		return fmt.Errorf("%q is no node of this cluster", name)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	return a.run(ctx)
+}
+
+func (a *agent) run(ctx context.Context) error {
+	tlsConfig, _, err := nodeTLS(a.pki)
+	if err != nil {
+		return err
+	}
+	server := "https://" + net.JoinHostPort(controlAddr.String(), strconv.Itoa(controlPort))
+	link := remote.NewLink(linkClient(tlsConfig), server, a.name)
+	linked := make(chan struct{})
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { link.Run(ctx, func() { close(linked) }); return nil })
+	select {
+	case <-linked:
+	case <-ctx.Done():
+		return g.Wait()
+	}
+	// A crash that the learner picks is the kubelet's SIGKILL.
+	ctx = step.WithCrash(step.With(ctx, link.Lab()), func(error) { _ = syscall.Kill(syscall.Getpid(), syscall.SIGKILL) })
+
+	a.rest = &rest.Config{
+		Host: server, UserAgent: "kubelet/klab", QPS: -1,
+		TLSClientConfig: rest.TLSClientConfig{
+			CAFile:   filepath.Join(a.pki, "ca.crt"),
+			CertFile: filepath.Join(a.pki, "node.crt"), KeyFile: filepath.Join(a.pki, "node.key"),
+		},
+		WrapTransport: step.Transport,
+	}
+	if a.client, err = kubernetes.NewForConfig(a.rest); err != nil {
+		return err
+	}
+	g.Go(func() error { return a.syncOverlay(ctx) })
+	g.Go(func() error { return a.runKubelet(ctx) })
+	if err := g.Wait(); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+func (a *agent) runKubelet(ctx context.Context) error {
+	tlsConfig, ca, err := nodeTLS(a.pki)
+	if err != nil {
+		return err
+	}
+	network, err := a.podNetwork()
+	if err != nil {
+		return err
+	}
+	rt, err := runtime.Open(ctx, runtime.Config{
+		Root: a.nodeRT(a.name), CgroupParent: a.cgroup, Network: network,
+		Transport: pullTransport(), Insecure: func(host string) bool { return host == registry.Host },
+	})
+	if err != nil {
+		return fmt.Errorf("container runtime: %w", err)
+	}
+	defer rt.Close()
+	listen, err := net.Listen("tcp", net.JoinHostPort("", strconv.Itoa(kubeletPort)))
+	if err != nil {
+		return fmt.Errorf("kubelet's port: %w", err)
+	}
+	return kubelet.Run(ctx, kubelet.Config{
+		NodeName: a.name, NodeIP: nodeAddr(a.number), PodCIDR: nodePodNet(a.number).String(),
+		Client: a.client, Runtime: runtime.Steps(rt, a.name), Root: filepath.Join(a.node(a.name), "kubelet"),
+		Listen: listen, ServeTLS: tlsConfig, ClientCA: ca,
+		ServiceHost: serviceIP.String(), ServicePort: 443, Logger: slog.Default(),
+	})
+}
+
+// pullTransport reaches the built-in registry in the control namespace, and
+// all others through the machine's own network.
+func pullTransport() http.RoundTripper {
+	builtIn := net.JoinHostPort(controlAddr.String(), strconv.Itoa(registryPort))
+	proxy := &url.URL{Scheme: "http", Host: net.JoinHostPort(controlAddr.String(), strconv.Itoa(proxyPort))}
+	var dialer net.Dialer
+	return &http.Transport{
+		Proxy: func(r *http.Request) (*url.URL, error) {
+			if r.URL.Hostname() == registry.Host {
+				return nil, nil
+			}
+			return proxy, nil
+		},
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if host, _, _ := net.SplitHostPort(addr); host == registry.Host {
+				addr = builtIn
+			}
+			return dialer.DialContext(ctx, network, addr)
+		},
+		MaxIdleConnsPerHost: 4, IdleConnTimeout: 10 * time.Second,
+		TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: 30 * time.Second,
+	}
+}

@@ -1,0 +1,60 @@
+package cluster
+
+import (
+	"context"
+	"net/netip"
+	"os"
+	"path/filepath"
+
+	"github.com/klab-project/klab/core/runtime"
+	"github.com/klab-project/klab/netlab/cni"
+	"github.com/klab-project/klab/netlab/link"
+)
+
+// underlayMTU is the MTU of the nodes' network; VXLAN takes 50 bytes of it.
+const (
+	underlayMTU   = 1500
+	vxlanOverhead = 50
+)
+
+// cniDir is where a node keeps its network configuration; cniState below it
+// is what plugins remember of pods, and goes with the pods.
+func (d Dir) cniDir(node string) string   { return filepath.Join(d.node(node), "cni") }
+func (d Dir) cniState(node string) string { return filepath.Join(d.cniDir(node), "state") }
+
+// forgetPods removes what plugins remember of pods that have ended with
+// their node.
+func (d Dir) forgetPods(node string) error { return os.RemoveAll(d.cniState(node)) }
+
+// podNetwork is how this node's pods get their addresses: by the CNI
+// configuration in the node's directory.
+func (a *agent) podNetwork() (runtime.Network, error) {
+	conf := filepath.Join(a.cniDir(a.name), "net.d")
+	err := cni.WriteConflist(conf, cni.NodeConfig{
+		Pods: nodePodNet(a.number), MTU: underlayMTU - vxlanOverhead,
+		DataDir: filepath.Join(a.cniState(a.name), "addresses"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	runner := &cni.Runner{
+		Plugins: cni.Builtin("", link.By{Actor: "kubelet", Node: a.name}),
+		Cache:   filepath.Join(a.cniState(a.name), "results"),
+	}
+	return podNetwork{&cni.PodNetwork{ConfDir: conf, Runner: runner, Invoker: cni.Steps(runner, "kubelet", a.name)}}, nil
+}
+
+// podNetwork shows CNI to the container runtime.
+type podNetwork struct{ cni *cni.PodNetwork }
+
+func sandbox(p runtime.PodNet) cni.PodNet {
+	return cni.PodNet{SandboxID: p.SandboxID, Namespace: p.Namespace, Name: p.Name, NetNS: p.NetNS}
+}
+
+func (n podNetwork) Attach(ctx context.Context, p runtime.PodNet) ([]netip.Addr, error) {
+	return n.cni.Attach(ctx, sandbox(p))
+}
+
+func (n podNetwork) Detach(ctx context.Context, p runtime.PodNet) error {
+	return n.cni.Detach(ctx, sandbox(p))
+}

@@ -1,0 +1,57 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+)
+
+// awaitNodes waits until as many nodes are Ready as the cluster is to have.
+func awaitNodes(ctx context.Context, c *rest.Config, count int) error {
+	client, err := kubernetes.NewForConfig(c)
+	if err != nil {
+		return err
+	}
+	events, err := client.CoreV1().Nodes().Watch(ctx, metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
+	defer events.Stop()
+	ready := map[string]bool{}
+	for {
+		select {
+		case e, ok := <-events.ResultChan():
+			if !ok {
+				return fmt.Errorf("the watch on nodes ended")
+			}
+			if n, isNode := e.Object.(*corev1.Node); isNode && e.Type != watch.Deleted {
+				ready[n.Name] = isReady(n)
+			}
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		n := 0
+		for _, yes := range ready {
+			if yes {
+				n++
+			}
+		}
+		if n >= count {
+			return nil
+		}
+	}
+}
+
+func isReady(n *corev1.Node) bool {
+	for _, c := range n.Status.Conditions {
+		if c.Type == corev1.NodeReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}

@@ -1,0 +1,277 @@
+package cluster_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/klab-project/klab/core/cluster"
+	"github.com/klab-project/klab/netlab/leak"
+)
+
+// lab is a cluster of a test: its own root, its own name.
+type lab struct {
+	t testing.TB
+	cluster.Dir
+	klab string
+}
+
+// newLab makes a place for a cluster, and checks in the end that the machine
+// is as it was.
+func newLab(t testing.TB) *lab {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: a cluster has namespaces and cgroups")
+	}
+	klab, err := filepath.Abs("../../bin/klab")
+	require.NoError(t, err)
+	_, err = os.Stat(klab)
+	require.NoError(t, err, "run \"make\" first: these tests are of the program that it builds")
+
+	root, err := os.MkdirTemp("/var/tmp", "klab-c")
+	require.NoError(t, err)
+	d, err := cluster.NewDir(root, strings.TrimPrefix(filepath.Base(root), "klab-"))
+	require.NoError(t, err)
+	l := &lab{t: t, Dir: d, klab: klab}
+	leak.Check(t, filepath.Base(root), d.Name)
+	t.Cleanup(func() {
+		if t.Failed() {
+			logs, _ := filepath.Glob(filepath.Join(d.Path, "logs", "*"))
+			for _, path := range logs {
+				text, _ := os.ReadFile(path)
+				t.Logf("%s:\n%s", path, text)
+			}
+		}
+		require.NoError(t, cluster.Down(context.Background(), d, false))
+		require.NoError(t, os.RemoveAll(root))
+	})
+	return l
+}
+
+func (l *lab) up(nodes int) {
+	l.t.Helper()
+	require.NoError(l.t, cluster.Up(context.Background(), l.Dir, cluster.UpOptions{Nodes: nodes, Wait: true, Self: l.klab}))
+}
+
+// kubectl runs the built-in kubectl and returns what it prints.
+func (l *lab) kubectl(args ...string) string {
+	l.t.Helper()
+	out, err := l.try(args...)
+	require.NoError(l.t, err, "kubectl %s: %s", strings.Join(args, " "), out)
+	return out
+}
+
+func (l *lab) try(args ...string) (string, error) {
+	cmd := exec.Command(l.klab, append([]string{"--cluster", l.Name, "kubectl"}, args...)...)
+	cmd.Env = append(os.Environ(), "KLAB_ROOT="+filepath.Dir(l.Path))
+	out, err := cmd.CombinedOutput()
+	return strings.TrimSpace(string(out)), err
+}
+
+// eventually waits until kubectl prints want.
+func (l *lab) eventually(want string, args ...string) {
+	l.t.Helper()
+	var got string
+	require.Eventually(l.t, func() bool {
+		got, _ = l.try(args...)
+		return got == want
+	}, time.Minute, 20*time.Millisecond, "kubectl %s", strings.Join(args, " "))
+}
+
+// kill kills the cluster's processes with a role, and returns how many.
+func (l *lab) kill(role string) int {
+	l.t.Helper()
+	n := 0
+	paths, err := filepath.Glob("/proc/[0-9]*/environ")
+	require.NoError(l.t, err)
+	for _, p := range paths {
+		env, err := os.ReadFile(p)
+		if err != nil {
+			continue
+		}
+		vars := strings.Split(string(env), "\x00")
+		if !contains(vars, "KLAB_CLUSTER_DIR="+l.Path) || !contains(vars, "KLAB_ROLE="+role) {
+			continue
+		}
+		var pid int
+		_, err = fmt.Sscanf(p, "/proc/%d/environ", &pid)
+		require.NoError(l.t, err)
+		require.NoError(l.t, syscall.Kill(pid, syscall.SIGKILL))
+		n++
+	}
+	return n
+}
+
+func contains(list []string, s string) bool {
+	for _, v := range list {
+		if v == s {
+			return true
+		}
+	}
+	return false
+}
+
+const (
+	containerID = "jsonpath={.status.containerStatuses[0].containerID}"
+	restarts    = "jsonpath={.status.containerStatuses[0].restartCount}"
+	phase       = "jsonpath={.status.phase}"
+)
+
+// runCounter starts a pod that prints a number ten times a second.
+func (l *lab) runCounter(name string) {
+	l.kubectl("run", name, "--image=klab.local/tools:1", "--", "sh", "-c", "i=0; while true; do echo $i; i=$((i+1)); sleep 0.1; done")
+	l.kubectl("wait", "--for=condition=Ready", "pod/"+name, "--timeout=60s")
+}
+
+// noGap checks that a counter's log has every number.
+func (l *lab) noGap(name string) {
+	l.t.Helper()
+	lines := strings.Fields(l.kubectl("logs", name))
+	require.NotEmpty(l.t, lines)
+	for i, line := range lines {
+		require.Equal(l.t, fmt.Sprint(i), line, "the log has a gap")
+	}
+}
+
+func TestUpAndDownLeaveNothing(t *testing.T) {
+	l := newLab(t)
+	l.up(3)
+	l.kubectl("create", "deployment", "web", "--image=klab.local/tools:1", "--replicas=6", "--", "httpd", ":8080")
+	l.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+	require.NoError(t, cluster.Down(context.Background(), l.Dir, false))
+	require.False(t, l.Exists())
+	require.NoError(t, cluster.Down(context.Background(), l.Dir, false), "down may be repeated")
+}
+
+func TestKilledAgentLosesNothing(t *testing.T) {
+	l := newLab(t)
+	l.up(1)
+	l.runCounter("counter")
+	l.kubectl("run", "short", "--image=klab.local/tools:1", "--restart=Never", "--", "sh", "-c", "sleep 1; exit 7")
+	l.eventually("Running", "get", "pod", "short", "-o", phase)
+	id := l.kubectl("get", "pod", "counter", "-o", containerID)
+	for range 3 {
+		require.Equal(t, 1, l.kill("agent/node-1"))
+		time.Sleep(500 * time.Millisecond)
+	}
+	l.eventually("Failed", "get", "pod", "short", "-o", phase)
+	require.Equal(t, "7", l.kubectl("get", "pod", "short", "-o", "jsonpath={.status.containerStatuses[0].state.terminated.exitCode}"))
+	require.Equal(t, id, l.kubectl("get", "pod", "counter", "-o", containerID))
+	require.Equal(t, "0", l.kubectl("get", "pod", "counter", "-o", restarts))
+	l.noGap("counter")
+	l.kubectl("run", "after", "--image=klab.local/tools:1", "--", "sleep", "600")
+	l.kubectl("wait", "--for=condition=Ready", "pod/after", "--timeout=60s")
+}
+
+func TestKilledRuntimeTakesItsContainersUpAgain(t *testing.T) {
+	l := newLab(t)
+	l.up(1)
+	l.runCounter("counter")
+	id := l.kubectl("get", "pod", "counter", "-o", containerID)
+	require.Equal(t, 1, l.kill("klab-rt/node-1"))
+	l.kubectl("run", "after", "--image=klab.local/tools:1", "--", "sleep", "600")
+	l.kubectl("wait", "--for=condition=Ready", "pod/after", "--timeout=60s")
+	require.Equal(t, id, l.kubectl("get", "pod", "counter", "-o", containerID))
+	l.noGap("counter")
+}
+
+func TestKilledDaemonLosesNothing(t *testing.T) {
+	l := newLab(t)
+	l.up(2)
+	l.runCounter("counter")
+	id := l.kubectl("get", "pod", "counter", "-o", containerID)
+	require.Equal(t, 1, l.kill("daemon"))
+	require.Eventually(t, func() bool { return l.Daemon() == 0 }, time.Minute, time.Millisecond)
+	_, err := l.try("get", "pods")
+	require.Error(t, err)
+	l.up(0)
+	require.Equal(t, id, l.kubectl("get", "pod", "counter", "-o", containerID))
+	require.Equal(t, "0", l.kubectl("get", "pod", "counter", "-o", restarts))
+	l.noGap("counter")
+}
+
+func TestEverythingKilledThenDown(t *testing.T) {
+	l := newLab(t)
+	l.up(2)
+	l.runCounter("counter")
+	for _, role := range []string{"daemon", "agent/node-1", "agent/node-2", "klab-rt/node-1", "klab-rt/node-2"} {
+		require.NotZero(t, l.kill(role), role)
+	}
+	require.NoError(t, cluster.Down(context.Background(), l.Dir, false))
+}
+
+func TestEverythingKilledThenUp(t *testing.T) {
+	l := newLab(t)
+	l.up(1)
+	l.runCounter("counter")
+	for _, role := range []string{"daemon", "agent/node-1", "klab-rt/node-1"} {
+		require.NotZero(t, l.kill(role), role)
+	}
+	l.up(0)
+	l.kubectl("wait", "--for=condition=Ready", "pod/counter", "--timeout=60s")
+	l.noGap("counter")
+}
+
+func TestDownKeepThenUpGoesOn(t *testing.T) {
+	l := newLab(t)
+	l.up(2)
+	l.kubectl("create", "configmap", "kept", "--from-literal=a=b")
+	l.kubectl("create", "deployment", "web", "--image=klab.local/tools:1", "--replicas=3", "--", "httpd", ":8080")
+	l.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+	port := l.kubectl("config", "view", "-o", "jsonpath={.clusters[0].cluster.server}")
+	require.NoError(t, cluster.Down(context.Background(), l.Dir, true))
+	require.True(t, l.Exists())
+	l.up(0)
+	require.Equal(t, port, l.kubectl("config", "view", "-o", "jsonpath={.clusters[0].cluster.server}"))
+	require.Equal(t, "b", l.kubectl("get", "configmap", "kept", "-o", "jsonpath={.data.a}"))
+	l.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+	l.eventually("3", "get", "deployment", "web", "-o", "jsonpath={.status.readyReplicas}")
+}
+
+func TestPacketsBetweenPodsOfAllNodesWithoutNAT(t *testing.T) {
+	l := newLab(t)
+	l.up(2)
+	addr := map[string]string{}
+	for _, pod := range []struct{ name, node string }{{"a", "node-1"}, {"b", "node-1"}, {"c", "node-2"}} {
+		l.kubectl("run", pod.name, "--image=klab.local/tools:1", `--overrides={"spec":{"nodeName":"`+pod.node+`"}}`, "--", "httpd", ":8080")
+		l.kubectl("wait", "--for=condition=Ready", "pod/"+pod.name, "--timeout=60s")
+		addr[pod.name] = l.kubectl("get", "pod", pod.name, "-o", "jsonpath={.status.podIP}")
+	}
+	for from := range addr {
+		for to, ip := range addr {
+			answer := l.kubectl("exec", from, "--", "wget", "-q", "-O", "-", "http://"+ip+":8080/")
+			require.Contains(t, answer, to, "the pod that answers")
+			if from != to {
+				require.Contains(t, answer, addr[from], "the address that it sees is the client's own")
+			}
+		}
+	}
+}
+
+func TestTwoClustersSideBySide(t *testing.T) {
+	one, two := newLab(t), newLab(t)
+	one.up(1)
+	two.up(1)
+	one.kubectl("create", "configmap", "only-here", "--from-literal=a=b")
+	_, err := two.try("get", "configmap", "only-here")
+	require.Error(t, err)
+	require.NoError(t, cluster.Down(context.Background(), one.Dir, false))
+	two.runCounter("still-there")
+}
+
+func TestUpSaysWhyNot(t *testing.T) {
+	l := newLab(t)
+	require.ErrorContains(t, cluster.Up(context.Background(), l.Dir, cluster.UpOptions{Nodes: 99, Self: l.klab}), "1 to 50 nodes")
+	busy := listen(t)
+	err := cluster.Up(context.Background(), l.Dir, cluster.UpOptions{Nodes: 1, Port: busy, Self: l.klab})
+	require.ErrorContains(t, err, fmt.Sprintf("port %d on 127.0.0.1 is in use", busy))
+	require.False(t, l.Exists(), "nothing is left")
+}

@@ -1,0 +1,88 @@
+package cluster
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Config is what was chosen for a cluster when it was made.
+type Config struct {
+	Nodes   int       `json:"nodes"`
+	Port    int       `json:"port"` // of the API server on loopback
+	Began   time.Time `json:"began"`
+	Seed    uint64    `json:"seed"`
+	EtcdURL []string  `json:"etcdServers,omitempty"` // an existing cluster instead of the built-in one
+}
+
+// MaxNodes bounds a cluster: node n has the pod network 10.244.n.0/24.
+const MaxNodes = 50
+
+// The addresses of every lab. They exist only in namespaces of its own.
+var (
+	podNet      = netip.MustParsePrefix("10.244.0.0/16")
+	controlAddr = netip.MustParseAddr("172.30.0.2") // API server, registry and proxy, for the nodes
+	serviceIP   = netip.MustParseAddr("10.96.0.1")  // of default/kubernetes
+	underlayNet = netip.MustParsePrefix("172.30.0.0/24")
+)
+
+const (
+	controlPort  = 6443
+	registryPort = 5000
+	proxyPort    = 3128
+	kubeletPort  = 10250
+)
+
+func nodeName(n int) string { return fmt.Sprintf("node-%d", n) }
+
+func nodeAddr(n int) netip.Addr { return netip.AddrFrom4([4]byte{172, 30, 0, byte(10 + n)}) }
+
+func nodePodNet(n int) netip.Prefix {
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 244, byte(n), 0}), 24)
+}
+
+// LoadConfig reads a cluster's configuration; fs.ErrNotExist if there is none.
+func (d Dir) LoadConfig() (Config, error) {
+	var c Config
+	data, err := os.ReadFile(d.configFile())
+	if err != nil {
+		return c, err
+	}
+	if err := json.Unmarshal(data, &c); err != nil {
+		return c, fmt.Errorf("%s is damaged: %w; \"klab --cluster %s down\" removes the cluster", d.configFile(), err, d.Name)
+	}
+	return c, nil
+}
+
+func (d Dir) saveConfig(c Config) error {
+	data, err := json.MarshalIndent(c, "", "  ")
+	if err != nil {
+		return err
+	}
+	return writeFile(d.configFile(), append(data, '\n'), 0o644)
+}
+
+// writeFile replaces a file at once, so that a kill leaves the old or the new one.
+func writeFile(path string, data []byte, mode fs.FileMode) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return err
+	}
+	_, err = tmp.Write(data)
+	err = errors.Join(err, tmp.Chmod(mode), tmp.Close())
+	if err == nil {
+		err = os.Rename(tmp.Name(), path)
+	}
+	if err != nil {
+		os.Remove(tmp.Name())
+	}
+	return err
+}

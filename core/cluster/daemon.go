@@ -1,0 +1,239 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/klab-project/klab/core/api"
+	"github.com/klab-project/klab/core/step"
+	"github.com/klab-project/klab/core/step/recording"
+	"github.com/klab-project/klab/core/step/remote"
+	"github.com/klab-project/klab/core/store"
+	"github.com/klab-project/klab/netlab/topology"
+)
+
+// Parts are the programs and images that a daemon brings along.
+type Parts struct {
+	RT      func(path string) error // puts klab-rt at path
+	Tools   []byte                  // the binary of klab.local/tools:1
+	Self    string                  // klab itself, for agents
+	Version string
+}
+
+// daemon is a running control plane.
+type daemon struct {
+	Dir
+	cfg   Config
+	parts Parts
+
+	journal *step.Journal
+	archive *recording.Archive
+	lab     *step.Lab
+	steps   *remote.Server
+	pki     *authority
+	store   store.Store
+	net     *topology.Lab
+	nodes   []*node
+
+	work sync.WaitGroup // what ends with the daemon's context
+}
+
+// Serve is the daemon of the cluster at path, until it gets SIGTERM or SIGINT.
+// What it has to say to its starter goes to file descriptor 3.
+func Serve(path string, parts Parts) error {
+	say := os.NewFile(readyFD, "ready")
+	defer say.Close()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	err := serve(ctx, path, parts, say)
+	if err != nil {
+		slog.Error("daemon ended", "err", err)
+		fmt.Fprintln(say, strings.ReplaceAll(err.Error(), "\n", "\x00"))
+	}
+	return err
+}
+
+func serve(ctx context.Context, path string, parts Parts, say io.Writer) error {
+	dir, err := NewDir(filepath.Dir(path), filepath.Base(path))
+	if err != nil {
+		return err
+	}
+	lock, err := dir.lock()
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	d := &daemon{Dir: dir, parts: parts}
+	if d.cfg, err = dir.LoadConfig(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer d.close()
+	defer cancel(nil)
+	if err := d.open(ctx); err != nil {
+		return err
+	}
+	ctx = step.With(ctx, d.lab)
+	client, err := d.start(ctx, cancel)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(say, sayServing)
+	if err := awaitNodes(ctx, client, d.cfg.Nodes); err == nil {
+		fmt.Fprintln(say, sayReady)
+	}
+	<-ctx.Done()
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}
+
+// open opens what keeps the cluster's state, and builds its network. What an
+// earlier daemon left running is ended, except for containers.
+func (d *daemon) open(ctx context.Context) error {
+	var g errgroup.Group
+	g.Go(func() (err error) {
+		if len(d.cfg.EtcdURL) > 0 {
+			d.store, err = store.Dial(ctx, d.cfg.EtcdURL...)
+		} else {
+			d.store, err = store.OpenEtcd(ctx, store.EtcdConfig{Dir: d.etcd()})
+		}
+		return err
+	})
+	g.Go(func() error {
+		if err := d.kill(ctx, func(role string) bool { return strings.HasPrefix(role, agentRole) }); err != nil {
+			return err
+		}
+		return d.buildNetwork(ctx)
+	})
+	g.Go(func() (err error) {
+		d.pki, err = openAuthority(d.Dir.pki())
+		return err
+	})
+	g.Go(func() error { return d.openJournal() })
+	return g.Wait()
+}
+
+// keepEvents is how many events the daemon has in memory; the archive on disk
+// has them all.
+const keepEvents = 4096
+
+func (d *daemon) openJournal() error {
+	archive, err := recording.OpenArchive(d.Dir.journal())
+	if err != nil {
+		return fmt.Errorf("open the journal: %w", err)
+	}
+	d.archive = archive
+	d.journal = step.NewJournal(archive.Last()+1, keepEvents)
+	d.journal.Archived(archive.Last())
+	var used uint64
+	err = archive.Read(1, func(e *step.Event) error {
+		used = max(used, e.Step)
+		if e.Verb == step.Commit && e.Phase == step.PhaseFact {
+			d.journal.Remember(e.RV, e.Step)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read the journal: %w", err)
+	}
+	began := d.cfg.Began
+	d.lab = step.NewLab(d.journal, step.NewClock(began, sinceNow(began)))
+	config, err := json.Marshal(d.cfg)
+	if err != nil {
+		return err
+	}
+	d.steps = &remote.Server{
+		Lab: d.lab, Journal: d.journal, Archive: archive, Allow: d.allow,
+		Header: step.Header{Version: d.parts.Version, Cluster: d.Name, Began: began, Seed: d.cfg.Seed, Config: config},
+	}
+	d.work.Go(func() {
+		if err := archive.Follow(context.Background(), d.journal); err != nil {
+			slog.Error("the journal is no longer kept on disk", "err", err)
+			d.journal.Archived(1<<63 - 1) // memory must not grow instead
+		}
+	})
+	d.steps.Start(context.Background(), used)
+	return nil
+}
+
+// snapshot begins a run in the journal: it records every object as the store
+// has it, so that a reader needs nothing but events.
+func (d *daemon) snapshot(ctx context.Context) error {
+	d.lab.Fact(step.Action{Actor: "klab", Verb: step.Reset})
+	byKind := map[string]*api.Resource{}
+	for _, r := range api.Resources() {
+		byKind[r.Group+"/"+r.Kind] = r
+	}
+	kvs, _, _, err := d.store.List(ctx, "/registry/", store.ListOptions{})
+	if err != nil {
+		return err
+	}
+	for _, kv := range kvs {
+		var object map[string]any
+		if err := json.Unmarshal(kv.Value, &object); err != nil {
+			continue // not one of ours: an existing etcd may hold more
+		}
+		apiVersion, _ := object["apiVersion"].(string)
+		kind, _ := object["kind"].(string)
+		group, _, found := strings.Cut(apiVersion, "/")
+		if !found {
+			group = ""
+		}
+		r := byKind[group+"/"+kind]
+		if r == nil {
+			continue
+		}
+		d.lab.Fact(snapshotOf(r, object, kv.Revision))
+	}
+	return nil
+}
+
+func snapshotOf(r *api.Resource, object map[string]any, rv int64) step.Action {
+	meta, _ := object["metadata"].(map[string]any)
+	text := func(key string) string { s, _ := meta[key].(string); return s }
+	delete(meta, "managedFields")
+	resource := r.Name
+	if r.Group != "" {
+		resource += "." + r.Group
+	}
+	meta["resourceVersion"] = fmt.Sprint(rv)
+	patch, _ := json.Marshal(object) // it was JSON
+	return step.Action{
+		Actor: "etcd", Verb: step.Snapshot,
+		Object: step.Object{Resource: resource, Namespace: text("namespace"), Name: text("name"), UID: text("uid")},
+		Detail: step.CommitDetail{Type: "create", Patch: patch, RV: rv},
+	}
+}
+
+// close ends what the daemon's context has not ended.
+func (d *daemon) close() {
+	for _, n := range d.nodes {
+		n.work.Wait()
+	}
+	var errs []error
+	if d.store != nil {
+		errs = append(errs, d.store.Close())
+	}
+	if d.journal != nil {
+		d.journal.Close()
+		d.work.Wait()
+		errs = append(errs, d.archive.Close())
+	}
+	if err := errors.Join(errs...); err != nil {
+		slog.Error("close", "err", err)
+	}
+}

@@ -1,0 +1,60 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// lock marks the cluster as running for as long as the returned file is open.
+// The kernel releases it with the process, however that ends.
+func (d Dir) lock() (*os.File, error) {
+	f, err := os.OpenFile(d.lockFile(), os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, d.alreadyUp()
+		}
+		return nil, fmt.Errorf("lock %s: %w", d.lockFile(), err)
+	}
+	if err := errors.Join(f.Truncate(0), writePID(f)); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func writePID(f *os.File) error {
+	_, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())), 0)
+	return err
+}
+
+func (d Dir) alreadyUp() error {
+	return fmt.Errorf("the cluster %q is up already (process %d): use it, take it down with \"klab down\", or name another one with --cluster", d.Name, d.Daemon())
+}
+
+// Daemon is the process id of the cluster's daemon, or 0 if it is not up.
+func (d Dir) Daemon() int {
+	f, err := os.Open(d.lockFile())
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	if unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) == nil {
+		return 0 // nobody holds it
+	}
+	data := make([]byte, 20)
+	n, _ := f.Read(data)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(data[:n])))
+	if err != nil {
+		return -1 // it has just started
+	}
+	return pid
+}

@@ -1,0 +1,155 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/klab-project/klab/netlab/nodens"
+)
+
+// agentRole begins the role of every agent, rtRole that of every klab-rt.
+const (
+	agentRole = "agent/"
+	rtRole    = "klab-rt/"
+)
+
+// node is the daemon's side of one node: its namespaces, and the two processes
+// that the daemon looks after. klab-rt has the containers and outlives both
+// agent and daemon; the agent ends with the daemon.
+type node struct {
+	d      *daemon
+	number int
+	name   string
+	ns     *nodens.Node
+	work   sync.WaitGroup // ends with the daemon's context
+}
+
+// startNodes starts the processes of all nodes.
+func (d *daemon) startNodes(ctx context.Context) error {
+	if err := os.MkdirAll(filepath.Dir(d.rtBinary()), 0o755); err != nil {
+		return err
+	}
+	if err := d.parts.RT(d.rtBinary()); err != nil {
+		return err
+	}
+	var g errgroup.Group
+	for _, n := range d.nodes {
+		g.Go(func() error {
+			return d.pki.nodePKI(filepath.Join(d.node(n.name), "pki"), n.name, n.name, nodeAddr(n.number).String())
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	running, err := d.processes()
+	if err != nil {
+		return err
+	}
+	for _, n := range d.nodes {
+		earlier := 0
+		for pid, role := range running {
+			if role == rtRole+n.name {
+				earlier = pid
+			}
+		}
+		n.work.Go(func() {
+			n.await(ctx, earlier)
+			keep(ctx, rtRole+n.name, n.runRT)
+		})
+		n.work.Go(func() { keep(ctx, agentRole+n.name, n.runAgent) })
+	}
+	return nil
+}
+
+// await waits until a klab-rt that an earlier daemon started has ended.
+func (n *node) await(ctx context.Context, pid int) {
+	if pid == 0 {
+		return
+	}
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd)
+	_ = ended(ctx, fd)
+}
+
+// runRT runs the node's klab-rt. It goes on when ctx ends.
+func (n *node) runRT(ctx context.Context) error {
+	cmd, release, err := n.command(rtRole, n.d.rtBinary(), "--root", n.d.nodeRT(n.name))
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := n.ns.Start(cmd); err != nil {
+		return err
+	}
+	exited := make(chan error, 1)
+	go func() { exited <- cmd.Wait() }()
+	select {
+	case err := <-exited:
+		return fmt.Errorf("klab-rt ended: %v", err)
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// runAgent runs the node's agent until it ends or ctx does.
+func (n *node) runAgent(ctx context.Context) error {
+	cmd, release, err := n.command(agentRole, n.d.parts.Self, "agent", n.d.Path, n.name, n.ns.CgroupPath())
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := n.ns.Start(cmd); err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
+	defer stop()
+	return fmt.Errorf("agent ended: %v", cmd.Wait())
+}
+
+// command prepares a process of the node: marked as the cluster's, writing to
+// its own log, and on cgroup v2 in a leaf of the node's control group.
+func (n *node) command(role, path string, args ...string) (cmd *exec.Cmd, release func(), err error) {
+	name := filepath.Base(filepath.Dir(role+"x")) + "-" + n.name
+	log, err := os.OpenFile(n.d.log(name), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	if err != nil {
+		return nil, nil, err
+	}
+	files := []*os.File{log}
+	release = func() {
+		for _, f := range files {
+			f.Close()
+		}
+	}
+	cmd = exec.Command(path, args...)
+	cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, "/"
+	cmd.Env = append(os.Environ(), dirEnv+"="+n.d.Path, roleEnv+"="+role+n.name)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if nodens.Unified() {
+		group, err := leafGroup(filepath.Join("/sys/fs/cgroup", n.ns.Cgroup, "klab"))
+		if err != nil {
+			release()
+			return nil, nil, err
+		}
+		files = append(files, group)
+		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(group.Fd())
+	}
+	return cmd, release, nil
+}
+
+func leafGroup(dir string) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	return os.Open(dir)
+}

@@ -1,0 +1,118 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// dirEnv marks the processes of a cluster: its value is the cluster's
+// directory. Containers do not have it.
+const dirEnv = "KLAB_CLUSTER_DIR"
+
+// roleEnv says what a process of a cluster is: "agent/node-1".
+const roleEnv = "KLAB_ROLE"
+
+// processes lists the cluster's processes by role, without the caller.
+func (d Dir) processes() (map[int]string, error) {
+	paths, err := filepath.Glob("/proc/[0-9]*/environ")
+	if err != nil {
+		return nil, err
+	}
+	mine := []byte(dirEnv + "=" + d.Path)
+	found := map[int]string{}
+	for _, p := range paths {
+		env, err := os.ReadFile(p)
+		if err != nil {
+			continue // it has ended
+		}
+		ours, role := false, ""
+		for v := range bytes.SplitSeq(env, []byte{0}) {
+			ours = ours || bytes.Equal(v, mine)
+			if r, ok := bytes.CutPrefix(v, []byte(roleEnv+"=")); ok {
+				role = string(r)
+			}
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(p)))
+		if err == nil && ours && pid != os.Getpid() {
+			found[pid] = role
+		}
+	}
+	return found, nil
+}
+
+// kill ends the cluster's processes for which the role is accepted, and waits
+// until they have ended.
+func (d Dir) kill(ctx context.Context, accept func(role string) bool) error {
+	found, err := d.processes()
+	if err != nil {
+		return err
+	}
+	for pid, role := range found {
+		if !accept(role) {
+			continue
+		}
+		if err := killAndWait(ctx, pid); err != nil {
+			return fmt.Errorf("end %s (process %d): %w", role, pid, err)
+		}
+	}
+	return nil
+}
+
+func killAndWait(ctx context.Context, pid int) error {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+		return err
+	}
+	return ended(ctx, fd)
+}
+
+// ended waits until the process of a pidfd has ended.
+func ended(ctx context.Context, pidfd int) error {
+	for ctx.Err() == nil {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, 100)
+		if n > 0 || err != nil && !errors.Is(err, unix.EINTR) {
+			return nil
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// keep runs one process of the cluster until ctx ends: start returns when the
+// process has ended, and is called again. What ends at once is started again
+// later and later.
+func keep(ctx context.Context, name string, start func(context.Context) error) {
+	const first, most = 10 * time.Millisecond, 5 * time.Second
+	wait := first
+	for ctx.Err() == nil {
+		began := time.Now()
+		err := start(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		slog.Error("process ended, starting it again", "process", name, "err", err)
+		if time.Since(began) > most {
+			wait = first
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+		}
+		wait = min(2*wait, most)
+	}
+}

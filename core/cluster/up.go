@@ -1,0 +1,202 @@
+package cluster
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// UpOptions says what Up is to start. Zero values take what the cluster had,
+// or the default.
+type UpOptions struct {
+	Nodes       int // default 3
+	Port        int // of the API server on loopback; default a free one
+	EtcdServers []string
+	Wait        bool // until all nodes are Ready
+	Self        string
+}
+
+// readyFD is where the daemon tells its starter how far it is.
+const readyFD = 3
+
+// The lines that a starting daemon says; anything else is its error.
+const (
+	sayServing = "serving"
+	sayReady   = "ready"
+)
+
+// Up starts the cluster's daemon and returns when its API server answers, or,
+// with Wait, when all nodes are Ready. What an earlier run left goes on. After
+// an error everything that Up itself made is gone.
+func Up(ctx context.Context, d Dir, o UpOptions) error {
+	if os.Geteuid() != 0 {
+		return errors.New("a cluster has namespaces and cgroups, and making them needs root: use sudo (\"klab tui --replay FILE\" does not need it)")
+	}
+	if d.Daemon() != 0 {
+		return d.alreadyUp()
+	}
+	fresh := !d.Exists()
+	c, err := d.choose(o)
+	if err != nil {
+		return err
+	}
+	if err := d.saveConfig(c); err != nil {
+		return fmt.Errorf("write the cluster's configuration: %w", err)
+	}
+	err = d.startDaemon(ctx, o)
+	if err != nil && fresh && !errors.Is(err, errSlowNodes) {
+		err = errors.Join(err, Sweep(context.WithoutCancel(ctx), d, false))
+	}
+	return err
+}
+
+// choose completes the configuration of a cluster that is new, or checks that
+// what is asked for fits one that exists.
+func (d Dir) choose(o UpOptions) (Config, error) {
+	c, err := d.LoadConfig()
+	fresh := errors.Is(err, fs.ErrNotExist)
+	if err != nil && !fresh {
+		return c, err
+	}
+	if fresh {
+		c = Config{Nodes: 3, Began: time.Now(), Seed: rand.Uint64()}
+	}
+	c.Nodes = cmp.Or(o.Nodes, c.Nodes)
+	if c.Nodes < 1 || c.Nodes > MaxNodes {
+		return c, fmt.Errorf("a cluster has 1 to %d nodes, not %d", MaxNodes, c.Nodes)
+	}
+	if len(o.EtcdServers) > 0 {
+		c.EtcdURL = o.EtcdServers
+	}
+	c.Port, err = choosePort(cmp.Or(o.Port, c.Port), o.Port == 0)
+	return c, err
+}
+
+// choosePort checks that port is free on loopback; 0 chooses one.
+func choosePort(port int, kept bool) (int, error) {
+	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err != nil {
+		if errors.Is(err, syscall.EADDRINUSE) {
+			why := "choose another one with --port"
+			if kept {
+				why = "it is the one that this cluster's kubeconfig has; end the program that uses it, or choose another one with --port"
+			}
+			return 0, fmt.Errorf("port %d on 127.0.0.1 is in use: %s", port, why)
+		}
+		return 0, fmt.Errorf("port %d cannot be the API server's: %w", port, err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+func (d Dir) startDaemon(ctx context.Context, o UpOptions) error {
+	if err := os.MkdirAll(filepath.Dir(d.DaemonLog()), 0o755); err != nil {
+		return err
+	}
+	log, err := os.OpenFile(d.DaemonLog(), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	said, say, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer said.Close()
+	cmd := exec.Command(cmp.Or(o.Self, "/proc/self/exe"), "daemon", d.Path)
+	cmd.Args[0] = "klab"
+	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = log, log, []*os.File{say}
+	cmd.Env = append(os.Environ(), dirEnv+"="+d.Path, roleEnv+"=daemon")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd.Dir = "/"
+	err = cmd.Start()
+	say.Close()
+	if err != nil {
+		return err
+	}
+	heard := make(chan error, 1)
+	go func() { heard <- listen(said, o.Wait) }()
+	select {
+	case err = <-heard:
+	case <-time.After(nodePatience):
+		return d.slowNodes()
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		return err
+	}
+	return cmd.Process.Release()
+}
+
+// nodePatience is how long Up waits for the nodes to be Ready.
+const nodePatience = time.Minute
+
+var errSlowNodes = errors.New("not all nodes are Ready")
+
+func (d Dir) slowNodes() error {
+	return fmt.Errorf("the cluster %q runs, but %w after %s: \"klab status\" says which, and %s has the reasons", d.Name, errSlowNodes, nodePatience, filepath.Dir(d.DaemonLog()))
+}
+
+// listen reads what a starting daemon says until it has said enough.
+func listen(r io.Reader, wait bool) error {
+	lines := bufio.NewScanner(r)
+	for lines.Scan() {
+		switch line := lines.Text(); {
+		case line == sayReady, line == sayServing && !wait:
+			return nil
+		case line == sayServing:
+		default:
+			return errors.New(strings.TrimSpace(strings.ReplaceAll(line, "\x00", "\n")))
+		}
+	}
+	return errors.New("the cluster's daemon ended while it was starting; its log says why")
+}
+
+// Down ends the cluster. With keep its state stays, and Up goes on with it.
+// It is no error if the cluster does not exist.
+func Down(ctx context.Context, d Dir, keep bool) error {
+	if os.Geteuid() != 0 {
+		return errors.New("taking a cluster down needs root: use sudo")
+	}
+	if pid := d.Daemon(); pid > 0 {
+		if err := d.stopDaemon(ctx, pid); err != nil {
+			return err
+		}
+	}
+	return Sweep(ctx, d, keep)
+}
+
+// patience is how long a daemon may take to close its store.
+const patience = 5 * time.Second
+
+func (d Dir) stopDaemon(ctx context.Context, pid int) error {
+	p, err := os.FindProcess(pid)
+	if err != nil {
+		return nil
+	}
+	_ = p.Signal(syscall.SIGTERM)
+	deadline := time.Now().Add(patience)
+	for d.Daemon() == pid && time.Now().Before(deadline) {
+		time.Sleep(2 * time.Millisecond)
+	}
+	if d.Daemon() == pid {
+		return killAndWait(ctx, pid)
+	}
+	return nil
+}
