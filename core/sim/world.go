@@ -30,7 +30,8 @@ type Config struct {
 	NodeGrace   time.Duration // nodes give no sign of life: after this time they are lost; zero means the default
 	Zoom        step.Zoom
 	Seed        uint64
-	Log         *slog.Logger // nil discards
+	Log         *slog.Logger  // nil discards
+	Recorder    step.Recorder // of what happens; nil discards
 }
 
 // World is a control plane whose actions all wait to be chosen.
@@ -59,7 +60,10 @@ func NewWorld(c Config) (*World, error) {
 	if c.Seed == 0 {
 		c.Seed = 1
 	}
-	lab := step.NewLab(discard{}, step.NewClock(time.Unix(1_700_000_000, 0), 0))
+	if c.Recorder == nil {
+		c.Recorder = discard{}
+	}
+	lab := step.NewLab(c.Recorder, step.NewClock(time.Unix(1_700_000_000, 0), 0))
 	lab.Gate.SetMode(step.Mode{State: step.Paused, Zoom: c.Zoom})
 	ctx, cancel := context.WithCancel(step.With(context.Background(), lab))
 	w := &World{Lab: lab, Store: store.NewMemory(), config: c, ctx: ctx, cancel: cancel}
