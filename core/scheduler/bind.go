@@ -38,7 +38,7 @@ func (s *scheduler) bind(ctx context.Context, p *Queued, node string) {
 	}
 	s.Log.Info("binding failed", "pod", objectOf(pod), "node", node, "error", err)
 	s.events.Eventf(ctx, pod, corev1.EventTypeWarning, "FailedScheduling", "binding rejected: %v", err)
-	s.queue.Failed(p, 0)
+	s.retry(p, 0)
 	// What was taken on the node by this pod is free again.
 	s.queue.Move(PodGone, 0)
 }
@@ -50,7 +50,14 @@ func (s *scheduler) fail(ctx context.Context, p *Queued, d decision) {
 	if err := s.noteUnschedulable(ctx, pod, d.message); err != nil && ctx.Err() == nil {
 		s.Log.Info("cannot write why a pod is not scheduled", "pod", objectOf(pod), "error", err)
 	}
-	s.queue.Failed(p, d.wakes)
+	s.retry(p, d.wakes)
+}
+
+// retry puts the pod back into the queue, unless it is gone.
+func (s *scheduler) retry(p *Queued, wakes Change) {
+	if there, err := s.pods.Pods(p.Pod.Namespace).Get(p.Pod.Name); err == nil && there.UID == p.Pod.UID {
+		s.queue.Failed(p, wakes)
+	}
 }
 
 // noteUnschedulable sets the pod's condition PodScheduled, if it says

@@ -169,7 +169,7 @@ func (s *scheduler) try(ctx context.Context, p *Queued) error {
 	})
 	if err != nil && ctx.Err() == nil {
 		s.Log.Info("scheduling failed", "pod", objectOf(pod), "error", err)
-		s.queue.Failed(p, 0)
+		s.retry(p, 0)
 	}
 	s.queue.Done()
 	return panicked
