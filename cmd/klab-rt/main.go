@@ -23,8 +23,10 @@ package main
 import "C"
 
 import (
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -131,15 +133,30 @@ func preparePause(root string) error {
 	if err != nil {
 		return err
 	}
-	if have, err := os.Stat(path); err == nil && (os.SameFile(have, self) || have.Size() == self.Size()) {
+	if have, err := os.Stat(path); err == nil && os.SameFile(have, self) {
 		return nil
 	}
-	data, err := os.ReadFile("/proc/self/exe")
+	// A link shares this program's pages; across file systems it is a copy.
+	os.Remove(path + ".new")
+	if unix.Linkat(unix.AT_FDCWD, "/proc/self/exe", unix.AT_FDCWD, path+".new", unix.AT_SYMLINK_FOLLOW) != nil {
+		if err := copyFile("/proc/self/exe", path+".new"); err != nil {
+			return err
+		}
+	}
+	return os.Rename(path+".new", path)
+}
+
+// copyFile lets the kernel copy.
+func copyFile(from, to string) error {
+	in, err := os.Open(from)
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(path+".new", data, 0o555); err != nil {
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o555)
+	if err != nil {
 		return err
 	}
-	return os.Rename(path+".new", path)
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
 }

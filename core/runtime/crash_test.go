@@ -30,7 +30,7 @@ func (n *node) killRT() {
 
 func TestKilledShimLosesNothing(t *testing.T) {
 	n := newNode(t)
-	_, id := n.run("count", "count", "20000", "20us")
+	_, id := n.run("count", "count", "5000", "20us")
 	pid := n.pid(id)
 	for range 5 {
 		before := len(n.log(id))
@@ -50,7 +50,7 @@ func TestKilledShimLosesNothing(t *testing.T) {
 			next++
 		}
 	}
-	require.Equal(t, 20000, next)
+	require.Equal(t, 5000, next)
 }
 
 func TestExitWhileShimIsAway(t *testing.T) {
