@@ -11,14 +11,16 @@ GO ?= $(shell command -v go || ls /usr/local/go/bin/go 2>/dev/null || ls -v /usr
 # A Go older than go.mod asks for fetches the right toolchain, as a module.
 export GOTOOLCHAIN ?= auto
 PREFIX ?= /usr/local
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo v0.1.0-dev)
+VERSION ?= $(shell git describe --tags --dirty 2>/dev/null || echo v0.1.0-dev)
 
 # Everything but klab-rt is built without cgo. Builds, vet and tests use the
 # same flags on purpose (no -trimpath, no other CGO_ENABLED): each difference
 # compiles a thousand packages once more.
 export CGO_ENABLED := 0
-# No VCS stamp: as root in somebody else's clone git refuses to tell.
-BUILD := $(GO) build -buildvcs=false
+# No VCS stamp: as root in somebody else's clone git refuses to tell. Tests
+# build programs too, so it is in the environment.
+export GOFLAGS := $(filter-out -buildvcs=%,$(GOFLAGS)) -buildvcs=false
+BUILD := $(GO) build
 
 RT := core/runtime/rtbin/bin/klab-rt
 LAYER := core/registry/toolsbin/bin/tools.tar.gz
@@ -46,7 +48,7 @@ bin/klab-tools: $(shell find cmd/klab-tools -name '*.go' ! -name '*_test.go') go
 	@$(BUILD) $(TOOLS_FLAGS) -o $@ ./cmd/klab-tools
 
 $(LAYER): bin/klab-tools core/registry/layer.go core/registry/mklayer/main.go
-	@bin/klab-tools --names | $(GO) run -buildvcs=false ./core/registry/mklayer -program bin/klab-tools -out $@
+	@bin/klab-tools --names | $(GO) run ./core/registry/mklayer -program bin/klab-tools -out $@
 
 bin/kubectl: go.sum ## Kubernetes' own kubectl, unmodified, for the tests
 	$(BUILD) -ldflags '-s -w $(K8S_STAMP)' -o $@ k8s.io/kubernetes/cmd/kubectl
