@@ -147,6 +147,9 @@ func containerNamespaces(in Input) []specs.LinuxNamespace {
 	if options == nil {
 		options = in.Pod.Config.GetLinux().GetSecurityContext().GetNamespaceOptions()
 	}
+	if options == nil { // nothing said: an ordinary pod, not CRI's zero value
+		options = &cri.NamespaceOption{Pid: cri.NamespaceMode_CONTAINER}
+	}
 	namespaces := []specs.LinuxNamespace{{Type: specs.MountNamespace}}
 	join := func(t specs.LinuxNamespaceType, name string) {
 		namespaces = append(namespaces, specs.LinuxNamespace{Type: t, Path: fmt.Sprintf("/proc/%d/ns/%s", in.Pod.PID, name)})
