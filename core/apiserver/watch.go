@@ -185,10 +185,21 @@ func (w *watcher) deliver(ctx context.Context, kind watch.EventType, e *entry, r
 	return false
 }
 
+// housekeepers are watchers that act only when something went wrong elsewhere,
+// or once in the life of a namespace.
+var housekeepers = map[string]bool{
+	"garbage-collector":                        true,
+	"pod-garbage-collector-controller":         true,
+	"root-ca-certificate-publisher-controller": true,
+	"serviceaccount-controller":                true,
+	"taint-eviction-controller":                true,
+	"flannel":                                  true,
+}
+
 // quietDelivery tells whether deliveries to this watcher are housekeeping.
 // Real users' watches are: a person who looks is not to be held.
 func (r *request) quietDelivery() bool {
-	return !r.user.component() || r.actor == "garbage-collector" || r.path.Resource == "leases" || isEvents(r.path.Resource)
+	return !r.user.component() || housekeepers[r.actor] || r.path.Resource == "leases" || isEvents(r.path.Resource)
 }
 
 // bookmark tells the client how far it has seen.

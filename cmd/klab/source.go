@@ -1,0 +1,122 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"mvdan.cc/sh/v3/shell"
+
+	"github.com/klab-project/klab/core/cluster"
+	"github.com/klab-project/klab/core/step"
+	"github.com/klab-project/klab/core/step/recording"
+	"github.com/klab-project/klab/core/step/remote"
+)
+
+// liveSource gives the events of a running cluster. A stream that breaks is
+// opened again where it ended.
+type liveSource struct {
+	client *remote.Client
+	stream *remote.Stream
+	header step.Header
+	next   uint64 // number of the stream's next event
+}
+
+func newLiveSource(ctx context.Context, c *remote.Client) (*liveSource, error) {
+	s := &liveSource{client: c}
+	return s, s.open(ctx, 1)
+}
+
+func (s *liveSource) open(ctx context.Context, from uint64) error {
+	s.close()
+	stream, err := s.client.Events(ctx, from-1, true)
+	if err != nil {
+		return err
+	}
+	s.stream, s.header, s.next = stream, stream.Header, from
+	return nil
+}
+
+func (s *liveSource) close() {
+	if s.stream != nil {
+		s.stream.Close()
+		s.stream = nil
+	}
+}
+
+func (s *liveSource) Header() step.Header { return s.header }
+func (s *liveSource) Live() bool          { return true }
+
+// Next implements tui.Source. It is called by one goroutine.
+func (s *liveSource) Next(ctx context.Context, from uint64) ([]*step.Event, error) {
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		var err error
+		if s.stream == nil || s.next != from {
+			err = s.open(ctx, from)
+		}
+		if err == nil {
+			var batch []*step.Event
+			if batch, err = s.stream.Next(); len(batch) > 0 {
+				s.next = batch[len(batch)-1].Seq + 1
+				return batch, nil
+			}
+		}
+		s.close()
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// recorded gives the events of a recording.
+type recorded struct{ *recording.Recording }
+
+func (r recorded) Header() step.Header { return r.Recording.Header }
+func (r recorded) Live() bool          { return false }
+
+// Next implements tui.Source.
+func (r recorded) Next(_ context.Context, from uint64) ([]*step.Event, error) {
+	if n := uint64(len(r.Events)); from <= n {
+		return r.Events[from-1:], nil
+	}
+	return nil, io.EOF
+}
+
+// control is the learner's hand on a running cluster.
+type control struct {
+	*remote.Client
+	dir cluster.Dir
+}
+
+// commandPatience ends a command that would go on for ever, such as a watch.
+const commandPatience = 2 * time.Minute
+
+// Run runs a kubectl command line, as written in a shell but without a shell.
+func (c control) Run(ctx context.Context, line string) (string, error) {
+	args, err := shell.Fields(line, func(string) string { return "" })
+	if err != nil {
+		return "", fmt.Errorf("%q: %w", line, err)
+	}
+	if len(args) > 0 && args[0] == "kubectl" {
+		args = args[1:]
+	}
+	ctx, cancel := context.WithTimeout(ctx, commandPatience)
+	defer cancel()
+	out, err := kubectlCommand(ctx, c.dir, args...).CombinedOutput()
+	return strings.TrimRight(string(bytes.ToValidUTF8(out, []byte("?"))), "\n"), err
+}
+
+// kubectlCommand is the built-in kubectl as a process of its own.
+func kubectlCommand(ctx context.Context, d cluster.Dir, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", append([]string{"--cluster", d.Name, "kubectl"}, args...)...)
+	cmd.Args[0] = "klab"
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+d.Kubeconfig())
+	return cmd
+}

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/klab-project/klab/core/cluster"
+	"github.com/klab-project/klab/core/step/recording"
+	"github.com/klab-project/klab/tui"
+	"github.com/klab-project/klab/tui/i18n"
+)
+
+type tuiOptions struct {
+	replay, lesson, lang string
+	ascii                bool
+	nodes                int
+}
+
+func (a *app) tuiCommand() *cobra.Command {
+	var o tuiOptions
+	cmd := &cobra.Command{
+		Use:   "tui",
+		Short: "Watch the cluster think, and choose what happens next",
+		Long: `tui opens the terminal interface on the cluster, which it starts if it is not
+up. With --replay it plays a recording instead, on any machine and without root.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !term.IsTerminal(int(os.Stdin.Fd())) || !term.IsTerminal(int(os.Stdout.Fd())) {
+				return errors.New("the terminal interface needs a terminal: use \"klab lesson run 01 --plain\" or \"klab events\" in scripts")
+			}
+			return a.tui(cmd.Context(), o)
+		},
+	}
+	cmd.Flags().StringVar(&o.replay, "replay", "", "play this recording")
+	cmd.Flags().StringVar(&o.lesson, "lesson", "", "lead through a lesson: 01")
+	cmd.Flags().StringVar(&o.lang, "lang", "", "en or zh (default: by LANG)")
+	cmd.Flags().BoolVar(&o.ascii, "ascii", false, "draw with ASCII characters only")
+	cmd.Flags().IntVar(&o.nodes, "nodes", 0, "number of nodes of a cluster that is started (default 3)")
+	return cmd
+}
+
+func (a *app) tui(ctx context.Context, o tuiOptions) error {
+	lang, err := language(o.lang)
+	if err != nil {
+		return err
+	}
+	c := tui.Config{Lang: lang, ASCII: o.ascii || os.Getenv("RUNEWIDTH_EASTASIAN") == "1"}
+	if o.replay != "" {
+		return a.play(ctx, c, o)
+	}
+	d, err := a.dir()
+	if err != nil {
+		return err
+	}
+	if d.Daemon() == 0 {
+		fmt.Printf("Starting the cluster %q …\n", d.Name)
+		if err := cluster.Up(ctx, d, cluster.UpOptions{Nodes: o.nodes, Wait: true}); err != nil {
+			return err
+		}
+	}
+	client, err := cluster.Connect(d)
+	if err != nil {
+		return err
+	}
+	source, err := newLiveSource(ctx, client)
+	if err != nil {
+		return err
+	}
+	defer source.close()
+	c.Source, c.Control = source, control{Client: client, dir: d}
+	if o.lesson != "" {
+		if c.Lesson, err = a.liveLesson(ctx, o.lesson, client, d); err != nil {
+			return err
+		}
+	}
+	return tui.Run(ctx, c)
+}
+
+// play shows a recording.
+func (a *app) play(ctx context.Context, c tui.Config, o tuiOptions) error {
+	rec, err := recording.Open(o.replay)
+	if err != nil {
+		return err
+	}
+	c.Source = recorded{rec}
+	if o.lesson != "" {
+		if c.Lesson, err = replayLesson(o.lesson); err != nil {
+			return err
+		}
+	}
+	return tui.Run(ctx, c)
+}
+
+// language is what was asked for, or what the environment says.
+func language(asked string) (i18n.Lang, error) {
+	switch lang := i18n.Lang(asked); lang {
+	case i18n.English, i18n.Chinese:
+		return lang, nil
+	case "":
+		return i18n.Of(cmp.Or(os.Getenv("LC_ALL"), os.Getenv("LC_MESSAGES"), os.Getenv("LANG"))), nil
+	}
+	return "", fmt.Errorf("--lang is en or zh, not %q", asked)
+}
