@@ -20,6 +20,8 @@ type Image struct {
 	Manifest   []byte
 	Config     []byte
 	Layer      []byte
+
+	layerDigest v1.Hash // it is long: its digest is computed once for all images
 }
 
 // Reference is how a pod names the image.
@@ -34,11 +36,20 @@ func Images(layer []byte) ([]Image, error) {
 		return nil, err
 	}
 	path := []string{"PATH=/bin"}
-	tools, err := image("tools", diff, layer, v1.Config{Env: path, Cmd: []string{"sh"}, WorkingDir: "/"})
+	sum, err := v1.NewHash(digest(layer))
 	if err != nil {
 		return nil, err
 	}
-	pause, err := image("pause", diff, layer, v1.Config{
+	build := func(name string, config v1.Config) (Image, error) {
+		i := Image{Repository: name, Tag: "1", Layer: layer, layerDigest: sum}
+		err := i.describe(diff, config)
+		return i, err
+	}
+	tools, err := build("tools", v1.Config{Env: path, Cmd: []string{"sh"}, WorkingDir: "/"})
+	if err != nil {
+		return nil, err
+	}
+	pause, err := build("pause", v1.Config{
 		Env: path, Entrypoint: []string{"/bin/pause"}, User: "65534:65534", WorkingDir: "/",
 	})
 	if err != nil {
@@ -47,33 +58,30 @@ func Images(layer []byte) ([]Image, error) {
 	return []Image{tools, pause}, nil
 }
 
-func image(name, diff string, layer []byte, config v1.Config) (Image, error) {
+// describe writes the image's configuration and manifest.
+func (i *Image) describe(diff string, config v1.Config) error {
 	diffHash, err := v1.NewHash(diff)
 	if err != nil {
-		return Image{}, fmt.Errorf("image %s: %w", name, err)
+		return fmt.Errorf("image %s: %w", i.Repository, err)
 	}
-	layerHash, err := v1.NewHash(digest(layer))
-	if err != nil {
-		return Image{}, fmt.Errorf("image %s: %w", name, err)
-	}
-	configJSON, err := json.Marshal(v1.ConfigFile{
+	i.Config, err = json.Marshal(v1.ConfigFile{
 		Architecture: runtime.GOARCH, OS: "linux", Created: v1.Time{Time: time.Unix(0, 0).UTC()},
 		Config: config, RootFS: v1.RootFS{Type: "layers", DiffIDs: []v1.Hash{diffHash}},
 	})
 	if err != nil {
-		return Image{}, fmt.Errorf("image %s: %w", name, err)
+		return fmt.Errorf("image %s: %w", i.Repository, err)
 	}
-	configHash, err := v1.NewHash(digest(configJSON))
+	configHash, err := v1.NewHash(digest(i.Config))
 	if err != nil {
-		return Image{}, fmt.Errorf("image %s: %w", name, err)
+		return fmt.Errorf("image %s: %w", i.Repository, err)
 	}
-	manifest, err := json.Marshal(v1.Manifest{
+	i.Manifest, err = json.Marshal(v1.Manifest{
 		SchemaVersion: 2, MediaType: types.OCIManifestSchema1,
-		Config: v1.Descriptor{MediaType: types.OCIConfigJSON, Digest: configHash, Size: int64(len(configJSON))},
-		Layers: []v1.Descriptor{{MediaType: types.OCILayer, Digest: layerHash, Size: int64(len(layer))}},
+		Config: v1.Descriptor{MediaType: types.OCIConfigJSON, Digest: configHash, Size: int64(len(i.Config))},
+		Layers: []v1.Descriptor{{MediaType: types.OCILayer, Digest: i.layerDigest, Size: int64(len(i.Layer))}},
 	})
 	if err != nil {
-		return Image{}, fmt.Errorf("image %s: %w", name, err)
+		return fmt.Errorf("image %s: %w", i.Repository, err)
 	}
-	return Image{Repository: name, Tag: "1", Manifest: manifest, Config: configJSON, Layer: layer}, nil
+	return nil
 }

@@ -67,9 +67,9 @@ func New(c Config) (*Registry, error) {
 func (r *Registry) add(i Image) {
 	m := manifest{string(types.OCIManifestSchema1), i.Manifest}
 	r.builtin[i.Repository] = map[string]manifest{i.Tag: m, digest(i.Manifest): m}
-	for _, b := range [][]byte{i.Manifest, i.Config, i.Layer} {
-		r.blobs[digest(b)] = b
-	}
+	r.blobs[digest(i.Manifest)] = i.Manifest
+	r.blobs[digest(i.Config)] = i.Config
+	r.blobs[i.layerDigest.String()] = i.Layer
 }
 
 // endpoint is a path of the specification, with what serves it; the path's
