@@ -63,7 +63,11 @@ func (p Pen) you(r canvas.Rect, v *view.Cluster) {
 	if v.Request != nil && !v.Request.Done && v.Request.Actor == "kubectl" {
 		st = busy
 	}
-	x := p.C.Text(r, 1, " "+p.L.T("cluster.you")+" ", st)
+	name := " " + p.L.T("cluster.you") + " "
+	if v.Waits {
+		name, st = name+p.G.Held, held
+	}
+	x := p.C.Text(r, 1, name, st)
 	p.C.Fill(canvas.Rect{X: x, Y: r.Y + 1, W: r.X + r.W - x, H: 1}, p.G.Line, wire(v))
 	p.C.Put(r, r.X+r.W-1, r.Y+1, p.G.Right, wire(v))
 	words := strings.Fields(p.clean(v.Line))
@@ -272,7 +276,11 @@ func (p Pen) unbound(r canvas.Rect, v *view.Cluster) {
 // clusterLines is the stage in few rows.
 func (p Pen) clusterLines(r canvas.Rect, v *view.Cluster) {
 	rev := p.L.T("head.rev", "rv", strconv.FormatInt(v.RV, 10))
-	x := p.line(r, 0, seg{p.L.T("cluster.you") + " ", strong}, seg{p.G.Right + " ", wire(v)}, seg{"API ", strong})
+	you, door := seg{p.L.T("cluster.you") + " ", strong}, seg{p.G.Right + " ", wire(v)}
+	if v.Waits {
+		you.st, door = held, seg{p.G.Held + " ", held}
+	}
+	x := p.line(r, 0, you, door, seg{"API ", strong})
 	tail := 7
 	mid := canvas.Rect{X: x, Y: r.Y, W: max(0, r.X+r.W-x-tail), H: 1}
 	if v.Request == nil {

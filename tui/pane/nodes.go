@@ -92,10 +92,12 @@ func (p Pen) inside(r canvas.Rect, n view.Machine, roomy bool) {
 // pod draws a pod in at most rows rows; it returns how many it took.
 func (p Pen) pod(r canvas.Rect, row int, d view.Pod, rows int) int {
 	g, st := p.sign(d.State)
-	word := p.word(d.Word)
+	word, waits := p.word(d.Word), ""
 	if d.Held != "" {
-		word, g, st = p.G.Held+" "+p.verb(d.Held+" "), p.G.Held, held
-		word = strings.TrimSpace(word)
+		waits, g, st = p.G.Held+" "+strings.TrimSpace(p.verb(d.Held+" ")), p.G.Held, held
+		if rows < 2 {
+			word = waits
+		}
 	}
 	if d.Restarts > 0 {
 		word += " x" + strconv.FormatInt(d.Restarts, 10)
@@ -103,6 +105,14 @@ func (p Pen) pod(r canvas.Rect, row int, d view.Pod, rows int) int {
 	room := r.W - text.Width(word) - 4
 	p.line(r, row, seg{g + " ", st}, seg{text.Middle(p.clean(d.Name), room), strong})
 	p.right(r, row, word, st)
+	if waits != "" && rows >= 2 {
+		p.line(r, row+1, seg{"  " + waits, held})
+		if rows >= 3 && d.Box != "" {
+			p.line(r, row+2, append([]seg{{"  ", dim}}, p.containers(d)...)...)
+			return 3
+		}
+		return 2
+	}
 	if rows < 2 || d.Box == "" && d.IP == "" {
 		return 1
 	}
@@ -133,9 +143,10 @@ func (p Pen) containers(d view.Pod) []seg {
 		g, st := p.sign(boxState(c.State))
 		word := g + p.clean(c.Name)
 		if c.State != "running" {
-			word += " " + p.word("box."+c.State)
 			if c.Exit != nil {
 				word += " " + strconv.Itoa(*c.Exit)
+			} else {
+				word += " " + p.word("box."+c.State)
 			}
 		}
 		list = append(list, seg{word + " ", st})

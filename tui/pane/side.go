@@ -38,7 +38,7 @@ func (p Pen) Waiting(r canvas.Rect, v *view.Pending, selected int, digits, ways 
 			p.line(list, row, seg{"  " + p.L.T("pending.more", "n", strconv.Itoa(len(v.Rows)-i)), dim})
 			break
 		}
-		p.waiting(list, row, i, v.Rows[i], min(verbs, 16), digits, i == selected)
+		p.waiting(list, row, i, v.Rows[i], min(verbs, 9), digits, i == selected)
 	}
 }
 
@@ -50,7 +50,7 @@ func (p Pen) waiting(r canvas.Rect, row, i int, w view.Waiting, verbs int, digit
 	tail, tailStyle := "", dim
 	switch {
 	case w.Timer && w.Due > 0:
-		tail = p.L.T("pending.due", "d", view.Took(w.Due))
+		tail = p.clean(w.Actor) + " " + p.L.T("pending.due", "d", view.Took(w.Due))
 	case w.Timer:
 		tail = p.L.T("pending.now")
 	case w.Actor != "":
@@ -61,11 +61,13 @@ func (p Pen) waiting(r canvas.Rect, row, i int, w view.Waiting, verbs int, digit
 	}
 	verb := text.Pad(p.L.Verb(w.Verb), verbs)
 	sign, st := change(w.Type)
-	room := r.W - text.Width(digit) - text.Width(verb) - 4 - text.Width(tail)
-	if room < 14 {
-		tail = text.Cut(tail, max(0, text.Width(tail)+room-14))
-		room = r.W - text.Width(digit) - text.Width(verb) - 4 - text.Width(tail)
+	free := r.W - text.Width(digit) - text.Width(verb) - 4
+	object := p.clean(w.Object)
+	if text.Width(object)+text.Width(tail) > free {
+		object = view.Short(object)
 	}
+	tail = text.Cut(tail, max(free-12, 0))
+	room := free - text.Width(tail)
 	style := plain
 	if w.Quiet {
 		style = dim
@@ -74,7 +76,7 @@ func (p Pen) waiting(r canvas.Rect, row, i int, w view.Waiting, verbs int, digit
 	if w.Timer {
 		verbStyle = code
 	}
-	p.line(r, row, seg{digit, keyed}, seg{verb + " ", verbStyle}, seg{sign + " ", st}, seg{text.Middle(p.clean(w.Object), room), style})
+	p.line(r, row, seg{digit, keyed}, seg{verb + " ", verbStyle}, seg{sign + " ", st}, seg{text.Middle(object, room), style})
 	p.right(r, row, tail, tailStyle)
 	if selected {
 		p.selected(r, row)
@@ -155,7 +157,7 @@ func (p Pen) diffLines(w int, v *view.Inspect, room int) [][]seg {
 		path := p.clean(l.Path)
 		value := p.clean(l.Value)
 		if text.Width(path) > w-4-min(text.Width(value), w/3) {
-			path = text.Middle(path, w-4-min(text.Width(value), w/3))
+			path = text.Tail(path, w-4-min(text.Width(value), w/3))
 		}
 		out = append(out, []seg{{string(l.Op) + " ", st}, {path + ": ", plain}, {value, st}})
 	}

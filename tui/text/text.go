@@ -135,6 +135,17 @@ func Middle(s string, w int) string {
 	return Head(s, w-1-Width(tail)) + "…" + tail
 }
 
+// Tail returns s, or if it does not fit into w cells its end after "…".
+func Tail(s string, w int) string {
+	if Width(s) <= w {
+		return s
+	}
+	for Width(s) > max(0, w-1) {
+		_, s, _ = Next(s)
+	}
+	return "…" + s
+}
+
 // Pad adds spaces until s takes w cells.
 func Pad(s string, w int) string {
 	if n := w - Width(s); n > 0 {

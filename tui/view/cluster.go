@@ -11,6 +11,7 @@ import (
 // Cluster is the stage: who is doing what, and where the pods are.
 type Cluster struct {
 	Line    string   // what you ran last
+	Waits   bool     // your request waits at the door
 	Request *Request // the newest write
 	RV      int64
 	Commit  string // what was stored last
@@ -83,6 +84,12 @@ func NewCluster(s *fold.State, m Mask) *Cluster {
 	for i := len(s.Ran) - 1; i >= 0 && c.Line == ""; i-- {
 		if s.Ran[i].Actor == "kubectl" && s.Ran[i].Via != "http" && !m.Step("kubectl", step.Ran) {
 			c.Line = s.Ran[i].Line
+		}
+	}
+	for _, p := range s.Pending {
+		if p.Step.Actor == "kubectl" && p.Step.Class == step.ClassRequest && !m.Step("kubectl", p.Step.Verb) {
+			c.Waits, c.Line = true, "kubectl "+string(p.Step.Verb)+" "+Name(p.Step.Object)
+			break
 		}
 	}
 	if r := s.Request; c.Line == "" && r != nil && r.Actor == "kubectl" && !m.Step(r.Actor, r.Verb) {

@@ -144,9 +144,11 @@ func (in *Inspect) change(h *fold.History, s *fold.State, m Mask, e *step.Event)
 	}
 }
 
-// Hide takes hidden fields out of a difference.
+// Hide takes hidden fields, and heartbeats, out of a difference.
 func Hide(m Mask, resource string, lines []fold.Line) []fold.Line {
-	out := slices.Clone(lines)
+	out := slices.DeleteFunc(slices.Clone(lines), func(l fold.Line) bool {
+		return strings.HasSuffix(l.Path, ".lastHeartbeatTime") // news only to whoever counts them
+	})
 	for i := range out {
 		if m.Field(resource, out[i].Path) {
 			out[i].Value = hidden

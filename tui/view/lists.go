@@ -29,7 +29,7 @@ type Loop struct {
 func NewLoops(s *fold.State, m Mask, filter string) *Loops {
 	l := &Loops{}
 	for _, t := range s.LoopList() {
-		if m.On(t.Actor.Name, t.Actor.Node, t.Verb, t.LoopKey.Object.Resource) {
+		if t.Quiet && s.Mode.Zoom < step.Finest || m.On(t.Actor.Name, t.Actor.Node, t.Verb, t.LoopKey.Object.Resource) {
 			continue
 		}
 		r := Loop{Actor: Actor(t.Actor.Name, t.Actor.Node), Object: KeyName(t.LoopKey.Object), Want: t.Want, Have: t.Have, Plan: t.Plan,

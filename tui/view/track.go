@@ -106,6 +106,9 @@ func laneOf(e *step.Event) Lane {
 	case step.ClassCNI, step.ClassNet:
 		return Net
 	}
+	if e.Class == step.ClassTimer {
+		return Control
+	}
 	switch e.Verb {
 	case step.Exited, step.Lost, step.Connected:
 		return Hands

@@ -82,9 +82,8 @@ func Short(name string) string {
 }
 
 var actors = map[string]string{
-	"kube-scheduler": "scheduler", "deployment-controller": "deployment", "replicaset-controller": "replicaset",
-	"namespace-controller": "namespace", "node-lifecycle-controller": "node-lifecycle", "garbage-collector": "garbage",
-	"kube-apiserver": "API server",
+	"kube-scheduler": "scheduler", "garbage-collector": "garbage", "pod-garbage-collector-controller": "pod-gc",
+	"root-ca-certificate-publisher-controller": "root-ca", "kube-apiserver": "API server",
 }
 
 // Actor is a short name for an actor.
@@ -92,6 +91,7 @@ func Actor(name, node string) string {
 	if short, ok := actors[name]; ok {
 		name = short
 	}
+	name = strings.TrimSuffix(name, "-controller")
 	if node != "" {
 		return name + "@" + node
 	}

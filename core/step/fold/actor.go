@@ -51,6 +51,7 @@ type Loop struct {
 	Turns   int
 	Err     string
 	Verb    step.Verb
+	Quiet   bool
 }
 
 // Doers lists the actors, control plane first, then by node.
@@ -150,7 +151,7 @@ func (s *State) turn(st *Step, e *step.Event) {
 	if old := s.Loops[k]; old != nil {
 		*l = *old
 	}
-	l.Seq, l.At, l.Verb = e.Seq, e.At, st.Verb
+	l.Seq, l.At, l.Verb, l.Quiet = e.Seq, e.At, st.Verb, st.Quiet
 	l.Held, l.Running, l.Err = e.Phase == step.PhasePending, e.Phase == step.PhaseBegin, e.Err
 	if e.Phase == step.PhaseBegin {
 		l.Turns++
@@ -161,6 +162,10 @@ func (s *State) turn(st *Step, e *step.Event) {
 			d.Merged = l.Merged
 		}
 		l.ReconcileDetail = d
+	}
+	var cycle step.ScheduleDetail
+	if st.Verb == step.Schedule && e.Phase == step.PhaseEnd && e.Decode(&cycle) == nil && cycle.Chosen != "" {
+		l.Plan = []string{"→ " + cycle.Chosen}
 	}
 	s.Loops[k] = l
 	if len(s.Loops) > 2*loopsKept {
