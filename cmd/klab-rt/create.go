@@ -168,6 +168,7 @@ func exitCode(state *os.ProcessState, err error) int {
 		state = exit.ProcessState
 	}
 	if state == nil {
+		warn("an exit code is lost: %v", err)
 		return 255
 	}
 	return waitStatusCode(state.Sys().(syscall.WaitStatus))
