@@ -1,0 +1,84 @@
+package tui
+
+import (
+	"github.com/klab-project/klab/tui/i18n"
+	"github.com/klab-project/klab/tui/keys"
+	"github.com/klab-project/klab/tui/layout"
+	"github.com/klab-project/klab/tui/pane"
+)
+
+func (m *Model) header() pane.Header {
+	s := m.state()
+	h := pane.Header{
+		Mode: m.mode(), Playing: m.playing, RV: s.RV, Now: m.history.Now().RV, Seq: m.eye(), Last: m.history.Last(),
+		At: s.At, Held: s.Held, Rate: s.Rate, Zoom: m.grain(), Lost: m.lost != nil,
+	}
+	if m.lesson != nil {
+		h.Lesson, h.Step, h.Steps = m.lv.Number+" "+m.lv.Title, m.lv.Step, m.lv.Steps
+	}
+	return h
+}
+
+// hints are the keys that matter now, the most important first.
+func (m *Model) hints() []pane.Hint {
+	t := func(key string) string { return m.lang.T("short." + key) }
+	show := func(a keys.Action) string { return keys.Show(a) }
+	list := []pane.Hint{{Key: show(keys.Help), Word: t("help")}}
+	add := func(key, word string) {
+		if name := "keyname." + key; i18n.Has(name) {
+			key = m.lang.T(name)
+		}
+		list = append(list, pane.Hint{Key: key, Word: t(word)})
+	}
+	if m.choosing() {
+		add("a-d", "choose")
+		add("1-3", "sure")
+		add("enter", "lock")
+		add("tab", "focus")
+	}
+	if m.focus == layout.Lesson && !m.choosing() && m.lv.Do != nil && !m.lv.Do.Done {
+		add("enter", "do")
+	}
+	if m.lv.CanNext && !m.lv.Prompt.Open() {
+		add(show(keys.Next), "next")
+	}
+	switch m.mode() {
+	case "paused":
+		add("space", "step")
+		if m.digitsPick() {
+			add("1-9", "pick")
+		}
+		add(show(keys.Back), "back")
+		add(show(keys.Play), "run")
+	case "live":
+		add("space", "pause")
+		add(show(keys.Back), "back")
+	case "past":
+		add("space", "step")
+		add(show(keys.Back), "back")
+		add(show(keys.Last), "now")
+	default:
+		add("space", "step")
+		add(show(keys.Back), "back")
+		add(show(keys.Play), "play")
+	}
+	if !m.digitsPick() && !m.choosing() {
+		add("1-5", "views")
+	} else {
+		add(show(keys.View), "views")
+	}
+	add(show(keys.Why), "why")
+	if !m.choosing() {
+		add("tab", "focus")
+	}
+	if m.lesson != nil && m.lv.Left > 0 {
+		add(show(keys.Hint), "hint")
+	}
+	add(show(keys.Palette), "cmd")
+	add("[ ]", "marks")
+	add(show(keys.Filter), "filter")
+	add(show(keys.Copy), "copy")
+	add(show(keys.Language), "lang")
+	add(show(keys.Quit), "quit")
+	return list
+}

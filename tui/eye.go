@@ -1,0 +1,105 @@
+package tui
+
+import (
+	"github.com/klab-project/klab/core/step"
+	"github.com/klab-project/klab/core/step/fold"
+	"github.com/klab-project/klab/tui/layout"
+	"github.com/klab-project/klab/tui/pane"
+	"github.com/klab-project/klab/tui/view"
+)
+
+func hasTimer(s *fold.State, id uint64) bool {
+	for _, t := range s.Timers {
+		if t.ID == id {
+			return true
+		}
+	}
+	return false
+}
+
+// eye is the event that is being looked at.
+func (m *Model) eye() uint64 {
+	if m.at == 0 {
+		return m.history.Last()
+	}
+	return min(m.at, m.history.Last())
+}
+
+// now tells whether the eye follows a live lab, so that it can be acted on.
+func (m *Model) now() bool { return m.live && m.at == 0 }
+
+// state is what the panes show.
+func (m *Model) state() *fold.State { return m.history.At(m.eye()) }
+
+// mode is the word in the header.
+func (m *Model) mode() string {
+	switch {
+	case !m.live:
+		return "replay"
+	case m.at != 0:
+		return "past"
+	case m.history.Now().Mode.State == step.Paused:
+		return "paused"
+	}
+	return "live"
+}
+
+// grain is how fine the eye's steps are.
+func (m *Model) grain() step.Zoom {
+	if m.now() {
+		return min(max(m.history.Now().Mode.Zoom, step.Coarse), step.Finest)
+	}
+	return m.zoom
+}
+
+// follow tells the lesson what happened, as far as the learner has seen it.
+func (m *Model) follow() {
+	if m.lesson == nil {
+		return
+	}
+	to := m.history.Last()
+	if !m.live {
+		to = m.eye()
+	}
+	if to > m.followed {
+		var list []*step.Event
+		m.history.Range(m.followed+1, to, func(e *step.Event) bool {
+			list = append(list, e)
+			return true
+		})
+		m.followed = to
+		m.lesson.Follow(m.history.At(to), list)
+	}
+	m.look()
+}
+
+// look asks the lesson what there is to see.
+func (m *Model) look() {
+	if m.lesson == nil {
+		return
+	}
+	before := m.lv
+	m.lv = m.lesson.View(string(m.lang))
+	m.lvAt++
+	m.mask = view.NewMask(m.lv.Hide)
+	opened := m.lv.Prompt.Open() && (!before.Prompt.Open() || before.Step != m.lv.Step)
+	if opened {
+		m.answer = pane.Answering{Choice: -1}
+		m.focus = layout.Lesson
+	}
+	if before.Step != m.lv.Step {
+		m.skip[layout.Lesson] = 0
+		m.focus = layout.Lesson
+		m.show(m.lv.Show)
+	}
+	m.place()
+}
+
+// show turns to the pane that a lesson is about.
+func (m *Model) show(name string) {
+	for i, k := range [stages]string{"stage", "reconcile", "network", "objects", "log"} {
+		if k == name {
+			m.stage = stage(i)
+		}
+	}
+}
