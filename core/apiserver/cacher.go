@@ -16,7 +16,7 @@ import (
 
 // history is how many changes of a resource a watcher may lag behind when it
 // begins. A watcher that is under way may lag without limit.
-const history = 4096
+const history = 1024
 
 // entry is an object at a revision, as the store has it. It is shared and
 // never changed.

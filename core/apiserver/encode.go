@@ -49,9 +49,6 @@ func (r *request) outcome(ctx context.Context) (runtime.Object, error) {
 		}
 		return r.viewList(found)
 	case "deletecollection":
-		if err := r.deleteCollection(ctx); err != nil {
-			return nil, err
-		}
 		return r.viewList(r.listed)
 	case "get":
 		if err := r.getObject(ctx); err != nil {

@@ -35,6 +35,8 @@ func (s *Server) Handler() http.Handler {
 		}()
 		p := parsePath(r)
 		switch {
+		case strings.Contains(r.URL.Path, "//"):
+			s.found(w, r, nil)
 		case p == nil:
 			s.serveOther(w, r)
 		case isReview(p):

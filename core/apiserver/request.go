@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -92,7 +93,9 @@ func (s *Server) serveResource(w http.ResponseWriter, req *http.Request, p *path
 		ctx = step.With(ctx, s.cfg.Lab)
 	}
 	detail := r.detail()
-	err := step.Do(ctx, step.Action{
+	limited, cancel := r.limit(ctx)
+	defer cancel()
+	err := step.Do(limited, step.Action{
 		Actor: r.actor, Node: r.node, Verb: r.stepVerb, Object: r.about, Class: step.ClassRequest,
 		Parent: step.ParentOf(req), Quiet: r.quiet, Detail: detail,
 	}, func(ctx context.Context) error {
@@ -109,6 +112,15 @@ func (s *Server) serveResource(w http.ResponseWriter, req *http.Request, p *path
 		return err
 	})
 	r.write(ctx, err)
+}
+
+// limit applies the time that the client gives to its request (?timeout=10s).
+func (r *request) limit(ctx context.Context) (context.Context, context.CancelFunc) {
+	d, err := time.ParseDuration(r.query.Get("timeout"))
+	if err != nil || d <= 0 || r.path.Verb == "watch" || connects(r.path) {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, d)
 }
 
 // guarded is process; a panic in a stage becomes an error of the request.

@@ -41,8 +41,20 @@ var errAgain = errors.New("the object was changed in the meantime: once more")
 // attempts is how often a request goes back before it is a conflict.
 const attempts = 20
 
-// process sends the request through its stages.
-func (r *request) process(ctx context.Context) error { return r.run(ctx, stages()) }
+// process sends the request through its stages. A deletecollection goes
+// through those in the middle once for each object.
+func (r *request) process(ctx context.Context) error {
+	if r.path.Verb != "deletecollection" {
+		return r.run(ctx, stages())
+	}
+	if err := r.processOnly(ctx, step.Authenticate, step.Audit, step.Authorize, step.Route, step.Decode); err != nil {
+		return err
+	}
+	if err := r.deleteCollection(ctx); err != nil {
+		return err
+	}
+	return r.processOnly(ctx, step.Encode)
+}
 
 // processOnly sends it through some of them.
 func (r *request) processOnly(ctx context.Context, verbs ...step.Verb) error {

@@ -82,7 +82,7 @@ func (t *inProcess) RoundTrip(req *http.Request) (*http.Response, error) {
 	return &http.Response{
 		Status: fmt.Sprintf("%d %s", answer.code, http.StatusText(answer.code)), StatusCode: answer.code,
 		Proto: "HTTP/2.0", ProtoMajor: 2, Header: answer.sent, Request: req, ContentLength: -1,
-		Body: &responseBody{stream: answer.body, cancel: cancel, stop: stop},
+		Body: &responseBody{stream: answer.body, cancel: cancel, stop: stop, cause: func() error { return context.Cause(req.Context()) }},
 	}, nil
 }
 
@@ -198,9 +198,17 @@ type responseBody struct {
 	stream *stream
 	cancel context.CancelCauseFunc
 	stop   func() bool
+	cause  func() error // why the client itself gave up, if it did
 }
 
-func (b *responseBody) Read(p []byte) (int, error) { return b.stream.read(p) }
+// Read implements io.Reader. A client that gave up never reads a proper end.
+func (b *responseBody) Read(p []byte) (int, error) {
+	n, err := b.stream.read(p)
+	if cause := b.cause(); err == io.EOF && cause != nil {
+		err = cause
+	}
+	return n, err
+}
 
 func (b *responseBody) Close() error {
 	b.stop()

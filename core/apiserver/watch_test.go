@@ -104,12 +104,12 @@ func TestWatchFromTooLongAgoIsGone(t *testing.T) {
 	w, err := maps.Watch(ctx, metav1.ListOptions{ResourceVersion: made.ResourceVersion})
 	require.NoError(t, err)
 	defer w.Stop()
-	for i := range 4200 { // more than is kept, but this watcher is under way
+	for i := range 1200 { // more than is kept, but this watcher is under way
 		made.Data["v"] = fmt.Sprint(i + 1)
 		made, err = maps.Update(ctx, made, metav1.UpdateOptions{})
 		require.NoError(t, err)
 	}
-	for range 4200 {
+	for range 1200 {
 		next(t, w)
 	}
 	late, err := maps.Watch(ctx, metav1.ListOptions{ResourceVersion: "5"})
