@@ -3,6 +3,7 @@ package kubelet
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -67,7 +68,7 @@ func (w *podWorker) takeStock(ctx context.Context) error {
 			w.observe(ctx, c.Id, c.PodSandboxId)
 		}
 	}
-	w.noteEnds()
+	w.noteEnds(ctx)
 	w.noteIDs()
 	return nil
 }
@@ -108,7 +109,22 @@ func (k *Kubelet) watchRuntime(ctx context.Context, events <-chan *cri.Container
 			case <-time.After(100 * time.Millisecond):
 			}
 		}
+		k.refreshVolumes()
 		k.wakeAll()
+	}
+}
+
+// refreshVolumes lets the volumes that show objects of the API be brought up to
+// date, as upstream does about once a minute.
+func (k *Kubelet) refreshVolumes() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, w := range k.workers {
+		w.mu.Lock()
+		w.stale = slices.ContainsFunc(w.pod.Spec.Volumes, func(v corev1.Volume) bool {
+			return v.ConfigMap != nil || v.Secret != nil || v.Projected != nil
+		})
+		w.mu.Unlock()
 	}
 }
 

@@ -2,6 +2,9 @@ package kubelet
 
 import (
 	"context"
+	"errors"
+	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -71,6 +74,7 @@ func (s podSource) Replace(list []any, _ string) error {
 		known[pod.UID] = true
 		s.k.podSeen(s.ctx, pod)
 	}
+	s.k.sweep(known)
 	s.k.mu.Lock()
 	s.k.synced = true
 	var orphans []*podWorker
@@ -87,6 +91,28 @@ func (s podSource) Replace(list []any, _ string) error {
 }
 
 func (podSource) Resync() error { return nil }
+
+// sweep removes the files of pods that neither the API nor the runtime knows:
+// a kubelet may have been killed between removing a pod and its files.
+func (k *Kubelet) sweep(known map[types.UID]bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	dirs, _ := os.ReadDir(k.Root + "/pods")
+	for _, dir := range dirs {
+		uid := types.UID(dir.Name())
+		if known[uid] || k.workers[uid] != nil {
+			continue
+		}
+		logs, _ := filepath.Glob(k.Root + "/logs/*_" + dir.Name())
+		err := errors.Join(k.removeVolumes(uid), os.RemoveAll(k.podDir(uid)))
+		for _, path := range logs {
+			err = errors.Join(err, os.RemoveAll(path))
+		}
+		if err != nil {
+			k.log.Warn("remove the files of a pod that is gone", "uid", uid, "err", err)
+		}
+	}
+}
 
 // podSeen gives a pod's new version to its worker, which it starts if there is none.
 func (k *Kubelet) podSeen(ctx context.Context, pod *corev1.Pod) {

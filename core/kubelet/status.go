@@ -81,6 +81,9 @@ func (in *statusInput) addresses(s *corev1.PodStatus) {
 			s.PodIPs = []corev1.PodIP{{IP: in.hostIP}}
 		}
 	}
+	if len(s.PodIPs) == 0 && in.state.ready() == nil {
+		s.PodIPs = in.old.PodIPs // a pod that has ended keeps what it had
+	}
 	if len(s.PodIPs) > 0 {
 		s.PodIP = s.PodIPs[0].IP
 	}

@@ -9,7 +9,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"github.com/klab-project/klab/core/runtime"
 	"github.com/klab-project/klab/core/step"
 )
 
@@ -23,12 +22,12 @@ func (w *podWorker) sync(ctx context.Context, t turn) (ended bool, err error) {
 		}
 		w.admitted = true
 	}
-	if w.overdue(pod) {
-		return w.reject(ctx, t, statusReason{"DeadlineExceeded", "Pod was active on the node longer than the specified deadline"}), nil
-	}
 	if status := w.post(ctx, pod, false); finished(status.Phase) {
 		step.Note(ctx, step.ReconcileDetail{Plan: []string{"stop what is left: the pod has ended"}, Merged: t.merged})
 		return true, nil
+	}
+	if w.overdue(pod) {
+		return w.reject(ctx, t, statusReason{"DeadlineExceeded", "Pod was active on the node longer than the specified deadline"}), nil
 	}
 	actions := computeActions(pod, &w.state, w.verdicts())
 	step.Note(ctx, step.ReconcileDetail{Plan: actions.plan(pod), Merged: t.merged})
@@ -54,7 +53,7 @@ func (w *podWorker) reject(ctx context.Context, t turn, reason statusReason) (en
 // overdue tells whether activeDeadlineSeconds have passed since the pod began,
 // and lets the worker look again when they will have.
 func (w *podWorker) overdue(pod *corev1.Pod) bool {
-	if pod.Spec.ActiveDeadlineSeconds == nil || w.last == nil || w.last.StartTime == nil {
+	if pod.Spec.ActiveDeadlineSeconds == nil {
 		return false
 	}
 	left := w.last.StartTime.Add(time.Duration(*pod.Spec.ActiveDeadlineSeconds) * time.Second).Sub(w.k.Clock.Now())
@@ -200,77 +199,6 @@ func owned(list []corev1.PodCondition) []corev1.PodCondition {
 		}
 	}
 	return out
-}
-
-// refresh asks the runtime about everything that may have changed; it returns
-// whether something has.
-func (w *podWorker) refresh(ctx context.Context) (news bool) {
-	for i, box := range append([]*cri.PodSandboxStatus(nil), w.state.sandboxes...) {
-		if box.State != cri.PodSandboxState_SANDBOX_READY && i > 0 {
-			continue
-		}
-		status, err := w.k.Runtime.PodSandboxStatus(ctx, box.Id)
-		switch {
-		case errors.Is(err, runtime.ErrNotFound):
-			w.state.forget(box.Id)
-			news = true
-		case err == nil && status.State != box.State:
-			news = true
-			fallthrough
-		case err == nil:
-			w.state.putSandbox(status)
-		}
-	}
-	for _, c := range append([]*containerState(nil), w.state.containers...) {
-		if c.exited() {
-			continue
-		}
-		status, err := w.k.Runtime.ContainerStatus(ctx, c.Id)
-		switch {
-		case errors.Is(err, runtime.ErrNotFound):
-			w.state.forget(c.Id)
-			news = true
-		case err == nil && status.State != c.State:
-			news = true
-			fallthrough
-		case err == nil:
-			w.state.put(&containerState{ContainerStatus: status, sandboxID: c.sandboxID})
-		}
-	}
-	w.noteEnds()
-	w.noteIDs()
-	return news
-}
-
-// noteEnds remembers when, on the lab clock, each container ended.
-func (w *podWorker) noteEnds() {
-	for _, c := range w.state.containers {
-		if _, known := w.ended[c.Id]; known || !c.exited() {
-			continue
-		}
-		ago := max(time.Since(time.Unix(0, c.FinishedAt)), 0)
-		if c.FinishedAt == 0 {
-			ago = 0
-		}
-		w.ended[c.Id] = w.k.Clock.Since() - ago
-	}
-}
-
-func (w *podWorker) noteIDs() {
-	var ids []string
-	for _, b := range w.state.sandboxes {
-		ids = append(ids, b.Id)
-	}
-	for _, c := range w.state.containers {
-		ids = append(ids, c.Id)
-	}
-	ready := ""
-	if box := w.state.ready(); box != nil {
-		ready = box.Id
-	}
-	w.mu.Lock()
-	w.ids, w.ready = ids, ready
-	w.mu.Unlock()
 }
 
 // verdicts is a copy of the probes' results so far.

@@ -1,0 +1,180 @@
+package kubelet
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"strings"
+	"time"
+)
+
+// logPoll is how often a followed log is looked at.
+const logPoll = 50 * time.Millisecond
+
+// readLog copies the wanted part of a log in the CRI's format. Following ends
+// when the container does, after its last line.
+func readLog(ctx context.Context, out io.Writer, path string, o logOptions, running func() bool) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if o.tail >= 0 {
+		if err := seekTail(f, o.tail); err != nil {
+			return err
+		}
+	}
+	w := &logWriter{out: out, o: o, left: o.limit}
+	in := bufio.NewReaderSize(f, 64<<10)
+	var part []byte
+	last := !o.follow
+	for {
+		line, err := in.ReadBytes('\n')
+		part = append(part, line...)
+		if err == nil {
+			if err := w.record(part); err != nil {
+				return ignoreFull(err)
+			}
+			part = part[:0]
+			continue
+		}
+		if !errors.Is(err, io.EOF) {
+			return err
+		}
+		if last {
+			return nil
+		}
+		last = !running() // then everything is in the file: one more look
+		if last {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(logPoll):
+		}
+	}
+}
+
+var errFull = errors.New("limit reached")
+
+func ignoreFull(err error) error {
+	if errors.Is(err, errFull) {
+		return nil
+	}
+	return err
+}
+
+// logWriter writes records as people want them.
+type logWriter struct {
+	out  io.Writer
+	o    logOptions
+	left int64 // bytes; negative: no limit
+	mid  bool  // in the middle of a line that came in parts
+}
+
+// record writes one record: TIME STREAM TAG TEXT. What has not that form is
+// written as it is.
+func (w *logWriter) record(line []byte) error {
+	fields := bytes.SplitN(line, []byte(" "), 4)
+	if len(fields) < 4 {
+		return w.write(line)
+	}
+	at, err := time.Parse(time.RFC3339Nano, string(fields[0]))
+	if err != nil {
+		return w.write(line)
+	}
+	if at.Before(w.o.since) || w.o.stream != "" && w.o.stream != string(fields[1]) {
+		return nil
+	}
+	text := fields[3]
+	partial := bytes.HasPrefix(fields[2], []byte("P"))
+	if partial {
+		text = bytes.TrimSuffix(text, []byte("\n"))
+	}
+	if w.o.timestamps && !w.mid {
+		text = append(append(bytes.Clone(fields[0]), ' '), text...)
+	}
+	w.mid = partial
+	return w.write(text)
+}
+
+func (w *logWriter) write(p []byte) error {
+	if w.left >= 0 && int64(len(p)) >= w.left {
+		if _, err := w.out.Write(p[:w.left]); err != nil {
+			return err
+		}
+		return errFull
+	}
+	if w.left >= 0 {
+		w.left -= int64(len(p))
+	}
+	_, err := w.out.Write(p)
+	return err
+}
+
+// seekTail puts f before its last n lines; parts of a line count as one.
+func seekTail(f *os.File, n int64) error {
+	end, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
+	const block = 32 << 10
+	var tail []byte
+	at := end
+	for at > 0 && int64(countLines(tail)) <= n {
+		size := min(at, block)
+		at -= size
+		chunk := make([]byte, size, size+int64(len(tail)))
+		if _, err := f.ReadAt(chunk, at); err != nil {
+			return err
+		}
+		tail = append(chunk, tail...)
+	}
+	_, err = f.Seek(end-int64(len(lastLines(tail, n))), io.SeekStart)
+	return err
+}
+
+func full(record []byte) bool {
+	fields := bytes.SplitN(record, []byte(" "), 4)
+	return len(fields) < 4 || !bytes.HasPrefix(fields[2], []byte("P"))
+}
+
+func countLines(text []byte) int {
+	count := 0
+	for line := range bytes.Lines(text) {
+		if full(line) {
+			count++
+		}
+	}
+	return count
+}
+
+func lastLines(text []byte, n int64) []byte {
+	skip := int64(countLines(text)) - n
+	for skip > 0 && len(text) > 0 {
+		end := bytes.IndexByte(text, '\n') + 1
+		if end == 0 {
+			return nil
+		}
+		if full(text[:end]) {
+			skip--
+		}
+		text = text[end:]
+	}
+	return text
+}
+
+// logTail is the end of a log as plain text.
+func logTail(path string, lines, limit int64) string {
+	var b strings.Builder
+	err := readLog(context.Background(), &b, path, logOptions{tail: lines, limit: -1}, func() bool { return false })
+	if err != nil {
+		return ""
+	}
+	text := b.String()
+	return text[max(0, len(text)-int(limit)):]
+}
