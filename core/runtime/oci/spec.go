@@ -109,7 +109,7 @@ func Pause(id, rootfs string, pod Pod) *specs.Spec {
 		Linux: &specs.Linux{
 			CgroupsPath: path.Join(pod.Cgroup, id),
 			Namespaces:  []specs.LinuxNamespace{{Type: specs.MountNamespace}, {Type: specs.PIDNamespace}},
-			Resources:   resources(&cri.LinuxContainerResources{CpuShares: 2}, false),
+			Resources:   resources(nil, false), // few shares would only make its start slow
 		},
 	}
 	if options.GetPid() == cri.NamespaceMode_NODE {
