@@ -40,6 +40,9 @@ func httpd(c *call) int {
 	if w.pod == "" {
 		w.pod = w.host
 	}
+	if w.node == "" {
+		w.node = nodeFromMounts()
+	}
 	fs := flag.NewFlagSet(c.name, flag.ContinueOnError)
 	fs.SetOutput(c.err)
 	fs.DurationVar(&w.slow, "slow", 0, "every answer takes this `long`")

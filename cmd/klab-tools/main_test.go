@@ -168,3 +168,9 @@ func TestParse(t *testing.T) {
 	_, _, err = parse("n=", []string{"-n"})
 	require.ErrorContains(t, err, "needs a value")
 }
+
+func TestNodeName(t *testing.T) {
+	require.Equal(t, "node-2", nodeName("25 30 0:23 / /sys rw - sysfs sysfs rw\n"+
+		"31 30 254:0 /var/lib/klab/lab/nodes/node-2/kubelet/pods/u/etc/hosts /etc/hosts rw - ext4 /dev/vda rw\n"))
+	require.Empty(t, nodeName("31 30 254:0 /etc/hosts /etc/hosts rw - ext4 /dev/vda rw\n"))
+}
