@@ -15,6 +15,8 @@ import (
 	listersappsv1 "k8s.io/client-go/listers/apps/v1"
 	listerscorev1 "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
+
+	"github.com/klab-project/klab/core/step"
 )
 
 var deploymentKind = appsv1.SchemeGroupVersion.WithKind("Deployment")
@@ -27,6 +29,7 @@ type deployments struct {
 	deployments listersappsv1.DeploymentLister
 	sets        listersappsv1.ReplicaSetLister
 	pods        listerscorev1.PodLister
+	written     written
 }
 
 func newDeployments(l *Loop) (Reconcile, error) {
@@ -34,15 +37,25 @@ func newDeployments(l *Loop) (Reconcile, error) {
 	pods := l.Informers.Core().V1().Pods()
 	c := &deployments{Loop: l, deployments: apps.Deployments().Lister(), sets: apps.ReplicaSets().Lister(), pods: pods.Lister()}
 	return c.reconcile, errors.Join(
-		Watch(l, apps.Deployments().Informer(), func(old, cur *appsv1.Deployment) { l.AddObject(newest(old, cur)) }),
+		Watch(l, apps.Deployments().Informer(), c.deploymentChanged),
 		Watch(l, apps.ReplicaSets().Informer(), c.setChanged),
 		Watch(l, pods.Informer(), c.podChanged))
+}
+
+func (c *deployments) deploymentChanged(old, cur *appsv1.Deployment) {
+	if old != nil && (cur == nil || old.UID != cur.UID) {
+		c.written.forget(old.UID)
+	}
+	c.AddObject(newest(old, cur))
 }
 
 // setChanged queues the Deployment that controls the set, the one that did,
 // and for a set without a controller those that could adopt it.
 func (c *deployments) setChanged(old, cur *appsv1.ReplicaSet) {
 	set := newest(old, cur)
+	if old != nil && (cur == nil || old.UID != cur.UID) {
+		c.written.forget(old.UID)
+	}
 	owner := c.ownerOf(set)
 	if owner != nil {
 		c.Add(keyOf(owner), revisionOf(set))
@@ -116,6 +129,10 @@ func (c *deployments) reconcile(ctx context.Context, key string) error {
 	sets, err := c.setsOf(ctx, d)
 	if err != nil {
 		return err
+	}
+	if !c.upToDate(d, sets) {
+		step.Note(ctx, step.ReconcileDetail{Plan: []string{stale}})
+		return nil
 	}
 	r := newRollout(d, sets, c.Clock.Now())
 	r.deadlineProgress = true
@@ -223,8 +240,19 @@ func (c *deployments) writeStatus(ctx context.Context, was, d *appsv1.Deployment
 	if equality.Semantic.DeepEqual(was.Status, d.Status) && equality.Semantic.DeepEqual(was.Annotations, d.Annotations) {
 		return nil
 	}
-	if _, err := c.Client.AppsV1().Deployments(d.Namespace).UpdateStatus(ctx, d, metav1.UpdateOptions{}); err != nil {
+	updated, err := c.Client.AppsV1().Deployments(d.Namespace).UpdateStatus(ctx, d, metav1.UpdateOptions{})
+	if err != nil {
 		return fmt.Errorf("update status: %w", err)
 	}
+	c.written.wrote(updated)
 	return nil
+}
+
+// upToDate tells whether the cache shows what was written before.
+func (c *deployments) upToDate(d *appsv1.Deployment, sets []*appsv1.ReplicaSet) bool {
+	ok := c.written.shown(d)
+	for _, set := range sets {
+		ok = c.written.shown(set) && ok
+	}
+	return ok
 }

@@ -25,6 +25,7 @@ func (c *deployments) syncCurrent(ctx context.Context, r *rollout) error {
 		if err != nil {
 			return fmt.Errorf("update annotations of %s: %w", set.Name, err)
 		}
+		c.written.wrote(updated)
 		r.replace(updated)
 		r.did("update annotations of %s", set.Name)
 	}
@@ -110,6 +111,7 @@ func (c *deployments) scale(ctx context.Context, r *rollout, s scaling) error {
 	if err != nil {
 		return fmt.Errorf("scale replica set %s: %w", set.Name, err)
 	}
+	c.written.wrote(updated)
 	r.replace(updated)
 	if was == s.replicas {
 		return nil

@@ -22,59 +22,58 @@ func (l *Loop) Add(key string, revision int64) {
 	l.queue.Add(key)
 }
 
-// AddAfter queues key once d of lab time has passed, or earlier if an earlier
-// AddAfter said so.
-func (l *Loop) AddAfter(key string, d time.Duration) { l.schedule(key, d, false) }
+// Deadline queues key once d of lab time has passed. It replaces the key's
+// former deadline.
+func (l *Loop) Deadline(key string, d time.Duration) { l.schedule(timerKey{key, false}, d) }
 
-// Deadline queues key once d of lab time has passed. It replaces what an
-// earlier Deadline or AddAfter said.
-func (l *Loop) Deadline(key string, d time.Duration) { l.schedule(key, d, true) }
+// NoDeadline takes the key's deadline back, and tells whether it had one.
+func (l *Loop) NoDeadline(key string) bool { return l.unschedule(timerKey{key, false}) }
 
-func (l *Loop) schedule(key string, d time.Duration, replace bool) {
+// timerKey keeps a key's deadline and its back-off apart: neither moves the other.
+type timerKey struct {
+	key     string
+	backOff bool
+}
+
+func (l *Loop) schedule(k timerKey, d time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.timers == nil {
 		return // this life is over
 	}
-	due := l.Clock.Since() + d
-	if old := l.timers[key]; old != nil {
-		if !replace && old.due <= due {
-			return
-		}
+	if old := l.timers[k]; old != nil {
 		old.Stop()
 	}
-	label := step.Action{Actor: l.Name, Verb: step.Fire, Object: l.object(key), Quiet: l.Quiet,
-		Detail: step.TimerDetail{Due: step.Seconds(due)}}
-	t := &keyedTimer{due: due}
-	t.Timer = l.Clock.AfterFunc(d, label, func(id uint64) { l.expired(key, t, id) })
-	l.timers[key] = t
+	label := step.Action{Actor: l.Name, Verb: step.Fire, Object: l.object(k.key), Quiet: l.Quiet,
+		Detail: step.TimerDetail{Due: step.Seconds(l.Clock.Since() + d)}}
+	t := new(keyedTimer)
+	t.Timer = l.Clock.AfterFunc(d, label, func(id uint64) { l.expired(k, t, id) })
+	l.timers[k] = t
 }
 
-// NoDeadline takes back what Deadline or AddAfter said, and tells whether
-// there was anything to take back.
-func (l *Loop) NoDeadline(key string) bool {
+func (l *Loop) unschedule(k timerKey) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	t := l.timers[key]
+	t := l.timers[k]
 	if t != nil {
 		t.Stop()
-		delete(l.timers, key)
+		delete(l.timers, k)
 	}
 	return t != nil
 }
 
-func (l *Loop) expired(key string, t *keyedTimer, id uint64) {
+func (l *Loop) expired(k timerKey, t *keyedTimer, id uint64) {
 	l.mu.Lock()
-	if l.timers[key] != t {
+	if l.timers[k] != t {
 		l.mu.Unlock()
 		return
 	}
-	delete(l.timers, key)
+	delete(l.timers, k)
 	if id != 0 {
-		why := l.reasons[key]
+		why := l.reasons[k.key]
 		why.timers = append(why.timers, id)
-		l.reasons[key] = why
+		l.reasons[k.key] = why
 	}
 	l.mu.Unlock()
-	l.queue.Add(key)
+	l.queue.Add(k.key)
 }

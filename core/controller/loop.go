@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
-	"time"
 
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
@@ -37,8 +36,8 @@ type Loop struct {
 	failed  context.CancelCauseFunc
 
 	mu      sync.Mutex
-	reasons map[string]reason      // why a key is queued
-	timers  map[string]*keyedTimer // when a key will be queued
+	reasons map[string]reason        // why a key is queued
+	timers  map[timerKey]*keyedTimer // when a key will be queued
 }
 
 // reason is what led to a key's next turn.
@@ -48,10 +47,7 @@ type reason struct {
 	timers    []uint64 // steps of timers
 }
 
-type keyedTimer struct {
-	*step.Timer
-	due time.Duration
-}
+type keyedTimer struct{ *step.Timer }
 
 // source is what informer factories have in common.
 type source interface {
@@ -75,7 +71,7 @@ func newLoop(c Controller, o Options) (*Loop, error) {
 		queue:   workqueue.NewTyped[string](),
 		limiter: workqueue.DefaultTypedControllerRateLimiter[string](),
 		reasons: map[string]reason{},
-		timers:  map[string]*keyedTimer{},
+		timers:  map[timerKey]*keyedTimer{},
 	}, nil
 }
 
@@ -149,11 +145,12 @@ func (l *Loop) settle(ctx context.Context, key string, err error) {
 	switch {
 	case err == nil, errors.Is(err, step.ErrDropped):
 		l.limiter.Forget(key)
+		l.unschedule(timerKey{key, true})
 	case ctx.Err() != nil, errors.Is(err, step.ErrCrashed):
 	default:
 		wait := l.limiter.When(key)
 		l.Log.Info("reconcile failed", "controller", l.Name, "key", key, "again", wait, "error", err)
-		l.AddAfter(key, wait)
+		l.schedule(timerKey{key, true}, wait)
 	}
 }
 

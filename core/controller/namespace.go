@@ -71,7 +71,7 @@ func (c *namespaces) reconcile(ctx context.Context, name string) error {
 	if left.total() > 0 {
 		step.Note(ctx, step.ReconcileDetail{Want: number(0), Have: number(left.total()), Plan: []string{"wait until the content is gone"}})
 		// Half of what it takes at least, as upstream: it is likely to be less.
-		c.AddAfter(name, left.grace/2+time.Second)
+		c.Deadline(name, left.grace/2+time.Second)
 		return nil
 	}
 	step.Note(ctx, step.ReconcileDetail{Want: number(0), Have: number(0), Plan: []string{"remove finalizer kubernetes"}})

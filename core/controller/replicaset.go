@@ -28,6 +28,7 @@ type replicaSets struct {
 	sets     listersappsv1.ReplicaSetLister
 	pods     listerscorev1.PodLister
 	expected *expectations
+	written  written
 }
 
 func newReplicaSets(l *Loop) (Reconcile, error) {
@@ -37,8 +38,9 @@ func newReplicaSets(l *Loop) (Reconcile, error) {
 }
 
 func (c *replicaSets) setChanged(old, cur *appsv1.ReplicaSet) {
-	if cur == nil || old != nil && old.UID != cur.UID {
+	if old != nil && (cur == nil || old.UID != cur.UID) {
 		c.expected.forget(keyOf(old))
+		c.written.forget(old.UID)
 	}
 	c.AddObject(newest(old, cur))
 }
@@ -99,10 +101,15 @@ func (c *replicaSets) reconcile(ctx context.Context, key string) error {
 	rs, err := c.sets.ReplicaSets(namespace).Get(name)
 	if apierrors.IsNotFound(err) {
 		c.expected.forget(key)
+		c.NoDeadline(key)
 		return nil
 	}
 	if err != nil {
 		return err
+	}
+	if !c.written.shown(rs) {
+		step.Note(ctx, step.ReconcileDetail{Plan: []string{stale}})
+		return nil
 	}
 	caughtUp := c.expected.met(key)
 	active, terminating, err := c.podsOf(ctx, rs)
@@ -116,13 +123,16 @@ func (c *replicaSets) reconcile(ctx context.Context, key string) error {
 	case rs.DeletionTimestamp != nil:
 		note.Plan = nil
 	case !caughtUp:
-		note.Plan = []string{"wait until the cache shows what was done before"}
+		note.Plan = []string{stale}
 	default:
 		failure = c.carryOut(ctx, key, rs, plan)
 	}
 	step.Note(ctx, note)
 	return errors.Join(failure, c.updateStatus(ctx, key, rs, active, terminating, failure))
 }
+
+// stale is the plan of a turn that would act on an old state.
+const stale = "wait until the cache shows what was done before"
 
 func number[N int | int32](n N) *int64 {
 	v := int64(n)
@@ -189,12 +199,16 @@ func (c *replicaSets) updateStatus(ctx context.Context, key string, rs *appsv1.R
 	if !equality.Semantic.DeepEqual(rs.Status, status) {
 		rs = rs.DeepCopy()
 		rs.Status = status
-		if _, err := c.Client.AppsV1().ReplicaSets(rs.Namespace).UpdateStatus(ctx, rs, metav1.UpdateOptions{}); err != nil {
+		updated, err := c.Client.AppsV1().ReplicaSets(rs.Namespace).UpdateStatus(ctx, rs, metav1.UpdateOptions{})
+		if err != nil {
 			return fmt.Errorf("update status: %w", err)
 		}
+		c.written.wrote(updated)
 	}
-	if next := nextAvailability(active, minReady(rs), now); next > 0 && failure == nil {
-		c.AddAfter(key, next)
+	if next := nextAvailability(active, minReady(rs), now); next > 0 {
+		c.Deadline(key, next)
+	} else {
+		c.NoDeadline(key)
 	}
 	return nil
 }

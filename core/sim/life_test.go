@@ -3,8 +3,10 @@ package sim
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
@@ -125,4 +127,35 @@ func TestADroppedReconcileWaitsForTheNextEvent(t *testing.T) {
 		require.Empty(t, turns)
 		require.Empty(t, w.Lab.Clock.Upcoming())
 	})
+}
+
+// A controller that fails while it waits for a deadline backs off, and the
+// deadline stays.
+func TestABackOffDoesNotMoveADeadline(t *testing.T) {
+	turns, failed := 0, false
+	c := controller.Controller{Name: "test-controller", Resource: "configmaps", New: func(l *controller.Loop) (controller.Reconcile, error) {
+		err := controller.Watch(l, l.Informers.Core().V1().ConfigMaps().Informer(), func(old, cur *corev1.ConfigMap) {
+			if old == nil {
+				l.Deadline("default/a", 40*time.Second)
+				l.AddObject(cur)
+			}
+		})
+		return func(context.Context, string) error {
+			turns++
+			if !failed {
+				failed = true
+				return errors.New("no")
+			}
+			return nil
+		}, err
+	}}
+	sc := oneMap(new(int), new([]step.ReconcileDetail))
+	sc.Controllers = []controller.Controller{c}
+	sc.Acts[0].Goal = func(State) error {
+		if turns < 3 {
+			return fmt.Errorf("%d turns", turns)
+		}
+		return nil
+	}
+	requireGood(t, play(t, sc, step.Random(1)), 1)
 }
