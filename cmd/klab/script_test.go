@@ -59,7 +59,7 @@ func TestScripts(t *testing.T) {
 			env.Defer(func() { sweep(t, root) })
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"until": until},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"until": until, "pick": pick},
 	})
 }
 
@@ -83,6 +83,24 @@ func sweep(t testing.TB, root string) {
 	}
 }
 
+// pick picks the first pending action whose line matches: pick PATTERN ARGS...
+func pick(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: pick PATTERN ARGS...")
+	}
+	until(ts, false, []string{args[0], "klab", "step", "pending"})
+	ts.Check(ts.Exec("klab", "step", "pending"))
+	pattern, err := regexp.Compile(args[0])
+	ts.Check(err)
+	for line := range strings.Lines(ts.ReadFile("stdout")) {
+		if pattern.MatchString(line) {
+			ts.Check(ts.Exec("klab", append([]string{"step", "pick", strings.Fields(line)[0]}, args[1:]...)...))
+			return
+		}
+	}
+	ts.Fatalf("%q no longer waits", args[0])
+}
+
 // patience is how long until waits.
 const patience = 60 * time.Second
 
@@ -96,8 +114,7 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 	var out []byte
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		var stdout, stderr bytes.Buffer
-		cmd := exec.Command(args[1], args[2:]...)
-		cmd.Path = filepath.Join(strings.Split(ts.Getenv("PATH"), ":")[0], args[1])
+		cmd := exec.Command(filepath.Join(strings.Split(ts.Getenv("PATH"), ":")[0], args[1]), args[2:]...)
 		cmd.Dir, cmd.Stdout, cmd.Stderr = ts.Getenv("WORK"), &stdout, &stderr
 		for _, name := range []string{"KLAB_ROOT", "KLAB_CLUSTER", "KUBECONFIG", "PATH", "HOME"} {
 			cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))

@@ -31,9 +31,6 @@ func (a *app) tuiCommand() *cobra.Command {
 up. With --replay it plays a recording instead, on any machine and without root.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if !term.IsTerminal(int(os.Stdin.Fd())) || !term.IsTerminal(int(os.Stdout.Fd())) {
-				return errors.New("the terminal interface needs a terminal: use \"klab lesson run 01 --plain\" or \"klab events\" in scripts")
-			}
 			return a.tui(cmd.Context(), o)
 		},
 	}
@@ -53,6 +50,9 @@ func (a *app) tui(ctx context.Context, o tuiOptions) error {
 	c := tui.Config{Lang: lang, ASCII: o.ascii || os.Getenv("RUNEWIDTH_EASTASIAN") == "1"}
 	if o.replay != "" {
 		return a.play(ctx, c, o)
+	}
+	if err := needTerminal(); err != nil {
+		return err
 	}
 	d, err := a.dir()
 	if err != nil {
@@ -82,10 +82,20 @@ func (a *app) tui(ctx context.Context, o tuiOptions) error {
 	return tui.Run(ctx, c)
 }
 
+func needTerminal() error {
+	if term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stdout.Fd())) {
+		return nil
+	}
+	return errors.New("the terminal interface needs a terminal: use \"klab lesson run 01 --plain\" or \"klab events\" in scripts")
+}
+
 // play shows a recording.
 func (a *app) play(ctx context.Context, c tui.Config, o tuiOptions) error {
 	rec, err := recording.Open(o.replay)
 	if err != nil {
+		return err
+	}
+	if err := needTerminal(); err != nil {
 		return err
 	}
 	c.Source = recorded{rec}

@@ -18,6 +18,8 @@ type Config struct {
 	Began   time.Time `json:"began"`
 	Seed    uint64    `json:"seed"`
 	EtcdURL []string  `json:"etcdServers,omitempty"` // an existing cluster instead of the built-in one
+	// NoHistory keeps events in memory only: the newest, and no recording.
+	NoHistory bool `json:"noHistory,omitempty"`
 }
 
 // MaxNodes bounds a cluster: node n has the pod network 10.244.n.0/24.

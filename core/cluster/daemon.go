@@ -132,15 +132,37 @@ func (d *daemon) open(ctx context.Context) error {
 const keepEvents = 4096
 
 func (d *daemon) openJournal() error {
-	archive, err := recording.OpenArchive(d.Dir.journal())
-	if err != nil {
-		return fmt.Errorf("open the journal: %w", err)
+	began, used := d.cfg.Began, uint64(0)
+	if d.cfg.NoHistory {
+		d.journal = step.NewJournal(1, keepEvents)
+	} else {
+		var err error
+		if used, err = d.openArchive(); err != nil {
+			return err
+		}
 	}
-	d.archive = archive
-	d.journal = step.NewJournal(archive.Last()+1, keepEvents)
-	d.journal.Archived(archive.Last())
-	var used uint64
-	err = archive.Read(1, func(e *step.Event) error {
+	d.lab = step.NewLab(d.journal, step.NewClock(began, sinceNow(began)))
+	config, err := json.Marshal(d.cfg)
+	if err != nil {
+		return err
+	}
+	d.steps = &remote.Server{
+		Lab: d.lab, Journal: d.journal, Archive: d.archive, Allow: d.allow,
+		Header: step.Header{Version: d.parts.Version, Cluster: d.Name, Began: began, Seed: d.cfg.Seed, Config: config},
+	}
+	d.steps.Start(context.Background(), used)
+	return nil
+}
+
+// openArchive opens the journal where the last run ended; used is the highest
+// step id so far.
+func (d *daemon) openArchive() (used uint64, err error) {
+	if d.archive, err = recording.OpenArchive(d.Dir.journal()); err != nil {
+		return 0, fmt.Errorf("open the journal: %w", err)
+	}
+	d.journal = step.NewJournal(d.archive.Last()+1, keepEvents)
+	d.journal.Archived(d.archive.Last())
+	err = d.archive.Read(1, func(e *step.Event) error {
 		used = max(used, e.Step)
 		if e.Verb == step.Commit && e.Phase == step.PhaseFact {
 			d.journal.Remember(e.RV, e.Step)
@@ -148,26 +170,15 @@ func (d *daemon) openJournal() error {
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("read the journal: %w", err)
-	}
-	began := d.cfg.Began
-	d.lab = step.NewLab(d.journal, step.NewClock(began, sinceNow(began)))
-	config, err := json.Marshal(d.cfg)
-	if err != nil {
-		return err
-	}
-	d.steps = &remote.Server{
-		Lab: d.lab, Journal: d.journal, Archive: archive, Allow: d.allow,
-		Header: step.Header{Version: d.parts.Version, Cluster: d.Name, Began: began, Seed: d.cfg.Seed, Config: config},
+		return 0, fmt.Errorf("read the journal: %w", err)
 	}
 	d.work.Go(func() {
-		if err := archive.Follow(context.Background(), d.journal); err != nil {
+		if err := d.archive.Follow(context.Background(), d.journal); err != nil {
 			slog.Error("the journal is no longer kept on disk", "err", err)
 			d.journal.Archived(1<<63 - 1) // memory must not grow instead
 		}
 	})
-	d.steps.Start(context.Background(), used)
-	return nil
+	return used, nil
 }
 
 // snapshot begins a run in the journal: it records every object as the store
@@ -231,6 +242,8 @@ func (d *daemon) close() {
 	if d.journal != nil {
 		d.journal.Close()
 		d.work.Wait()
+	}
+	if d.archive != nil {
 		errs = append(errs, d.archive.Close())
 	}
 	if err := errors.Join(errs...); err != nil {

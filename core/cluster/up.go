@@ -25,6 +25,7 @@ type UpOptions struct {
 	Nodes       int // default 3
 	Port        int // of the API server on loopback; default a free one
 	EtcdServers []string
+	NoHistory   bool // see Config; only for a cluster that is new
 	Wait        bool // until all nodes are Ready
 	Self        string
 }
@@ -72,7 +73,7 @@ func (d Dir) choose(o UpOptions) (Config, error) {
 		return c, err
 	}
 	if fresh {
-		c = Config{Nodes: 3, Began: time.Now(), Seed: rand.Uint64()}
+		c = Config{Nodes: 3, Began: time.Now(), Seed: rand.Uint64(), NoHistory: o.NoHistory}
 	}
 	c.Nodes = cmp.Or(o.Nodes, c.Nodes)
 	if c.Nodes < 1 || c.Nodes > MaxNodes {

@@ -158,6 +158,13 @@ func (j *Journal) Last() uint64 {
 	return j.first + uint64(len(j.events)) - 1
 }
 
+// First is the number of the oldest event in memory.
+func (j *Journal) First() uint64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.first
+}
+
 // Remember tells the journal of a commit that an earlier run recorded.
 func (j *Journal) Remember(rv int64, step uint64) {
 	j.mu.Lock()

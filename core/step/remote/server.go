@@ -21,7 +21,7 @@ import (
 type Server struct {
 	Lab     *step.Lab
 	Journal *step.Journal
-	Archive *recording.Archive
+	Archive *recording.Archive // nil: only what the journal has in memory can be seen
 	Header  step.Header
 	// Allow decides about a request; group is what its caller must belong to.
 	Allow func(r *http.Request, group string) error
@@ -87,7 +87,7 @@ func (s *Server) Handler() http.Handler {
 func (s *Server) walk(ctx context.Context, from, through uint64, f func([]*step.Event) error) error {
 	for through == 0 || from <= through {
 		batch, err := s.Journal.Next(ctx, from)
-		if errors.Is(err, step.ErrForgotten) {
+		if errors.Is(err, step.ErrForgotten) && s.Archive != nil {
 			err = s.Archive.Read(from, func(e *step.Event) error {
 				from = e.Seq + 1
 				return f([]*step.Event{e})
@@ -116,6 +116,9 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return fmt.Errorf("since is the number of an event, not %q", q.Get("since"))
 	}
+	if s.Archive == nil {
+		since = max(since, s.Journal.First()-1)
+	}
 	through := s.Journal.Last()
 	if q.Get("follow") == "true" {
 		through = 0
@@ -139,6 +142,9 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) recording(w http.ResponseWriter, r *http.Request) error {
+	if s.Archive == nil {
+		return errors.New("this cluster keeps no history: it was started with --no-history")
+	}
 	w.Header().Set("Content-Type", "application/zstd")
 	through := s.Journal.Last()
 	_, err := recording.Write(w, s.Header, func(yield func(*step.Event, error) bool) {
