@@ -20,7 +20,7 @@ import (
 )
 
 // fakeRuntime is a container runtime in memory. Its processes understand
-// "sleep SECONDS", "exit CODE" and "stubborn", which ignores SIGTERM. It
+// "sleep SECONDS", "exit CODE", "instantly CODE" (before anybody looks) and "stubborn", which ignores SIGTERM. It
 // refuses what a real one refuses.
 type fakeRuntime struct {
 	mu         sync.Mutex
@@ -205,6 +205,11 @@ func (f *fakeRuntime) StartContainer(_ context.Context, id string) error {
 	c.set(func(s *cri.ContainerStatus) {
 		s.State, s.StartedAt = cri.ContainerState_CONTAINER_RUNNING, time.Now().UnixNano()
 	})
+	if line[0] == "instantly" {
+		code, _ := strconv.Atoi(line[1])
+		f.end(c, int32(code), "Error")
+		return nil
+	}
 	_ = os.WriteFile(c.status.LogPath, fmt.Appendf(nil, "%s stdout F %s\n", time.Now().UTC().Format(time.RFC3339Nano), strings.Join(line, " ")), 0o644)
 	go f.process(c, line)
 	return nil

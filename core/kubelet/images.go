@@ -80,12 +80,12 @@ func (s *starter) pull(ctx context.Context, c *corev1.Container) (string, error)
 		return "", cause
 	}
 	if err != nil {
-		w.k.events.container(ctx, s.pod, c.Name, corev1.EventTypeWarning, "Failed", "Failed to pull image %q: %v", c.Image, err)
+		w.k.events.container(ctx, s.pod, c.Name, corev1.EventTypeWarning, "Failed", "Failed to pull image %q: %s", c.Image, plain(err))
 		w.k.events.container(ctx, s.pod, c.Name, corev1.EventTypeWarning, "Failed", "Error: ErrImagePull")
 		failed := w.k.Clock.Since()
 		w.pulls.next(c.Image, failed)
-		w.pullError[c.Image] = "ErrImagePull: " + err.Error()
-		w.waiting[c.Name] = waiting{"ErrImagePull", err.Error()}
+		w.pullError[c.Image] = "ErrImagePull: " + plain(err)
+		w.waiting[c.Name] = waiting{"ErrImagePull", plain(err)}
 		// The reason becomes ImagePullBackOff with the next look, as upstream shows it.
 		w.wakeAt(c.Name, failed+time.Second, s.pod)
 		return "", nil

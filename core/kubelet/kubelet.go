@@ -51,6 +51,9 @@ type Config struct {
 	Capacity corev1.ResourceList
 	Reserved corev1.ResourceList
 
+	// PodPids is how many processes a container may have; 0: the runtime's default.
+	PodPids int64
+
 	ClusterDNS    []string // servers for dnsPolicy ClusterFirst; none: as Default
 	ClusterDomain string   // default cluster.local
 	ResolvConf    string   // of the node; default /etc/resolv.conf

@@ -231,6 +231,19 @@ func TestRestartPolicies(t *testing.T) {
 	})
 }
 
+// What ends before anybody has looked is restarted, or ends its pod, all the same.
+func TestContainersThatEndAtOnce(t *testing.T) {
+	inLab(t, func(l *lab) {
+		l.run("always", "instantly 1")
+		l.pass(time.Second)
+		require.EqualValues(t, 1, l.main("always").RestartCount)
+		l.run("never", "instantly 2", func(p *corev1.Pod) { p.Spec.RestartPolicy = corev1.RestartPolicyNever })
+		require.Equal(t, corev1.PodFailed, l.pod("never").Status.Phase)
+		l.run("none", "missing", func(p *corev1.Pod) { p.Spec.RestartPolicy = corev1.RestartPolicyNever })
+		require.Contains(t, l.runtime.did(), "StopPodSandbox")
+	})
+}
+
 func TestInitContainers(t *testing.T) {
 	inLab(t, func(l *lab) {
 		always := corev1.ContainerRestartPolicyAlways
@@ -354,6 +367,10 @@ func TestProbes(t *testing.T) {
 		require.EqualValues(t, 1, l.main("q").RestartCount)
 		require.EqualValues(t, 143, l.main("q").LastTerminationState.Terminated.ExitCode)
 		require.Contains(t, l.reasons("q"), "Unhealthy")
+		l.pass(21 * time.Second)
+		require.Equal(t, "CrashLoopBackOff", l.main("q").State.Waiting.Reason)
+		l.pass(10 * time.Second)
+		require.EqualValues(t, 2, l.main("q").RestartCount)
 		require.False(t, l.main("p").Ready)
 	})
 }

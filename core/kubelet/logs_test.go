@@ -62,7 +62,9 @@ func TestFollowEndsWithTheContainer(t *testing.T) {
 	runs.Store(true)
 	var b strings.Builder
 	done := make(chan error)
-	go func() { done <- readLog(context.Background(), &b, path, logOptions{follow: true, tail: -1, limit: -1}, runs.Load) }()
+	go func() {
+		done <- readLog(context.Background(), &b, path, logOptions{follow: true, tail: -1, limit: -1}, runs.Load)
+	}()
 	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
 	require.NoError(t, err)
 	_, err = f.WriteString("2026-01-02T15:04:05Z stdout F last\n")

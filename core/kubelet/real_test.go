@@ -85,7 +85,7 @@ func TestMain(m *testing.M) {
 // names a klab-rt that exists already.
 func buildPrograms(t testing.TB) {
 	programs.Do(func() {
-		if programs.dir, programs.err = os.MkdirTemp("", "klab-programs-"); programs.err != nil {
+		if programs.dir, programs.err = os.MkdirTemp("", "klab-kubelet-programs-"); programs.err != nil {
 			return
 		}
 		programs.tool = filepath.Join(programs.dir, "tool")
@@ -307,6 +307,34 @@ func TestRealLogsAndExitCodes(t *testing.T) {
 			p.Status.ContainerStatuses[0].State.Waiting.Reason == "RunContainerError"
 	})
 	t.Log(pod.Status.ContainerStatuses[0].State)
+}
+
+// Many pods that are deleted at all stages of their start leave nothing.
+func TestRealManyPodsLeaveNothing(t *testing.T) {
+	m := newMachine(t)
+	const count = 16
+	for i := range count {
+		m.run(fmt.Sprintf("p%d", i), []string{"sleep"})
+		if i%2 == 1 {
+			require.NoError(t, m.client.CoreV1().Pods("default").Delete(m.ctx, fmt.Sprintf("p%d", i-1), metav1.DeleteOptions{}))
+		}
+	}
+	for i := 1; i < count; i += 2 {
+		m.wait(fmt.Sprintf("p%d", i), running)
+		require.NoError(t, m.client.CoreV1().Pods("default").Delete(m.ctx, fmt.Sprintf("p%d", i), metav1.DeleteOptions{}))
+	}
+	require.Eventually(t, func() bool {
+		list, err := m.client.CoreV1().Pods("default").List(m.ctx, metav1.ListOptions{})
+		return err == nil && len(list.Items) == 0
+	}, 30*time.Second, 20*time.Millisecond)
+	boxes, err := m.node.Runtime.ListPodSandbox(m.ctx)
+	require.NoError(t, err)
+	require.Empty(t, boxes)
+	for _, dir := range []string{"/pods", "/logs"} {
+		entries, err := os.ReadDir(m.node.Root + dir)
+		require.NoError(t, err)
+		require.Empty(t, entries)
+	}
 }
 
 // A kubelet that is gone for a while finds what happened meanwhile.

@@ -7,11 +7,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/klab-project/klab/core/runtime"
 	"github.com/klab-project/klab/core/step"
 )
 
@@ -45,7 +47,16 @@ func (s *starter) start(ctx context.Context, c *corev1.Container, target string)
 	w.observe(ctx, id, s.sandboxID)
 	if err != nil {
 		w.ended[id] = w.k.Clock.Since()
-		return s.fail(ctx, c, "RunContainerError", err)
+		err = s.fail(ctx, c, "RunContainerError", err)
+		if !shouldStart(s.pod, c, &w.state) { // that was its only chance
+			delete(w.waiting, c.Name)
+			w.kick(0)
+			return nil
+		}
+		return err
+	}
+	if now := w.byID(id); now != nil && now.exited() {
+		w.kick(0) // it has ended already: no news will tell
 	}
 	w.k.events.container(ctx, s.pod, c.Name, corev1.EventTypeNormal, "Started", "Container started")
 	delete(w.waiting, c.Name)
@@ -114,9 +125,18 @@ func (s *starter) fail(ctx context.Context, c *corev1.Container, reason string, 
 	if cause := context.Cause(ctx); errors.Is(cause, errPodEnds) {
 		return cause
 	}
-	s.w.waiting[c.Name] = waiting{reason, err.Error()}
-	s.w.k.events.container(ctx, s.pod, c.Name, corev1.EventTypeWarning, "Failed", "Error: %v", err)
+	s.w.waiting[c.Name] = waiting{reason, plain(err)}
+	s.w.k.events.container(ctx, s.pod, c.Name, corev1.EventTypeWarning, "Failed", "Error: %s", plain(err))
 	return fmt.Errorf("start container %s: %s: %w", c.Name, reason, err)
+}
+
+// plain is an error's text without the reason that the API shows beside it.
+func plain(err error) string {
+	text := err.Error()
+	for _, reason := range []error{runtime.ErrRunContainer, runtime.ErrCreateContainerError, runtime.ErrCreatePodSandbox, runtime.ErrImagePull} {
+		text = strings.TrimPrefix(text, reason.Error()+": ")
+	}
+	return text
 }
 
 func (s *starter) postStart(ctx context.Context, c *corev1.Container, id string) error {

@@ -35,7 +35,9 @@ func (w *podWorker) sync(ctx context.Context, t turn) (ended bool, err error) {
 		return false, err
 	}
 	err = w.act(ctx, pod, &actions)
-	w.refresh(ctx)
+	if w.refresh(ctx) {
+		w.kick(0) // something has ended meanwhile
+	}
 	w.k.prober.watch(w, pod)
 	w.post(ctx, pod, false)
 	return false, err
@@ -80,6 +82,9 @@ func (w *podWorker) act(ctx context.Context, pod *corev1.Pod, a *podActions) err
 			}
 		}
 	}
+	if len(a.Kill) > 0 {
+		w.refresh(ctx) // what was stopped counts for the back-off
+	}
 	if len(a.Start)+len(a.StartInit)+len(a.StartEphemeral) == 0 {
 		return nil
 	}
@@ -98,7 +103,7 @@ func (w *podWorker) createSandbox(ctx context.Context, pod *corev1.Pod, config *
 	id, err := w.k.Runtime.RunPodSandbox(ctx, config)
 	if err != nil {
 		if !errors.Is(context.Cause(ctx), errPodEnds) {
-			w.k.events.pod(ctx, pod, corev1.EventTypeWarning, "FailedCreatePodSandBox", "Failed to create pod sandbox: %v", err)
+			w.k.events.pod(ctx, pod, corev1.EventTypeWarning, "FailedCreatePodSandBox", "Failed to create pod sandbox: %s", plain(err))
 		}
 		return "", fmt.Errorf("create sandbox: %w", err)
 	}

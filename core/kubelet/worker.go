@@ -135,6 +135,10 @@ func (w *podWorker) run(ctx context.Context) {
 		if w.idle() {
 			continue
 		}
+		if w.deleted && w.isRemoved() {
+			w.finish()
+			return
+		}
 		if w.adopted && !w.stocked {
 			w.stocked = w.takeStock(ctx) == nil
 		}
@@ -152,9 +156,7 @@ func (w *podWorker) run(ctx context.Context) {
 		ends := errors.Is(context.Cause(turnCtx), errPodEnds)
 		cancel(nil)
 		if done {
-			w.stopTimers()
-			w.k.prober.remove(w.uid)
-			w.k.forgetWorker(w)
+			w.finish()
 			return
 		}
 		w.again(ctx, t, err, ends)
@@ -173,6 +175,19 @@ func (w *podWorker) freshen(ctx context.Context) {
 	if err := w.prepare(ctx, pod); err != nil {
 		w.k.log.Warn("refresh volumes", "pod", podText(pod), "err", err)
 	}
+}
+
+// finish is the end of the worker: nothing is left of its pod.
+func (w *podWorker) finish() {
+	w.stopTimers()
+	w.k.prober.remove(w.uid)
+	w.k.forgetWorker(w)
+}
+
+func (w *podWorker) isRemoved() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.removed
 }
 
 // idle tells whether there is nothing to do yet: the pod was taken up from an
@@ -215,7 +230,7 @@ func (w *podWorker) again(ctx context.Context, t turn, err error, ends bool) {
 		w.kick(0)
 		return
 	}
-	if err := w.takeStock(ctx); err != nil {
+	if err := w.takeStock(ctx); err != nil && ctx.Err() == nil {
 		w.k.log.Warn("list what runs", "pod", podText(t.pod), "err", err)
 	}
 	w.k.log.Warn("sync pod", "pod", podText(t.pod), "err", err)
