@@ -16,7 +16,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Options say how klab-rt is run. Root and Program must be absolute.
+// Options say how klab-rt is run. Root and Program must be absolute. Root must
+// not be below the program's directory: overlayfs could not seal the program
+// then, and each start would copy it (7 ms instead of none). Nodes that run
+// the same file share its pages.
 type Options struct {
 	Program string // the klab-rt binary
 	Root    string
