@@ -16,7 +16,7 @@
 // Build it static and with seccomp:
 //
 //	CGO_ENABLED=1 go build -tags 'netgo osusergo seccomp' \
-//	  -ldflags '-s -w -linkmode external -extldflags -static' -o core/runtime/bin/klab-rt ./cmd/klab-rt
+//	  -ldflags '-s -w -linkmode external -extldflags -static' -o core/runtime/rtbin/bin/klab-rt ./cmd/klab-rt
 package main
 
 // #include <unistd.h>

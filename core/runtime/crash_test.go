@@ -5,7 +5,9 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -138,4 +140,35 @@ func TestLogKeptWhenBothEnd(t *testing.T) {
 	n.killRT()
 	n.wait(id)
 	require.Equal(t, []string{"stdout F ready", "stdout F last words"}, n.log(id))
+}
+
+// TestPodsWhileShimIsKilled: verbs that meet a dying klab-rt are repeated, and
+// what it left half done is not in the way.
+func TestPodsWhileShimIsKilled(t *testing.T) {
+	n := newNode(t)
+	var pods sync.WaitGroup
+	codes := make(chan int32, 12)
+	for i := range 12 {
+		pods.Go(func() {
+			sandbox, id := n.run(fmt.Sprint("p", i), "exit", "6")
+			codes <- n.wait(id).ExitCode
+			require.NoError(t, n.RemovePodSandbox(n.ctx, sandbox))
+		})
+	}
+	for range 4 {
+		time.Sleep(30 * time.Millisecond)
+		n.killRT()
+	}
+	pods.Wait()
+	unknown := 0
+	for range 12 {
+		if code := <-codes; code != 6 {
+			require.Equal(t, int32(255), code)
+			unknown++
+		}
+	}
+	t.Logf("%d of 12 exit codes were lost with klab-rt", unknown)
+	left, err := os.ReadDir(n.root + "/c")
+	require.NoError(t, err)
+	require.Empty(t, left)
 }
