@@ -20,6 +20,8 @@ func (w *podWorker) refresh(ctx context.Context) (news bool) {
 		}
 		status, err := w.k.Runtime.PodSandboxStatus(ctx, box.Id)
 		switch {
+		case ctx.Err() != nil: // what comes now says nothing
+			return news
 		case errors.Is(err, runtime.ErrNotFound):
 			w.state.forget(box.Id)
 			news = true
@@ -36,6 +38,8 @@ func (w *podWorker) refresh(ctx context.Context) (news bool) {
 		}
 		status, err := w.k.Runtime.ContainerStatus(ctx, c.Id)
 		switch {
+		case ctx.Err() != nil:
+			return news
 		case errors.Is(err, runtime.ErrNotFound):
 			w.state.forget(c.Id)
 			news = true

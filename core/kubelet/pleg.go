@@ -55,7 +55,7 @@ func (w *podWorker) takeStock(ctx context.Context) error {
 			continue
 		}
 		mine[box.Id] = true
-		if status, err := rt.PodSandboxStatus(ctx, box.Id); err == nil {
+		if status, err := rt.PodSandboxStatus(ctx, box.Id); err == nil && ctx.Err() == nil {
 			w.state.putSandbox(status)
 		}
 	}

@@ -132,7 +132,7 @@ func (w *podWorker) run(ctx context.Context) {
 			return
 		case <-w.wake:
 		}
-		if w.idle() {
+		if ctx.Err() != nil || w.idle() {
 			continue
 		}
 		if w.deleted && w.isRemoved() {
@@ -147,7 +147,7 @@ func (w *podWorker) run(ctx context.Context) {
 		t := w.begin(cancel)
 		var done bool
 		var err error
-		if news := w.refresh(ctx); news || t.must {
+		if news := w.refresh(ctx); (news || t.must) && ctx.Err() == nil {
 			err = step.Do(turnCtx, t.action, func(ctx context.Context) (err error) {
 				done, err = w.turn(ctx, t)
 				return err
