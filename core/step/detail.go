@@ -31,6 +31,7 @@ type StageDetail struct {
 type CommitDetail struct {
 	Type  string          `json:"type"` // create, update, delete
 	Patch json.RawMessage `json:"patch,omitempty"`
+	RV    int64           `json:"rv,omitempty"` // of a snapshot
 }
 
 // DeliverDetail belongs to deliveries.
@@ -110,6 +111,35 @@ type OverlayDetail struct {
 	Subnet  string `json:"subnet,omitempty"`
 	Underly string `json:"underlay,omitempty"`
 	MAC     string `json:"mac,omitempty"`
+}
+
+// LinksDetail belongs to links: a node's network as it is after a change,
+// whole each time.
+type LinksDetail struct {
+	Links  []NodeLink  `json:"links"`
+	Routes []NodeRoute `json:"routes,omitempty"`
+}
+
+// NodeLink is one link of a node. Type is the kernel's word: "veth", "bridge",
+// "vxlan", "loopback".
+type NodeLink struct {
+	Name      string   `json:"name"`
+	Type      string   `json:"type,omitempty"`
+	Up        bool     `json:"up"`
+	Addresses []string `json:"addresses,omitempty"` // with prefix length: "10.244.1.1/24"
+	MAC       string   `json:"mac,omitempty"`
+	MTU       int      `json:"mtu,omitempty"`
+	Master    string   `json:"master,omitempty"` // the bridge whose port it is
+	Peer      string   `json:"peer,omitempty"`   // of a veth: the name of its other end, as in "eth0"
+	Pod       string   `json:"pod,omitempty"`    // of a veth: whose other end it is, as namespace/name
+	VNI       int      `json:"vni,omitempty"`    // of a vxlan
+}
+
+// NodeRoute is a way to a destination: through Dev, and Via a neighbour if set.
+type NodeRoute struct {
+	Dst string `json:"dst"` // "default" or a prefix
+	Via string `json:"via,omitempty"`
+	Dev string `json:"dev,omitempty"`
 }
 
 // TimersDetail belongs to upcoming: all labelled timers of the lab, the next
