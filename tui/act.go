@@ -71,13 +71,18 @@ func (m *Model) turnTo(a keys.Action) {
 		m.lang = m.lang.Other()
 		m.look()
 	case keys.Help:
-		m.over, m.overSkip = helping, 0
+		m.over = helping
+		m.page.SetContentLines(nil)
+		m.page.GotoTop()
 	case keys.Palette:
-		m.over, m.input, m.chosen = commanding, "", 0
+		m.over, m.chosen = commanding, 0
+		m.line.open(commanding, "")
 	case keys.Shell:
-		m.over, m.input, m.chosen = commanding, "kubectl ", 0
+		m.over, m.chosen = commanding, 0
+		m.line.open(commanding, "kubectl ")
 	case keys.Filter:
-		m.over, m.input = filtering, m.filter
+		m.over = filtering
+		m.line.open(filtering, m.filter)
 		if m.stage != objects && m.stage != events && m.stage != reconcile {
 			m.turn(objects)
 		}

@@ -22,7 +22,7 @@ func (m *Model) header() pane.Header {
 // hints are the keys that matter now, the most important first.
 func (m *Model) hints() []pane.Hint {
 	t := func(key string) string { return m.lang.T("short." + key) }
-	show := func(a keys.Action) string { return keys.Show(a) }
+	show := func(a keys.Action) string { return keys.Show(m.keys, a) }
 	list := []pane.Hint{{Key: show(keys.Help), Word: t("help")}}
 	add := func(key, word string) {
 		if name := "keyname." + key; i18n.Has(name) {

@@ -43,9 +43,14 @@ type paneKey struct {
 // View implements tea.Model.
 func (m *Model) View() tea.View {
 	if m.frame == "" {
-		m.frame = m.draw().Render(m.theme)
+		c := m.draw()
+		m.frame, m.cursor = c.Render(m.theme), nil
+		if c.Typing {
+			m.cursor = tea.NewCursor(c.X, c.Y)
+		}
 	}
 	v := tea.NewView(m.frame)
+	v.Cursor = m.cursor
 	v.AltScreen = true
 	v.MouseMode = tea.MouseModeCellMotion
 	v.WindowTitle = "klab"
@@ -75,13 +80,13 @@ func (m *Model) draw() *canvas.Canvas {
 	body := canvas.Rect{X: 0, Y: 1, W: m.w, H: m.h - 2}
 	switch m.over {
 	case helping:
-		pen.Help(body, m.overSkip)
+		m.drawHelp(pen, body)
 	case commanding:
-		pen.Palette(body, m.input, m.matching(), m.chosen)
+		c.Cursor(pen.Palette(body, m.line.input(), m.matching(), m.chosen))
 	case filtering:
-		pen.Filter(m.panes[layout.Hints], m.input)
+		c.Cursor(pen.Filter(m.panes[layout.Hints], m.line.input()))
 	case reading:
-		pen.Output(body, m.outName, m.output, m.overSkip)
+		m.drawOutput(pen, body)
 	}
 	return c
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"charm.land/bubbles/v2/viewport"
 	tea "charm.land/bubbletea/v2"
 
 	"github.com/klab-project/klab/core/step"
@@ -50,7 +51,7 @@ type Model struct {
 	control Control
 	lesson  lesson.Lesson
 	live    bool
-	keys    map[string]keys.Action
+	keys    []keys.Binding
 
 	w, h   int
 	lang   i18n.Lang
@@ -82,26 +83,27 @@ type Model struct {
 	filter string
 	picked map[uint64]bool // picked and not yet gone
 
-	over     overlay
-	input    string
-	chosen   int // in the palette
-	output   []string
-	outName  string
-	overSkip int
+	over    overlay
+	line    line // the palette's or the filter's
+	chosen  int  // in the palette
+	page    viewport.Model
+	outName string
 
-	said  string
-	wrong bool
-	frame string // the last frame, "" if something changed
+	said   string
+	wrong  bool
+	frame  string // the last frame, "" if something changed
+	cursor *tea.Cursor
 }
 
 // New makes a model; Run does, and tests.
 func New(ctx context.Context, c Config) *Model {
 	m := &Model{
-		ctx: ctx, pump: newPump(c.Source), control: c.Control, lesson: c.Lesson, live: c.Source.Live(), keys: keys.Map(),
+		ctx: ctx, pump: newPump(c.Source), control: c.Control, lesson: c.Lesson, live: c.Source.Live(), keys: keys.Table(),
 		lang: c.Lang, ascii: c.ASCII, theme: canvas.NewTheme(c.Light), start: c.Start,
 		history: fold.NewHistory(), track: &view.Track{}, speed: 4, at: c.Start,
 		focus: layout.Pending, sel: map[layout.Pane]int{}, skip: map[layout.Pane]int{}, picked: map[uint64]bool{},
 		cached: map[layout.Pane]drawn{}, answer: pane.Answering{Choice: -1},
+		line: newLine(), page: newPage(),
 	}
 	if m.lang == "" {
 		m.lang = i18n.English
@@ -146,10 +148,10 @@ func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		m.theme = canvas.NewTheme(!msg.IsDark())
 		clear(m.cached)
 	case tea.KeyPressMsg:
-		return m, m.press(msg.String(), msg.Key().Text)
+		return m, m.press(msg)
 	case tea.PasteMsg:
 		if m.over == commanding || m.over == filtering {
-			m.typed(msg.Content)
+			m.typed(msg)
 		}
 	case tea.MouseClickMsg:
 		m.click(msg.X, msg.Y)

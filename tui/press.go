@@ -7,36 +7,32 @@ import (
 
 	"github.com/klab-project/klab/tui/keys"
 	"github.com/klab-project/klab/tui/layout"
-	"github.com/klab-project/klab/tui/text"
 )
 
-// press handles a key. typed is the text that it makes, if any.
-func (m *Model) press(key, typed string) tea.Cmd {
+// press handles a key.
+func (m *Model) press(msg tea.KeyPressMsg) tea.Cmd {
 	m.said = ""
-	if key == "ctrl+c" || key == "ctrl+q" {
+	name := msg.String()
+	if name == "ctrl+c" || name == "ctrl+q" {
 		return tea.Quit
 	}
 	switch m.over {
 	case commanding, filtering:
-		return m.line(key, typed)
+		return m.edit(msg)
 	case helping, reading:
-		return m.page(key)
+		return m.read(msg)
 	}
-	if cmd, ok := m.answering(key); ok {
+	if cmd, ok := m.answering(name); ok {
 		m.place()
 		return cmd
 	}
-	if cmd, ok := m.digit(key); ok {
+	if cmd, ok := m.digit(name); ok {
 		return cmd
 	}
-	a, ok := m.keys[key]
-	if !ok {
-		a, ok = m.keys[typed]
+	if a, ok := keys.Find(m.keys, msg); ok {
+		return m.do(a)
 	}
-	if !ok {
-		return nil
-	}
-	return m.do(a)
+	return nil
 }
 
 // answering takes the keys of an open prediction: letters and digits choose,
@@ -94,108 +90,6 @@ func (m *Model) turn(s stage) {
 	m.place()
 }
 
-// line edits the command line or the filter.
-func (m *Model) line(key, typed string) tea.Cmd {
-	switch key {
-	case "esc":
-		if m.over == filtering {
-			m.filter = ""
-		}
-		m.over = none
-	case "enter":
-		return m.entered()
-	case "backspace":
-		m.input = dropLast(m.input)
-		m.chosen = 0
-	case "ctrl+u":
-		m.input = ""
-	case "up":
-		m.chosen = max(0, m.chosen-1)
-	case "down":
-		m.chosen = min(max(0, len(m.matching())-1), m.chosen+1)
-	case "tab":
-		if list := m.matching(); m.over == commanding && m.chosen < len(list) {
-			m.input = string(list[m.chosen].Action)
-			m.chosen = 0
-		}
-	default:
-		m.typed(typed)
-	}
-	if m.over == filtering {
-		m.filter = m.input
-	}
-	return nil
-}
-
-func (m *Model) typed(s string) {
-	m.input += text.Clean(s)
-	m.chosen = 0
-}
-
-func dropLast(s string) string {
-	end := 0
-	for rest := s; rest != ""; {
-		first, next, _ := text.Next(rest)
-		if next == "" {
-			break
-		}
-		end += len(first)
-		rest = next
-	}
-	return s[:end]
-}
-
-// matching are the commands that the input is the beginning of, or a part of
-// their text.
-func (m *Model) matching() []keys.Binding {
-	var list []keys.Binding
-	in := strings.ToLower(strings.TrimSpace(m.input))
-	for _, b := range keys.Table() {
-		if in == "" || strings.HasPrefix(string(b.Action), in) || strings.Contains(strings.ToLower(m.lang.T("key."+string(b.Action))), in) {
-			list = append(list, b)
-		}
-	}
-	return list
-}
-
-func (m *Model) entered() tea.Cmd {
-	over, in := m.over, strings.TrimSpace(m.input)
-	m.over = none
-	if over == filtering || in == "" && m.chosen == 0 {
-		return nil
-	}
-	if in == "kubectl" || strings.HasPrefix(in, "kubectl ") {
-		return m.run(in)
-	}
-	if list := m.matching(); m.chosen < len(list) {
-		return m.do(list[m.chosen].Action)
-	}
-	m.complain("say.unknown", "what", in)
-	return nil
-}
-
-// page handles keys while help or output is shown.
-func (m *Model) page(key string) tea.Cmd {
-	switch key {
-	case "up":
-		m.overSkip = max(0, m.overSkip-1)
-	case "down":
-		m.overSkip++
-	case "pgup":
-		m.overSkip = max(0, m.overSkip-m.h/2)
-	case "pgdown", "space":
-		m.overSkip += m.h / 2
-	case "L", "f10":
-		return m.do(keys.Language)
-	case "?", "esc", "q", "enter":
-		m.over = none
-	}
-	if m.over == reading {
-		m.overSkip = min(m.overSkip, max(0, len(m.output)-m.h+4))
-	}
-	return nil
-}
-
 // click gives the focus to a pane.
 func (m *Model) click(x, y int) {
 	for p, r := range m.panes {
@@ -212,8 +106,8 @@ func (m *Model) wheel(msg tea.MouseWheelMsg) {
 	if msg.Button == tea.MouseWheelUp {
 		n = -3
 	}
-	if m.over != none {
-		m.overSkip = max(0, m.overSkip+n)
+	if m.over == helping || m.over == reading {
+		m.page, _ = m.page.Update(msg)
 		return
 	}
 	for p, r := range m.panes {

@@ -183,10 +183,10 @@ func (m *Model) printed(msg ranMsg) {
 	if out == "" {
 		return
 	}
-	lines := strings.Split(strings.ReplaceAll(out, "\t", "    "), "\n")
+	lines := strings.Split(out, "\n")
 	if len(lines) == 1 {
 		m.said, m.wrong = lines[0], msg.err != nil
 		return
 	}
-	m.over, m.output, m.outName, m.overSkip = reading, lines, msg.line, 0
+	m.open(msg.line, lines)
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"unicode"
 
+	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/x/ansi"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -130,6 +131,36 @@ func TestRunAndCopy(t *testing.T) {
 	d.Expect(layout.Hints, "Copied: POST /api/v1/namespaces/default/pods")
 	d.Press(":", "l", "a", "n", "enter")
 	d.Expect(layout.Header, "已暂停")
+}
+
+func TestTheLineIsEditedAndRemembered(t *testing.T) {
+	d, s := paused(t, 120, 37, nil)
+	d.Press("!", "g", "t", "left", "e")
+	d.send(tea.PasteMsg{Content: "\x1b你好"})
+	require.Equal(t, "kubectl ge你好t", strings.ReplaceAll(d.m.line.Value(), "·", ""))
+	v := d.m.View()
+	require.NotNil(t, v.Cursor)
+	require.Contains(t, []rune(d.m.draw().Lines()[v.Cursor.Y]), 't')
+	require.Equal(t, 't', cellAt(d.m.draw().Lines()[v.Cursor.Y], v.Cursor.X), "the cursor is counted in cells")
+	d.Press("home", "end", "enter", "esc", ":", "up")
+	require.Equal(t, "kubectl ge你好t", d.m.line.Value())
+	d.Press("down")
+	require.Empty(t, d.m.line.Value())
+	d.Press("esc", "/", "w", "up", "esc")
+	require.Empty(t, d.m.filter)
+	require.Equal(t, []string{"kubectl ge你好t"}, s.ran)
+	require.Nil(t, d.m.View().Cursor)
+}
+
+// cellAt is the character that begins at a cell.
+func cellAt(line string, x int) rune {
+	for _, r := range line {
+		if x == 0 {
+			return r
+		}
+		x -= ansi.StringWidth(string(r))
+	}
+	return 0
 }
 
 func TestHelpOpensAndCloses(t *testing.T) {

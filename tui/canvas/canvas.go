@@ -50,7 +50,13 @@ type Canvas struct {
 	W, H  int
 	ASCII bool // draw the signs of running text with ASCII ones
 	cells []cell
+
+	Typing bool // whether the terminal's cursor is to be shown, at X, Y
+	X, Y   int
 }
+
+// Cursor shows the terminal's cursor at x, y.
+func (c *Canvas) Cursor(x, y int) { c.Typing, c.X, c.Y = true, x, y }
 
 // New returns an empty canvas.
 func New(w, h int) *Canvas {

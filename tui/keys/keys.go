@@ -2,9 +2,17 @@
 // palette are made from it; a test keeps any key from having two meanings.
 //
 // There are only two nouns: an [Action] is something that the interface can
-// do, a [Binding] says which keys ask for it. Each letter has a twin that is
-// none, because an input method swallows letters.
+// do, a [Binding] says which keys ask for it; [Find] goes from a key to its
+// action. Each letter has a twin that is none, because an input method
+// swallows letters.
 package keys
+
+import (
+	"fmt"
+	"strings"
+
+	"charm.land/bubbles/v2/key"
+)
 
 // Action is something that can be asked for with a key or by its name in the
 // command palette.
@@ -58,84 +66,110 @@ const (
 )
 
 // Binding says which keys ask for an action. The text for help has the key
-// "key." + Action.
+// "key." + Action; the binding's own Help has the keys as they are labelled.
 type Binding struct {
+	key.Binding
 	Action Action
-	Keys   []string // as bubbletea names them; the first is the one to show
-	Group  string   // of the help: time, pick, look, lesson, other
+	Group  string // of the help: time, pick, look, lesson, other
+}
+
+func bind(a Action, group string, names ...string) Binding {
+	return Binding{key.NewBinding(key.WithKeys(names...), key.WithHelp(labels(names), string(a))), a, group}
 }
 
 // Table is all bindings in the order in which help lists them. Digits are not
 // in it: they pick in the list of what waits, and choose views elsewhere.
 func Table() []Binding {
 	return []Binding{
-		{Step, []string{"space", " "}, "time"},
-		{Back, []string{"b", "left"}, "time"},
-		{Forward, []string{"right"}, "time"},
-		{Play, []string{"p", "f5"}, "time"},
-		{Speed, []string{"s", "f6"}, "time"},
-		{PrevMark, []string{"["}, "time"},
-		{NextMark, []string{"]"}, "time"},
-		{First, []string{"g", "home"}, "time"},
-		{Last, []string{"G", "end"}, "time"},
-		{Mark, []string{"m", "f7"}, "time"},
+		bind(Step, "time", "space"),
+		bind(Back, "time", "b", "left"),
+		bind(Forward, "time", "right"),
+		bind(Play, "time", "p", "f5"),
+		bind(Speed, "time", "s", "f6"),
+		bind(PrevMark, "time", "["),
+		bind(NextMark, "time", "]"),
+		bind(First, "time", "g", "home"),
+		bind(Last, "time", "G", "end"),
+		bind(Mark, "time", "m", "f7"),
 
-		{Enter, []string{"enter"}, "pick"},
-		{Fail, []string{"f", "shift+f1"}, "pick"},
-		{Drop, []string{"x", "delete"}, "pick"},
-		{Delay, []string{"d", "shift+f2"}, "pick"},
-		{Crash, []string{"k", "shift+f3"}, "pick"},
+		bind(Enter, "pick", "enter"),
+		bind(Fail, "pick", "f", "shift+f1"),
+		bind(Drop, "pick", "x", "delete"),
+		bind(Delay, "pick", "d", "shift+f2"),
+		bind(Crash, "pick", "k", "shift+f3"),
 
-		{View, []string{"v", "f9"}, "look"},
-		{ZoomIn, []string{"+", "="}, "look"},
-		{ZoomOut, []string{"-"}, "look"},
-		{Max, []string{"z", "f11"}, "look"},
-		{Why, []string{"w", "f12"}, "look"},
-		{Up, []string{"up"}, "look"},
-		{Down, []string{"down"}, "look"},
-		{PageUp, []string{"pgup"}, "look"},
-		{PageDown, []string{"pgdown"}, "look"},
-		{Focus, []string{"tab"}, "look"},
-		{Unfocus, []string{"shift+tab"}, "look"},
-		{Filter, []string{"/"}, "look"},
+		bind(View, "look", "v", "f9"),
+		bind(ZoomIn, "look", "+", "="),
+		bind(ZoomOut, "look", "-"),
+		bind(Max, "look", "z", "f11"),
+		bind(Why, "look", "w", "f12"),
+		bind(Up, "look", "up"),
+		bind(Down, "look", "down"),
+		bind(PageUp, "look", "pgup"),
+		bind(PageDown, "look", "pgdown"),
+		bind(Focus, "look", "tab"),
+		bind(Unfocus, "look", "shift+tab"),
+		bind(Filter, "look", "/"),
 
-		{Next, []string{"n", "f4"}, "lesson"},
-		{Prev, []string{"N", "shift+f4"}, "lesson"},
-		{Hint, []string{"h", "f1"}, "lesson"},
-		{Check, []string{"c", "f3"}, "lesson"},
-		{Reset, []string{"r", "shift+f8"}, "lesson"},
-		{Teach, []string{"f2"}, "lesson"},
+		bind(Next, "lesson", "n", "f4"),
+		bind(Prev, "lesson", "N", "shift+f4"),
+		bind(Hint, "lesson", "h", "f1"),
+		bind(Check, "lesson", "c", "f3"),
+		bind(Reset, "lesson", "r", "shift+f8"),
+		bind(Teach, "lesson", "f2"),
 
-		{Palette, []string{":"}, "other"},
-		{Shell, []string{"!"}, "other"},
-		{Copy, []string{"y", "f8"}, "other"},
-		{Language, []string{"L", "f10"}, "other"},
-		{Help, []string{"?"}, "other"},
-		{Close, []string{"esc"}, "other"},
-		{Quit, []string{"q", "ctrl+c", "ctrl+q"}, "other"},
+		bind(Palette, "other", ":"),
+		bind(Shell, "other", "!"),
+		bind(Copy, "other", "y", "f8"),
+		bind(Language, "other", "L", "f10"),
+		bind(Help, "other", "?"),
+		bind(Close, "other", "esc"),
+		bind(Quit, "other", "q", "ctrl+c", "ctrl+q"),
 	}
 }
 
 // Groups are the groups of the help in their order.
 func Groups() []string { return []string{"time", "pick", "look", "lesson", "other"} }
 
-// Map finds actions by key.
-func Map() map[string]Action {
-	m := map[string]Action{}
-	for _, b := range Table() {
-		for _, k := range b.Keys {
-			m[k] = b.Action
+// Find returns the action that a key asks for.
+func Find[K fmt.Stringer](table []Binding, k K) (Action, bool) {
+	for _, b := range table {
+		if key.Matches(k, b.Binding) {
+			return b.Action, true
 		}
 	}
-	return m
+	return "", false
 }
 
 // Show is the key to show for an action.
-func Show(a Action) string {
-	for _, b := range Table() {
+func Show(table []Binding, a Action) string {
+	for _, b := range table {
 		if b.Action == a {
-			return b.Keys[0]
+			return b.Keys()[0]
 		}
 	}
 	return ""
 }
+
+var labelled = map[string]string{
+	"left": "←", "right": "→", "up": "↑", "down": "↓", "pgup": "PgUp", "pgdown": "PgDn", "delete": "Del",
+	"home": "Home", "end": "End", "enter": "Enter", "esc": "Esc", "tab": "Tab",
+}
+
+// labels words keys as they are labelled.
+func labels(names []string) string {
+	out := make([]string, len(names))
+	for i, k := range names {
+		if l, ok := labelled[k]; ok {
+			k = l
+		}
+		if len(k) > 1 && k[0] == 'f' && k[1] >= '0' && k[1] <= '9' {
+			k = "F" + k[1:]
+		}
+		out[i] = strings.Replace(k, "shift+f", "shift+F", 1)
+	}
+	return strings.Join(out, " ")
+}
+
+// Label is the first of the binding's keys as it is labelled.
+func (b Binding) Label() string { return labels(b.Keys()[:1]) }
