@@ -36,7 +36,7 @@ all: bin/klab ## build bin/klab with everything that it carries
 # klab carries two programs of other kinds: klab-rt is cgo, klab-tools is for
 # another file system. Both are embedded, so both come first.
 bin/klab: $(RT) $(LAYER) FORCE
-	@$(BUILD) -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./cmd/klab
+	@$(BUILD) -ldflags '-s -w -X main.version=$(VERSION) $(K8S_STAMP)' -o $@ ./cmd/klab
 
 $(RT): FORCE
 	@command -v gcc >/dev/null && pkg-config --exists libseccomp || \

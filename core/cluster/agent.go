@@ -24,6 +24,7 @@ import (
 	"github.com/klab-project/klab/core/runtime"
 	"github.com/klab-project/klab/core/step"
 	"github.com/klab-project/klab/core/step/remote"
+	"github.com/klab-project/klab/netlab/link"
 )
 
 // agent is one node's kubelet and network, in the node's own namespaces.
@@ -32,14 +33,16 @@ type agent struct {
 	number int
 	name   string
 	pki    string
-	cgroup string // the node's, as processes inside the node name it
+	cgroup string // of the node's pods, as processes inside the node name it
 	rest   *rest.Config
 	client kubernetes.Interface
+	own    *link.Net // the node's network
+	seen   *seen
 }
 
 // RunAgent is the agent of a node of the cluster at path, until it gets
 // SIGTERM. The process must have been born in the node's namespaces, in which
-// cgroup is the name of the node's control group.
+// cgroup is the name of the control group for pods.
 func RunAgent(path, name, cgroup string) error {
 	d, err := NewDir(filepath.Dir(path), filepath.Base(path))
 	if err != nil {
@@ -60,17 +63,17 @@ func (a *agent) run(ctx context.Context) error {
 		return err
 	}
 	server := "https://" + net.JoinHostPort(controlAddr.String(), strconv.Itoa(controlPort))
-	link := remote.NewLink(linkClient(tlsConfig), server, a.name)
+	stream := remote.NewLink(linkClient(tlsConfig), server, a.name)
 	linked := make(chan struct{})
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { link.Run(ctx, func() { close(linked) }); return nil })
+	g.Go(func() error { stream.Run(ctx, func() { close(linked) }); return nil })
 	select {
 	case <-linked:
 	case <-ctx.Done():
 		return g.Wait()
 	}
 	// A crash that the learner picks is the kubelet's SIGKILL.
-	ctx = step.WithCrash(step.With(ctx, link.Lab()), func(error) { _ = syscall.Kill(syscall.Getpid(), syscall.SIGKILL) })
+	ctx = step.WithCrash(step.With(ctx, stream.Lab()), func(error) { _ = syscall.Kill(syscall.Getpid(), syscall.SIGKILL) })
 
 	a.rest = &rest.Config{
 		Host: server, UserAgent: "kubelet/klab", QPS: -1,
@@ -83,6 +86,12 @@ func (a *agent) run(ctx context.Context) error {
 	if a.client, err = kubernetes.NewForConfig(a.rest); err != nil {
 		return err
 	}
+	if a.own, err = link.Open("", link.By{Actor: overlayActor, Node: a.name}); err != nil {
+		return err
+	}
+	defer a.own.Close()
+	a.seen = &seen{node: a.name, own: a.own}
+	a.seen.look(ctx)
 	g.Go(func() error { return a.syncOverlay(ctx) })
 	g.Go(func() error { return a.runKubelet(ctx) })
 	if err := g.Wait(); !errors.Is(err, context.Canceled) {

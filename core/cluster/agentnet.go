@@ -41,20 +41,25 @@ func (a *agent) podNetwork() (runtime.Network, error) {
 		Plugins: cni.Builtin("", link.By{Actor: "kubelet", Node: a.name}),
 		Cache:   filepath.Join(a.cniState(a.name), "results"),
 	}
-	return podNetwork{&cni.PodNetwork{ConfDir: conf, Runner: runner, Invoker: cni.Steps(runner, "kubelet", a.name)}}, nil
+	return podNetwork{&cni.PodNetwork{ConfDir: conf, Runner: runner, Invoker: cni.Steps(runner, "kubelet", a.name)}, a.seen}, nil
 }
 
 // podNetwork shows CNI to the container runtime.
-type podNetwork struct{ cni *cni.PodNetwork }
+type podNetwork struct {
+	cni  *cni.PodNetwork
+	seen *seen
+}
 
 func sandbox(p runtime.PodNet) cni.PodNet {
 	return cni.PodNet{SandboxID: p.SandboxID, Namespace: p.Namespace, Name: p.Name, NetNS: p.NetNS}
 }
 
 func (n podNetwork) Attach(ctx context.Context, p runtime.PodNet) ([]netip.Addr, error) {
+	defer n.seen.look(ctx)
 	return n.cni.Attach(ctx, sandbox(p))
 }
 
 func (n podNetwork) Detach(ctx context.Context, p runtime.PodNet) error {
+	defer n.seen.look(ctx)
 	return n.cni.Detach(ctx, sandbox(p))
 }

@@ -16,7 +16,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/klab-project/klab/core/api"
 	"github.com/klab-project/klab/core/step"
 	"github.com/klab-project/klab/core/step/recording"
 	"github.com/klab-project/klab/core/step/remote"
@@ -179,55 +178,6 @@ func (d *daemon) openArchive() (used uint64, err error) {
 		}
 	})
 	return used, nil
-}
-
-// snapshot begins a run in the journal: it records every object as the store
-// has it, so that a reader needs nothing but events.
-func (d *daemon) snapshot(ctx context.Context) error {
-	d.lab.Fact(step.Action{Actor: "klab", Verb: step.Reset})
-	byKind := map[string]*api.Resource{}
-	for _, r := range api.Resources() {
-		byKind[r.Group+"/"+r.Kind] = r
-	}
-	kvs, _, _, err := d.store.List(ctx, "/registry/", store.ListOptions{})
-	if err != nil {
-		return err
-	}
-	for _, kv := range kvs {
-		var object map[string]any
-		if err := json.Unmarshal(kv.Value, &object); err != nil {
-			continue // not one of ours: an existing etcd may hold more
-		}
-		apiVersion, _ := object["apiVersion"].(string)
-		kind, _ := object["kind"].(string)
-		group, _, found := strings.Cut(apiVersion, "/")
-		if !found {
-			group = ""
-		}
-		r := byKind[group+"/"+kind]
-		if r == nil {
-			continue
-		}
-		d.lab.Fact(snapshotOf(r, object, kv.Revision))
-	}
-	return nil
-}
-
-func snapshotOf(r *api.Resource, object map[string]any, rv int64) step.Action {
-	meta, _ := object["metadata"].(map[string]any)
-	text := func(key string) string { s, _ := meta[key].(string); return s }
-	delete(meta, "managedFields")
-	resource := r.Name
-	if r.Group != "" {
-		resource += "." + r.Group
-	}
-	meta["resourceVersion"] = fmt.Sprint(rv)
-	patch, _ := json.Marshal(object) // it was JSON
-	return step.Action{
-		Actor: "etcd", Verb: step.Snapshot,
-		Object: step.Object{Resource: resource, Namespace: text("namespace"), Name: text("name"), UID: text("uid")},
-		Detail: step.CommitDetail{Type: "create", Patch: patch, RV: rv},
-	}
 }
 
 // close ends what the daemon's context has not ended.

@@ -21,6 +21,9 @@ const (
 	rtRole    = "klab-rt/"
 )
 
+// podGroups is the control group of a node's pods, beside that of its agent.
+const podGroups = "pods"
+
 // node is the daemon's side of one node: its namespaces, and the two processes
 // that the daemon looks after. klab-rt has the containers and outlives both
 // agent and daemon; the agent ends with the daemon.
@@ -84,7 +87,7 @@ func (n *node) await(ctx context.Context, pid int) {
 
 // runRT runs the node's klab-rt. It goes on when ctx ends.
 func (n *node) runRT(ctx context.Context) error {
-	cmd, release, err := n.command(rtRole, n.d.rtBinary(), "--root", n.d.nodeRT(n.name))
+	cmd, release, err := n.command(rtRole, n.d.rtBinary(), "-root", n.d.nodeRT(n.name))
 	if err != nil {
 		return err
 	}
@@ -104,7 +107,7 @@ func (n *node) runRT(ctx context.Context) error {
 
 // runAgent runs the node's agent until it ends or ctx does.
 func (n *node) runAgent(ctx context.Context) error {
-	cmd, release, err := n.command(agentRole, n.d.parts.Self, "agent", n.d.Path, n.name, n.ns.CgroupPath())
+	cmd, release, err := n.command(agentRole, n.d.parts.Self, "agent", n.d.Path, n.name, filepath.Join(n.ns.CgroupPath(), podGroups))
 	if err != nil {
 		return err
 	}

@@ -20,11 +20,7 @@ const allPeers = "peers"
 
 // syncOverlay keeps this node's tunnel endpoint leading to all other nodes.
 func (a *agent) syncOverlay(ctx context.Context) error {
-	own, err := link.Open("", link.By{Actor: overlayActor, Node: a.name})
-	if err != nil {
-		return err
-	}
-	defer own.Close()
+	own := a.own
 	vtep := overlay.VTEP{IP: nodeAddr(a.number), Subnet: nodePodNet(a.number), MTU: underlayMTU - vxlanOverhead}
 	if err := vtep.Up(ctx, own); err != nil {
 		return err
@@ -53,6 +49,7 @@ func (a *agent) overlayLoop(l *controller.Loop, own *link.Net, vtep overlay.VTEP
 				peers = append(peers, p)
 			}
 		}
+		defer a.seen.look(ctx)
 		return vtep.Sync(ctx, own, hands, peers)
 	}, err
 }

@@ -3,6 +3,7 @@ package runtime
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -18,10 +19,10 @@ func (c *Client) PodSandboxStatus(ctx context.Context, id string) (*cri.PodSandb
 		return nil, err
 	}
 	state, err := c.call(ctx, shim.VerbState, id)
-	if err != nil {
-		state = nil // being made, or klab-rt lost it: not ready
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return nil, err // a klab-rt that does not answer says nothing about the sandbox
 	}
-	return m.sandboxStatus(state), nil
+	return m.sandboxStatus(state), nil // without a state it is being made, or lost: not ready
 }
 
 // ListPodSandbox implements Runtime.

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -10,12 +11,45 @@ import (
 )
 
 // Steps makes every verb of r that changes something a step of the kubelet on
-// node. Reads and streams stay as they are, but Exec, which is a step too.
-func Steps(r Runtime, node string) Runtime { return &steps{Runtime: r, node: node} }
+// node. Reads and streams stay as they are, but Exec, which is a step too. A
+// verb that makes something is not torn by a context that ends after it has
+// begun.
+func Steps(r Runtime, node string) Runtime {
+	return &steps{Runtime: r, node: node, known: map[string]named{}}
+}
 
 type steps struct {
 	Runtime
 	node string
+
+	mu    sync.Mutex
+	known map[string]named // sandboxes and containers, by id
+}
+
+// named is what an id stands for.
+type named struct {
+	pod    step.Object
+	detail step.RuntimeDetail
+}
+
+func (s *steps) learn(id string, n named) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n.detail.ID = id
+	s.known[id] = n
+}
+
+func (s *steps) recall(id string) (named, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n, ok := s.known[id]
+	return n, ok
+}
+
+func (s *steps) forget(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.known, id)
 }
 
 func (s *steps) do(ctx context.Context, verb step.Verb, object step.Object, detail step.RuntimeDetail, f func(context.Context) error) error {
@@ -24,16 +58,24 @@ func (s *steps) do(ctx context.Context, verb step.Verb, object step.Object, deta
 
 // sandbox finds the pod that an id stands for.
 func (s *steps) sandbox(ctx context.Context, id string) step.Object {
+	if n, ok := s.recall(id); ok {
+		return n.pod
+	}
 	status, err := s.PodSandboxStatus(ctx, id)
 	if step.From(ctx) == nil || err != nil {
 		return step.Object{Resource: "pods"}
 	}
 	md := status.GetMetadata()
-	return step.Object{Resource: "pods", Namespace: md.GetNamespace(), Name: md.GetName(), UID: md.GetUid()}
+	pod := step.Object{Resource: "pods", Namespace: md.GetNamespace(), Name: md.GetName(), UID: md.GetUid()}
+	s.learn(id, named{pod: pod})
+	return pod
 }
 
 // container finds the pod and the name of a container.
 func (s *steps) container(ctx context.Context, id string) (step.Object, step.RuntimeDetail) {
+	if n, ok := s.recall(id); ok {
+		return n.pod, n.detail
+	}
 	detail := step.RuntimeDetail{ID: id}
 	if step.From(ctx) == nil {
 		return step.Object{}, detail
@@ -54,8 +96,9 @@ func (s *steps) RunPodSandbox(ctx context.Context, config *cri.PodSandboxConfig)
 	object := podObject(config)
 	detail := step.RuntimeDetail{Pod: object.Name}
 	err = s.do(ctx, step.RunPodSandbox, object, detail, func(ctx context.Context) error {
-		id, err = s.Runtime.RunPodSandbox(ctx, config)
+		id, err = s.Runtime.RunPodSandbox(context.WithoutCancel(ctx), config)
 		detail.ID = id
+		s.learn(id, named{object, detail})
 		step.Note(ctx, detail)
 		return err
 	})
@@ -70,6 +113,7 @@ func (s *steps) StopPodSandbox(ctx context.Context, id string) error {
 
 func (s *steps) RemovePodSandbox(ctx context.Context, id string) error {
 	return s.do(ctx, step.RemovePodSandbox, s.sandbox(ctx, id), step.RuntimeDetail{ID: id}, func(ctx context.Context) error {
+		defer s.forget(id)
 		return s.Runtime.RemovePodSandbox(ctx, id)
 	})
 }
@@ -88,8 +132,9 @@ func (s *steps) CreateContainer(ctx context.Context, sandboxID string, config *c
 		Pod: sandbox.GetMetadata().GetName(), Container: config.GetMetadata().GetName(), Image: config.GetImage().GetImage(),
 	}
 	err = s.do(ctx, step.CreateContainer, podObject(sandbox), detail, func(ctx context.Context) error {
-		id, err = s.Runtime.CreateContainer(ctx, sandboxID, config, sandbox)
+		id, err = s.Runtime.CreateContainer(context.WithoutCancel(ctx), sandboxID, config, sandbox)
 		detail.ID = id
+		s.learn(id, named{podObject(sandbox), detail})
 		step.Note(ctx, detail)
 		return err
 	})
@@ -99,7 +144,7 @@ func (s *steps) CreateContainer(ctx context.Context, sandboxID string, config *c
 func (s *steps) StartContainer(ctx context.Context, id string) error {
 	object, detail := s.container(ctx, id)
 	return s.do(ctx, step.StartContainer, object, detail, func(ctx context.Context) error {
-		return s.Runtime.StartContainer(ctx, id)
+		return s.Runtime.StartContainer(context.WithoutCancel(ctx), id)
 	})
 }
 
@@ -113,6 +158,7 @@ func (s *steps) StopContainer(ctx context.Context, id string, grace time.Duratio
 func (s *steps) RemoveContainer(ctx context.Context, id string) error {
 	object, detail := s.container(ctx, id)
 	return s.do(ctx, step.RemoveContainer, object, detail, func(ctx context.Context) error {
+		defer s.forget(id)
 		return s.Runtime.RemoveContainer(ctx, id)
 	})
 }
