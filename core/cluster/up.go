@@ -43,8 +43,8 @@ const (
 // with Wait, when all nodes are Ready. What an earlier run left goes on. After
 // an error everything that Up itself made is gone.
 func Up(ctx context.Context, d Dir, o UpOptions) error {
-	if os.Geteuid() != 0 {
-		return errors.New("a cluster has namespaces and cgroups, and making them needs root: use sudo (\"klab tui --replay FILE\" does not need it)")
+	if err := preflight(); err != nil {
+		return err
 	}
 	if d.Daemon() != 0 {
 		return d.alreadyUp()
@@ -58,10 +58,13 @@ func Up(ctx context.Context, d Dir, o UpOptions) error {
 		return fmt.Errorf("write the cluster's configuration: %w", err)
 	}
 	err = d.startDaemon(ctx, o)
-	if err != nil && fresh && !errors.Is(err, errSlowNodes) {
+	if err == nil || errors.Is(err, errSlowNodes) || ctx.Err() != nil && !fresh {
+		return err
+	}
+	if fresh {
 		err = errors.Join(err, Sweep(context.WithoutCancel(ctx), d, false))
 	}
-	return err
+	return explain(context.WithoutCancel(ctx), err)
 }
 
 // choose completes the configuration of a cluster that is new, or checks that
