@@ -20,6 +20,7 @@ var layers = [][]string{
 	{"cmd", "core/archtest"},
 	{"tui"},
 	{"labs", "lessons"},
+	{"tui/lesson", "tui/text"}, // what lessons and the interface share
 	{"core/cluster", "core/sim"},
 	{"core/apiserver", "core/controller", "core/scheduler", "core/kubelet"},
 	{"core/api", "core/store", "core/runtime", "core/registry", "core/controller/record", "netlab"},

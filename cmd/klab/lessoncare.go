@@ -1,0 +1,203 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/klab-project/klab/core/cluster"
+	"github.com/klab-project/klab/core/step/recording"
+	"github.com/klab-project/klab/lessons"
+)
+
+// recordingMost is the size in bytes that a lesson's recording may have: it is
+// part of the program.
+const recordingMost = 400_000
+
+// unsolvedWithin is how long a lesson without its solution is waited for.
+const unsolvedWithin = 3 * time.Second
+
+func lessonLintCommand() *cobra.Command {
+	var dir string
+	cmd := &cobra.Command{
+		Use:   "lint",
+		Short: "Review lessons: translations, masks, hints, files, recordings",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			fsys := lessons.Content()
+			if dir != "" {
+				fsys = os.DirFS(dir)
+			}
+			list, err := lessons.Catalog(fsys)
+			if err != nil {
+				return err
+			}
+			terms, err := lessons.Glossary(fsys)
+			if err != nil {
+				return err
+			}
+			findings := 0
+			for _, l := range list {
+				for _, f := range lessons.Lint(l, terms) {
+					fmt.Println(f)
+					findings++
+				}
+			}
+			if findings > 0 {
+				return fmt.Errorf("%d findings in %d lessons", findings, len(list))
+			}
+			fmt.Printf("%d lessons, no findings\n", len(list))
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&dir, "dir", "", "review the lessons in this folder instead of the built-in ones")
+	return cmd
+}
+
+// fresh runs f on a new cluster of its own, which it takes down afterwards.
+func fresh(ctx context.Context, l *lessons.Lesson, f func(cluster.Dir) error) (err error) {
+	root, err := os.MkdirTemp("/var/tmp", "klab-lesson-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(root)
+	d, err := cluster.NewDir(root, fmt.Sprintf("l%s-%d", l.Number(), os.Getpid()))
+	if err != nil {
+		return err
+	}
+	if err := cluster.Up(ctx, d, cluster.UpOptions{Nodes: l.Lab.Nodes, Wait: true}); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, cluster.Down(context.WithoutCancel(ctx), d, false)) }()
+	// kubectl finds the cluster by the environment.
+	if err := os.Setenv("KLAB_ROOT", root); err != nil {
+		return err
+	}
+	return f(d)
+}
+
+// solved plays a lesson live, with its solution, and returns the recording.
+func solved(ctx context.Context, l *lessons.Lesson, d cluster.Dir, out io.Writer) ([]byte, error) {
+	c, err := cluster.Connect(d)
+	if err != nil {
+		return nil, err
+	}
+	h := host(c, d)
+	p := &lessons.Plain{Lang: "en", Out: out, Solve: func(ctx context.Context) (string, error) { return h.Solve(ctx, l) }}
+	if err := runLive(ctx, p, l, d); err != nil {
+		return nil, err
+	}
+	var raw bytes.Buffer
+	err = c.Recording(ctx, &raw)
+	return raw.Bytes(), err
+}
+
+func (a *app) lessonRecordCommand() *cobra.Command {
+	var out string
+	cmd := &cobra.Command{
+		Use:   "record LESSON",
+		Short: "Play a lesson in a fresh cluster and keep its recording",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			l, err := findLesson(args[0])
+			if err != nil {
+				return err
+			}
+			if out == "" {
+				out = filepath.Join("lessons", l.Dir, "recording.klab")
+			}
+			return fresh(cmd.Context(), l, func(d cluster.Dir) error {
+				raw, err := solved(cmd.Context(), l, d, io.Discard)
+				if err != nil {
+					return err
+				}
+				if len(raw) > recordingMost {
+					return fmt.Errorf("the recording has %d bytes, more than %d", len(raw), recordingMost)
+				}
+				if err := playable(l, raw); err != nil {
+					return err
+				}
+				if err := os.WriteFile(out, raw, 0o644); err != nil {
+					return err
+				}
+				fmt.Printf("%s: %d bytes. Build klab again to have it built in.\n", out, len(raw))
+				return nil
+			})
+		},
+	}
+	cmd.Flags().StringVarP(&out, "output", "o", "", "the file to write (default: the lesson's own)")
+	return cmd
+}
+
+// playable tells whether a recording shows the whole lesson, in both languages.
+func playable(l *lessons.Lesson, raw []byte) error {
+	rec, err := recording.Read(bytes.NewReader(raw))
+	if err != nil {
+		return err
+	}
+	if stale := lessons.Stale(l, rec); len(stale) > 0 {
+		return fmt.Errorf("the recording does not show the whole lesson: %s", strings.Join(stale, "; "))
+	}
+	for _, lang := range lessons.Langs {
+		p := &lessons.Plain{Session: lessons.NewSession(l, nil, nil), Next: one(rec), Lang: lang, Out: io.Discard}
+		if err := p.Run(context.Background()); err != nil {
+			return fmt.Errorf("%s: %w", lang, err)
+		}
+	}
+	return nil
+}
+
+func (a *app) lessonTestCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "test [LESSON]",
+		Short: "Test lessons live, each in a fresh cluster (as root)",
+		Long: `test plays each lesson twice in a fresh cluster: without its solution, when it
+must not reach its goals, and with it, when it must reach all of them; then it
+plays what was recorded, in both languages, and looks for every prediction's answer.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			list, err := lessons.Catalog(lessons.Content())
+			if err != nil {
+				return err
+			}
+			if len(args) > 0 {
+				l, err := lessons.Find(list, args[0])
+				if err != nil {
+					return err
+				}
+				list = []*lessons.Lesson{l}
+			}
+			for _, l := range list {
+				if err := fresh(cmd.Context(), l, func(d cluster.Dir) error { return testLesson(cmd.Context(), l, d) }); err != nil {
+					return fmt.Errorf("lesson %s: %w", l.Number(), err)
+				}
+				fmt.Printf("%s  %s: unsolved it does not pass, solved it does, its recording plays\n", l.Number(), l.Title.EN)
+			}
+			return nil
+		},
+	}
+}
+
+func testLesson(ctx context.Context, l *lessons.Lesson, d cluster.Dir) error {
+	p := &lessons.Plain{Lang: "en", Out: io.Discard, GoalWithin: unsolvedWithin,
+		Solve: func(context.Context) (string, error) { return "", nil }}
+	switch err := runLive(ctx, p, l, d); {
+	case err == nil:
+		return errors.New("it passes although nobody solved it")
+	case !errors.Is(err, lessons.ErrGoals):
+		return fmt.Errorf("unsolved: %w", err)
+	}
+	raw, err := solved(ctx, l, d, io.Discard)
+	if err != nil {
+		return fmt.Errorf("solved: %w", err)
+	}
+	return playable(l, raw)
+}

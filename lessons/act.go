@@ -1,0 +1,117 @@
+package lessons
+
+import (
+	"context"
+	"errors"
+
+	"github.com/klab-project/klab/tui/lesson"
+)
+
+// ErrReplay is the error of what a recording cannot do.
+var ErrReplay = errors.New("a recording only plays; take the lesson live to act in it")
+
+// Act implements lesson.Lesson.
+func (s *Session) Act(ctx context.Context, act lesson.Act) error {
+	switch act {
+	case lesson.Do:
+		return s.do(ctx)
+	case lesson.Next:
+		return s.next(ctx)
+	case lesson.Prev:
+		s.change(func() { s.look = max(0, s.look-1) })
+	case lesson.Hint:
+		s.change(func() {
+			l := &s.learner[s.look]
+			if l.hints < len(s.lesson.Steps[s.look].Hints) {
+				l.hints++
+				s.progress.note(Entry{Lesson: s.lesson.ID, Step: s.lesson.Steps[s.look].ID, Kind: Hinted, N: l.hints})
+			}
+		})
+	case lesson.Check:
+		s.change(func() { s.learner[s.look].asked = true })
+	case lesson.Reveal:
+		s.change(func() { s.reveal = !s.reveal })
+	case lesson.Reset:
+		if s.host == nil {
+			return ErrReplay
+		}
+		return s.exclusively(s.at, func() error { return s.begin(ctx) })
+	}
+	return nil
+}
+
+func (s *Session) change(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f()
+	s.wake()
+}
+
+// next goes on to the next step, or comes back from a look at an earlier one.
+func (s *Session) next(ctx context.Context) error {
+	s.mu.Lock()
+	switch {
+	case s.look < s.at:
+		s.look++
+		s.wake()
+		s.mu.Unlock()
+		return nil
+	case !s.over(s.at) || s.last(s.at):
+		s.mu.Unlock()
+		return nil
+	}
+	s.at++
+	s.look = s.at
+	i := s.at
+	s.progress.note(Entry{Lesson: s.lesson.ID, Step: s.lesson.Steps[i].ID, Kind: Entered})
+	s.wake()
+	s.mu.Unlock()
+	return s.enter(ctx, i)
+}
+
+// enter marks that a step begins, and waits until the mark has come back.
+func (s *Session) enter(ctx context.Context, i int) error {
+	if s.host == nil {
+		return nil
+	}
+	if err := s.host.Mark(ctx, stepMark(s.lesson, s.lesson.Steps[i])); err != nil {
+		return err
+	}
+	return s.until(ctx, commandPatience, func() bool { return s.see.steps[i].entered })
+}
+
+// exclusively runs f while the lesson shows that it is busy.
+func (s *Session) exclusively(_ int, f func() error) error {
+	s.mu.Lock()
+	if s.busy {
+		s.mu.Unlock()
+		return nil
+	}
+	s.busy, s.failed = true, nil
+	s.wake()
+	s.mu.Unlock()
+	err := f()
+	s.change(func() { s.busy, s.failed = false, err })
+	return err
+}
+
+// do carries out the next chunk of the step.
+func (s *Session) do(ctx context.Context) error {
+	s.mu.Lock()
+	i := s.at
+	open := s.lesson.Steps[i].Predict != nil && !s.learner[i].locked
+	s.look = i
+	s.mu.Unlock()
+	switch {
+	case open:
+		return errors.New("lock your prediction first")
+	case s.host == nil:
+		return nil // the recording is played by whoever shows it
+	}
+	return s.exclusively(i, func() error {
+		s.mu.Lock()
+		_, to := chunk(s.lesson.Steps[i].Do, s.see.steps[i].did)
+		s.mu.Unlock()
+		return s.carryOut(ctx, i, to)
+	})
+}

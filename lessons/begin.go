@@ -1,0 +1,98 @@
+package lessons
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"slices"
+	"time"
+
+	"github.com/klab-project/klab/core/step"
+)
+
+// Begin brings the lab to the lesson's beginning, or to where the learner was.
+// It goes on while events are followed.
+func (s *Session) Begin(ctx context.Context) error {
+	if s.host == nil {
+		return nil
+	}
+	return s.exclusively(s.at, func() error { return s.begin(ctx) })
+}
+
+func (s *Session) begin(ctx context.Context) error {
+	s.change(func() { s.ready = false })
+	if err := s.clear(ctx); err != nil {
+		return fmt.Errorf("bring the lab to its beginning: %w", err)
+	}
+	s.mu.Lock()
+	at, token := s.at, s.see.token
+	s.see.begun = false
+	s.mu.Unlock()
+	if err := s.host.Mark(ctx, beginMark(s.lesson, token)); err != nil {
+		return err
+	}
+	if err := s.until(ctx, commandPatience, func() bool { return s.see.begun }); err != nil {
+		return err
+	}
+	for i := range at + 1 {
+		if err := s.enter(ctx, i); err != nil {
+			return err
+		}
+		if i == at {
+			break
+		}
+		if err := s.carryOut(ctx, i, len(s.lesson.Steps[i].Do)); err != nil {
+			return err
+		}
+	}
+	if at == 0 {
+		if err := s.host.SetMode(ctx, step.Mode{State: step.Paused}); err != nil {
+			return err
+		}
+		if err := s.until(ctx, commandPatience, func() bool { return s.see.state.Mode.State == step.Paused }); err != nil {
+			return err
+		}
+	}
+	s.change(func() { s.ready = true })
+	return nil
+}
+
+// clear deletes what the lesson's manifests make, in a running lab.
+func (s *Session) clear(ctx context.Context) error {
+	if err := s.host.SetMode(ctx, step.Mode{State: step.Running}); err != nil {
+		return err
+	}
+	for _, name := range s.manifests() {
+		text, err := fs.ReadFile(s.lesson.Files, name)
+		if err != nil {
+			return err
+		}
+		_, err = s.host.Kubectl(ctx, string(text), "delete", "-f", "-", "--ignore-not-found", "--wait=true", "--timeout=60s")
+		if err != nil {
+			return err
+		}
+	}
+	err := s.until(ctx, waitPatience, func() bool {
+		for k := range s.see.state.Objects {
+			if k.Namespace == "default" && (k.Resource == "pods" || k.Resource == "replicasets.apps") {
+				return false
+			}
+		}
+		return true
+	})
+	if err != nil {
+		return fmt.Errorf("pods of an earlier run are still there: %w", err)
+	}
+	return s.quiet(ctx, 200*time.Millisecond, 5*time.Second)
+}
+
+func (s *Session) manifests() (list []string) {
+	for _, st := range s.lesson.Steps {
+		for _, d := range st.Do {
+			if d.Apply != "" && !slices.Contains(list, d.Apply) {
+				list = append(list, d.Apply)
+			}
+		}
+	}
+	return list
+}

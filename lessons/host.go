@@ -1,0 +1,19 @@
+package lessons
+
+import (
+	"context"
+	"time"
+
+	"github.com/klab-project/klab/core/step"
+)
+
+// Host is the hands of a session in a live lab. What they bring about, the
+// session sees in the lab's events.
+type Host interface {
+	// Kubectl runs kubectl and returns what it printed, also when it fails.
+	Kubectl(ctx context.Context, stdin string, args ...string) (string, error)
+	Pick(ctx context.Context, id uint64, how step.How) error
+	SetMode(ctx context.Context, m step.Mode) error
+	AdvanceTo(ctx context.Context, now time.Duration) error
+	Mark(ctx context.Context, name string) error
+}

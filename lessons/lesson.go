@@ -1,0 +1,225 @@
+package lessons
+
+import (
+	"fmt"
+	"io/fs"
+	"path"
+
+	"github.com/klab-project/klab/core/step"
+)
+
+// Langs are the languages that every lesson has.
+var Langs = []string{"en", "zh"}
+
+// Text is a short text in both languages.
+type Text struct {
+	EN string `yaml:"en"`
+	ZH string `yaml:"zh"`
+}
+
+// In is the text in a language; English is what unknown ones get.
+func (t Text) In(lang string) string {
+	if lang == "zh" {
+		return t.ZH
+	}
+	return t.EN
+}
+
+// Lesson is a lesson as its author wrote it.
+type Lesson struct {
+	Front
+	Dir   string // the folder's name: "01-a-deployment-thinks"
+	Path  string // of lesson.md, for messages
+	Files fs.FS  // the lesson's folder
+	Steps []*Step
+}
+
+// Front is the front matter.
+type Front struct {
+	ID      string   `yaml:"id"`
+	Order   int      `yaml:"order"`
+	Title   Text     `yaml:"title"`
+	Level   string   `yaml:"level"`
+	Track   string   `yaml:"track"`
+	Minutes int      `yaml:"minutes"`
+	Run     []string `yaml:"run"` // live, replay
+	Goals   struct {
+		EN []string `yaml:"en"`
+		ZH []string `yaml:"zh"`
+	} `yaml:"goals"`
+	Needs []string `yaml:"needs"` // ids of lessons to take before
+	Lab   struct {
+		Nodes int `yaml:"nodes"`
+	} `yaml:"lab"`
+}
+
+// Number is the lesson's number, as people type it: "01".
+func (l *Lesson) Number() string { return fmt.Sprintf("%02d", l.Order) }
+
+// Step is a part of a lesson that is on the screen at one time.
+type Step struct {
+	ID      string
+	Line    int // of its heading
+	Prose   map[string][]Para
+	Do      []Do
+	Predict *Predict // a step has a prediction or a quiz, not both
+	Quiz    *Quiz
+	Checks  []Check
+	Hints   []Text
+}
+
+// Para is a piece of prose.
+type Para struct {
+	Kind string // "", heading, item, code, note
+	Text string
+}
+
+// Do is one thing that a step does. Exactly one of the verbs is set.
+type Do struct {
+	Line int `yaml:"-"`
+
+	Pause   *Pause     `yaml:"pause"`
+	Run     *RunUntil  `yaml:"run"`
+	Step    *StepUntil `yaml:"step"`
+	Apply   string     `yaml:"apply"`   // a file of the lesson
+	Kubectl []string   `yaml:"kubectl"` // its arguments; ${first RESOURCE/NAMESPACE LABEL=VALUE} is a name
+	Exec    []string   `yaml:"exec"`    // the arguments of "kubectl exec"
+	Wait    *Wait      `yaml:"wait"`
+	View    string     `yaml:"view"` // a pane to show
+	Mark    string     `yaml:"mark"`
+
+	// Held names the request that apply, kubectl and exec send. The command is
+	// done when it has arrived; while the lab is paused it then waits to be let go.
+	Held *Match `yaml:"held"`
+}
+
+// Pause holds what happens next.
+type Pause struct {
+	Zoom   int          `yaml:"zoom"`
+	Only   []step.Match `yaml:"only"`
+	Breaks []step.Match `yaml:"breaks"`
+}
+
+// RunUntil lets the lab run; Until are breaks for once.
+type RunUntil struct {
+	Until []step.Match `yaml:"until"`
+}
+
+// StepUntil lets one held action after the other happen until an event is seen.
+type StepUntil struct {
+	Until Match `yaml:"until"`
+}
+
+// Wait waits until a field of an object has a value.
+type Wait struct {
+	Object string `yaml:"object"` // resource/namespace/name
+	Path   string `yaml:"path"`
+	Equals any    `yaml:"equals"`
+}
+
+// Predict is a question about what happens next. Its answer is computed from
+// the event that really happens.
+type Predict struct {
+	ID       string            `yaml:"id"`
+	Question Text              `yaml:"question"`
+	Choices  map[string]Choice `yaml:"choices"`
+	Event    Match             `yaml:"event"`
+	Answer   Answer            `yaml:"answer"`
+	Hide     []string          `yaml:"hide"`
+	Why      Text              `yaml:"why"`
+
+	Line int      `yaml:"-"`
+	Keys []string `yaml:"-"` // of Choices, in order
+}
+
+// Choice is one of several answers.
+type Choice struct {
+	Text          `yaml:",inline"`
+	Misconception Text `yaml:"misconception"` // shown to whoever chose it and saw otherwise
+}
+
+// Answer says how an event becomes a choice.
+type Answer struct {
+	By   string            `yaml:"by"`  // actor, verb, node, resource, others-pending, distinct-bound-nodes, count
+	Of   *Match            `yaml:"of"`  // what count counts
+	Map  map[string]string `yaml:"map"` // from what By gives to a choice
+	Else string            `yaml:"else"`
+}
+
+// Quiz is a question with one fixed answer.
+type Quiz struct {
+	ID       string            `yaml:"id"`
+	Question Text              `yaml:"question"`
+	Choices  map[string]Choice `yaml:"choices"`
+	Answer   string            `yaml:"answer"`
+	Why      Text              `yaml:"why"`
+
+	Line int      `yaml:"-"`
+	Keys []string `yaml:"-"`
+}
+
+// Check is a goal: a field of an object has a value, or an event was seen.
+// Once reached it stays reached.
+type Check struct {
+	ID     string `yaml:"id"`
+	Wait   `yaml:",inline"`
+	Event  *Match `yaml:"event"`
+	After  string `yaml:"after"` // a prediction: the event is one after its step's command
+	Text   Text   `yaml:"text"`
+	NotYet Text   `yaml:"notyet"`
+
+	Line int `yaml:"-"`
+}
+
+// Match names events; empty fields match everything. Actor, Node and Object
+// are patterns as in path.Match.
+type Match struct {
+	Actor  string     `yaml:"actor"`
+	Node   string     `yaml:"node"`
+	Verb   step.Verb  `yaml:"verb"`
+	Class  step.Class `yaml:"class"`
+	Object string     `yaml:"object"` // resource/namespace/name
+	Phase  step.Phase `yaml:"phase"`
+	Quiet  *bool      `yaml:"quiet"`
+	Count  int        `yaml:"count"` // how many are needed; 0 is 1
+}
+
+// Matches tells whether m names e. What failed matches only without a phase.
+func (m *Match) Matches(e *step.Event) bool {
+	return (m.Verb == "" || m.Verb == e.Verb) && (m.Class == "" || m.Class == e.Class) &&
+		(m.Phase == "" || m.Phase == e.Phase && e.Err == "") && (m.Quiet == nil || *m.Quiet == e.Quiet) &&
+		like(m.Actor, e.Actor) && like(m.Node, e.Node) && like(m.Object, e.Object.String())
+}
+
+func like(pattern, s string) bool {
+	if pattern == "" {
+		return true
+	}
+	ok, err := path.Match(pattern, s)
+	return ok && err == nil
+}
+
+func (m *Match) needed() int { return max(1, m.Count) }
+
+// prompt is what predictions and quizzes have in common.
+type prompt struct {
+	id       string
+	question Text
+	keys     []string
+	choices  map[string]Choice
+	why      Text
+	line     int
+}
+
+// prompt returns the step's question, or nil.
+func (s *Step) prompt() *prompt {
+	switch {
+	case s.Predict != nil:
+		p := s.Predict
+		return &prompt{p.ID, p.Question, p.Keys, p.Choices, p.Why, p.Line}
+	case s.Quiz != nil:
+		q := s.Quiz
+		return &prompt{q.ID, q.Question, q.Keys, q.Choices, q.Why, q.Line}
+	}
+	return nil
+}

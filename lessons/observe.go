@@ -1,0 +1,276 @@
+package lessons
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/klab-project/klab/core/step"
+	"github.com/klab-project/klab/core/step/fold"
+)
+
+// observer is what a lesson has seen of the lab: how far each step's commands
+// are, what happened where predictions were asked, which goals are reached.
+// It is a pure fold over events. A lesson's beginning and the entering of each
+// step are marks among them.
+type observer struct {
+	lesson *Lesson
+	token  string // of the beginning to wait for; "" takes any
+	begun  bool
+	state  *fold.State
+	steps  []*seen
+
+	commands []*command
+	tallies  []*tally
+}
+
+// seen is what was seen of one step.
+type seen struct {
+	entered bool
+	did     int // entries of Do that are done
+	until   []*tally
+	answer  string // of the prediction, "" while it is not known
+	by      string // what the answer was computed from
+	event   *step.Event
+	checks  []bool
+}
+
+// command is an apply, kubectl or exec whose request is waited for.
+type command struct {
+	step, do int
+	match    *Match
+	sent     bool
+}
+
+// tally counts the events that match, from the moment its command was sent.
+type tally struct {
+	match *Match
+	after *command // nil: the lesson's beginning
+	n     int
+	full  func(*step.Event) // called once
+}
+
+func newObserver(l *Lesson, token string) *observer {
+	o := &observer{lesson: l, token: token, state: fold.New()}
+	o.restart()
+	return o
+}
+
+// restart forgets what was seen, but for the lab's state.
+func (o *observer) restart() {
+	o.steps, o.commands, o.tallies = nil, nil, nil
+	var last *command
+	for i, s := range o.lesson.Steps {
+		w := &seen{until: make([]*tally, len(s.Do)), checks: make([]bool, len(s.Checks))}
+		o.steps = append(o.steps, w)
+		for k := range s.Do {
+			d := &s.Do[k]
+			switch {
+			case d.command():
+				last = &command{step: i, do: k, match: d.Held}
+				o.commands = append(o.commands, last)
+			case d.Step != nil:
+				w.until[k] = o.count(&d.Step.Until, last, nil)
+			}
+		}
+		if p := s.Predict; p != nil {
+			o.count(&p.Event, last, func(e *step.Event) { w.by, w.event = o.by(p, e), e; w.answer = p.choice(w.by) })
+			if p.Answer.Of != nil {
+				w.until = append(w.until, o.count(p.Answer.Of, last, nil))
+			}
+		}
+		for k := range s.Checks {
+			if c := &s.Checks[k]; c.Event != nil {
+				o.count(c.Event, o.afterOf(c, last), func(*step.Event) { w.checks[k] = true })
+			}
+		}
+	}
+}
+
+// afterOf is the last command of the step whose prediction the check names.
+func (o *observer) afterOf(c *Check, last *command) *command {
+	for i, s := range o.lesson.Steps {
+		if s.Predict == nil || s.Predict.ID != c.After {
+			continue
+		}
+		for _, cmd := range o.commands {
+			if cmd.step == i {
+				return cmd
+			}
+		}
+	}
+	return last
+}
+
+func (o *observer) count(m *Match, after *command, full func(*step.Event)) *tally {
+	t := &tally{match: m, after: after, full: full}
+	o.tallies = append(o.tallies, t)
+	return t
+}
+
+// Marks of lessons in the lab's events.
+func beginMark(l *Lesson, token string) string {
+	return strings.TrimSpace("lesson " + l.ID + " " + token)
+}
+func stepMark(l *Lesson, s *Step) string { return l.ID + "/" + s.ID }
+
+// observe takes the next event.
+func (o *observer) observe(e *step.Event) {
+	o.state.Apply(e)
+	if e.Verb == step.Mark && e.Phase == step.PhaseFact {
+		o.mark(e)
+	}
+	if !o.begun {
+		return
+	}
+	for _, c := range o.commands {
+		if !c.sent && o.steps[c.step].entered && c.match.Matches(e) && (c.match.Phase != "" || e.Phase == step.PhasePending || e.Phase == step.PhaseBegin) {
+			c.sent = true
+		}
+	}
+	for _, t := range o.tallies {
+		if t.after != nil && !t.after.sent || !t.match.Matches(e) {
+			continue
+		}
+		if t.n++; t.n == t.match.needed() && t.full != nil {
+			t.full(e)
+		}
+	}
+	for i := range o.steps {
+		o.advance(i)
+	}
+}
+
+func (o *observer) mark(e *step.Event) {
+	var d step.MarkDetail
+	if e.Decode(&d) != nil {
+		return
+	}
+	if rest, ok := strings.CutPrefix(d.Name, beginMark(o.lesson, "")); ok && (o.token == "" || strings.TrimSpace(rest) == o.token) {
+		o.begun = true
+		o.restart()
+		return
+	}
+	for i, s := range o.lesson.Steps {
+		if d.Name == stepMark(o.lesson, s) {
+			o.steps[i].entered = true
+		}
+	}
+}
+
+// advance moves a step on as far as what has been seen allows.
+func (o *observer) advance(i int) {
+	s, w := o.lesson.Steps[i], o.steps[i]
+	if !w.entered {
+		return
+	}
+	for w.did < len(s.Do) && o.done(i, w.did) {
+		w.did++
+	}
+	for k := range s.Checks {
+		if c := &s.Checks[k]; c.Event == nil && !w.checks[k] {
+			w.checks[k] = w.did == len(s.Do) && o.holds(&c.Wait)
+		}
+	}
+}
+
+// done tells whether one entry of a step's Do is carried out.
+func (o *observer) done(i, k int) bool {
+	d := &o.lesson.Steps[i].Do[k]
+	switch {
+	case d.Pause != nil:
+		return o.state.Mode.State == step.Paused
+	case d.Run != nil:
+		return o.state.Mode.State != step.Paused || len(d.Run.Until) > 0
+	case d.Step != nil:
+		return o.steps[i].until[k].n >= d.Step.Until.needed()
+	case d.Wait != nil:
+		return o.holds(d.Wait)
+	case d.command():
+		for _, c := range o.commands {
+			if c.step == i && c.do == k {
+				return c.sent
+			}
+		}
+	}
+	return true
+}
+
+// holds tells whether an object's field has the value. Where the name is a
+// pattern, one such object is enough.
+func (o *observer) holds(w *Wait) bool {
+	want := fold.Scalar(w.Equals)
+	if n, ok := w.Equals.(int); ok {
+		want = strconv.Itoa(n)
+	}
+	for k, obj := range o.state.Objects {
+		if like(w.Object, k.String()) && obj.Text(w.Path) == want {
+			return true
+		}
+	}
+	return false
+}
+
+// complete tells whether everything that the step does is done, and its goals reached.
+func (o *observer) complete(i int) bool {
+	w := o.steps[i]
+	for _, c := range w.checks {
+		if !c {
+			return false
+		}
+	}
+	return w.did == len(o.lesson.Steps[i].Do) && (o.lesson.Steps[i].Predict == nil || w.event != nil)
+}
+
+// choice is the choice that an observation means, "" if none.
+func (p *Predict) choice(by string) string {
+	if key, ok := p.Answer.Map[by]; ok {
+		return key
+	}
+	return p.Answer.Else
+}
+
+// by is what the event says for the prediction.
+func (o *observer) by(p *Predict, e *step.Event) string {
+	switch p.Answer.By {
+	case "actor":
+		return e.Actor
+	case "verb":
+		return string(e.Verb)
+	case "node":
+		return e.Node
+	case "resource":
+		return e.Object.Resource
+	case "others-pending":
+		return strconv.Itoa(o.alike(e))
+	case "distinct-bound-nodes":
+		return strconv.Itoa(o.boundNodes())
+	case "count":
+		for _, t := range o.tallies {
+			if t.match == p.Answer.Of {
+				return strconv.Itoa(t.n)
+			}
+		}
+	}
+	return ""
+}
+
+// alike is how many actions of e's kind, by its actor, wait.
+func (o *observer) alike(e *step.Event) (n int) {
+	for _, p := range o.state.Pending {
+		if st := p.Step; st.ID != e.Step && st.Actor == e.Actor && st.Verb == e.Verb && st.Object.Resource == e.Object.Resource {
+			n++
+		}
+	}
+	return n
+}
+
+// boundNodes is how many nodes have a pod of the lesson's.
+func (o *observer) boundNodes() int {
+	nodes := map[string]bool{}
+	for k, obj := range o.state.Objects {
+		if n := obj.Text("spec.nodeName"); k.Resource == "pods" && k.Namespace == "default" && n != "" {
+			nodes[n] = true
+		}
+	}
+	return len(nodes)
+}

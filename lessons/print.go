@@ -1,0 +1,58 @@
+package lessons
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/klab-project/klab/tui/text"
+)
+
+func (p *Plain) w(key string, pairs ...string) string { return word(p.Lang, key, pairs...) }
+
+// print prints a line in the form that was asked for.
+func (p *Plain) print(l Line) {
+	if p.JSON {
+		raw, err := json.Marshal(l)
+		if err == nil {
+			fmt.Fprintln(p.Out, string(raw))
+		}
+		return
+	}
+	p.wrapped(l.Text, "", "  ")
+}
+
+// text prints prose, which the JSON form has as lines of kind text.
+func (p *Plain) text(lines ...string) {
+	for _, l := range lines {
+		switch {
+		case !p.JSON && l == "":
+			fmt.Fprintln(p.Out)
+		case !p.JSON:
+			p.wrapped(l, "", "")
+		case l != "":
+			p.print(Line{Kind: "text", Text: l})
+		}
+	}
+}
+
+func (p *Plain) para(para Para) {
+	switch {
+	case p.JSON:
+		p.text(para.Text)
+	case para.Kind == "item":
+		p.wrapped(para.Text, "  - ", "    ")
+	case para.Kind == "code":
+		fmt.Fprintln(p.Out, "\n    "+strings.ReplaceAll(para.Text, "\n", "\n    "))
+	default:
+		p.text("", para.Text)
+	}
+}
+
+func (p *Plain) wrapped(s, first, rest string) {
+	lead := first
+	for _, l := range text.Wrap(text.Clean(s), plainWidth-len(rest)) {
+		fmt.Fprintln(p.Out, lead+l)
+		lead = rest
+	}
+}

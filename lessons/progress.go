@@ -1,0 +1,207 @@
+package lessons
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Kind says what an Entry is about.
+type Kind string
+
+const (
+	Began    Kind = "began"    // a lesson, in the lab Lab, as the run Run
+	Entered  Kind = "entered"  // a step
+	Answered Kind = "answered" // a question: Choice ("" is skipped) and Sure
+	Seen     Kind = "seen"     // what really happened: Choice
+	Hinted   Kind = "hinted"   // the Nth hint
+	Reached  Kind = "reached"  // the goal Goal
+	Finished Kind = "finished" // a lesson
+)
+
+// Entry is one thing that a learner did, one JSON line.
+type Entry struct {
+	Time   time.Time `json:"time"`
+	Lesson string    `json:"lesson"`
+	Step   string    `json:"step,omitempty"`
+	Kind   Kind      `json:"kind"`
+	Choice string    `json:"choice,omitempty"`
+	Sure   int       `json:"sure,omitempty"`
+	Goal   string    `json:"goal,omitempty"`
+	N      int       `json:"n,omitempty"`
+	Lab    string    `json:"lab,omitempty"`
+	Run    string    `json:"run,omitempty"`
+}
+
+// Progress is what a learner did, in a file that only grows. A nil Progress
+// keeps nothing.
+type Progress struct {
+	path string
+	lab  string
+	id   string
+	err  error
+}
+
+// StateDir is where progress is kept: $XDG_STATE_HOME/klab.
+func StateDir() (string, error) {
+	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "klab"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("find where to keep progress: %w (set XDG_STATE_HOME)", err)
+	}
+	return filepath.Join(home, ".local", "state", "klab"), nil
+}
+
+// OpenProgress opens the progress kept in dir. Lab names the cluster's
+// present life: progress in another one is not gone on with, but remembered.
+func OpenProgress(dir, lab string) (*Progress, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("keep progress: %w", err)
+	}
+	return &Progress{path: filepath.Join(dir, "progress.jsonl"), lab: lab}, nil
+}
+
+// Entries reads what is kept, the oldest first. Lines that are damaged, as by
+// a full disk, are left out.
+func (p *Progress) Entries() ([]Entry, error) {
+	if p == nil {
+		return nil, nil
+	}
+	f, err := os.Open(p.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var list []Entry
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		var e Entry
+		if json.Unmarshal(lines.Bytes(), &e) == nil && e.Kind != "" {
+			list = append(list, e)
+		}
+	}
+	return list, lines.Err()
+}
+
+// note adds an entry. That it cannot be kept is no reason to stop a lesson:
+// Err tells.
+func (p *Progress) note(e Entry) {
+	if p == nil {
+		return
+	}
+	e.Time = time.Now().UTC().Truncate(time.Millisecond)
+	f, err := os.OpenFile(p.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err == nil {
+		var line []byte
+		line, err = json.Marshal(e)
+		_, werr := f.Write(append(line, '\n'))
+		err = errors.Join(err, werr, f.Close())
+	}
+	p.err = errors.Join(p.err, err)
+}
+
+// Err is why something could not be kept, if so.
+func (p *Progress) Err() error {
+	if p == nil {
+		return nil
+	}
+	return p.err
+}
+
+// run is the name of this run of a lesson in the lab's events.
+func (p *Progress) run() string {
+	if p == nil {
+		return newRun()
+	}
+	if p.id == "" {
+		p.id = newRun()
+	}
+	return p.id
+}
+
+func newRun() string { return fmt.Sprintf("%x", time.Now().UnixMilli()&0xffffff) }
+
+// Open begins a lesson, or goes on with it where the learner left it: in the
+// same lab with everything as it was (fresh is false), in another one from the
+// beginning of the same step.
+func Open(l *Lesson, host Host, p *Progress) (s *Session, fresh bool, err error) {
+	entries, err := p.Entries()
+	if err != nil {
+		return nil, false, err
+	}
+	var last []Entry // of the newest run of this lesson
+	for _, e := range entries {
+		switch {
+		case e.Lesson != l.ID:
+		case e.Kind == Began:
+			if e.Lab == p.lab && e.Run != "" {
+				p.id = e.Run
+			} else {
+				p.id = ""
+			}
+			last = []Entry{e}
+		case e.Kind == Finished:
+			last, p.id = nil, ""
+		case last != nil:
+			last = append(last, e)
+		}
+	}
+	fresh = p == nil || p.id == ""
+	s = NewSession(l, host, p)
+	s.restore(last)
+	if fresh {
+		p.began(l, s, last)
+	}
+	return s, fresh, nil
+}
+
+// began notes a new run, and what it takes over from the one before.
+func (p *Progress) began(l *Lesson, s *Session, last []Entry) {
+	if p == nil {
+		return
+	}
+	p.note(Entry{Lesson: l.ID, Kind: Began, Lab: p.lab, Run: s.see.token})
+	for _, e := range last {
+		if e.Kind != Began {
+			p.note(e)
+		}
+	}
+}
+
+// restore puts the learner where the entries say.
+func (s *Session) restore(entries []Entry) {
+	s.ready = s.ready || len(entries) > 0
+	for _, e := range entries {
+		for i, st := range s.lesson.Steps {
+			if st.ID != e.Step {
+				continue
+			}
+			l := &s.learner[i]
+			switch e.Kind {
+			case Entered:
+				s.at, s.look = i, i
+			case Hinted:
+				l.hints = min(e.N, len(st.Hints))
+			case Answered:
+				l.locked, l.sure, l.choice = true, e.Sure, -1
+				if p := st.prompt(); p != nil {
+					for k, key := range p.keys {
+						if key == e.Choice {
+							l.choice = k
+						}
+					}
+				}
+			}
+		}
+	}
+}

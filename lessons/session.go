@@ -1,0 +1,137 @@
+package lessons
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/klab-project/klab/core/step"
+	"github.com/klab-project/klab/core/step/fold"
+	"github.com/klab-project/klab/tui/lesson"
+)
+
+// Session is a learner in a lesson: a state machine over the lab's events,
+// which it follows, and what the learner does. It implements tui/lesson.Lesson.
+type Session struct {
+	lesson   *Lesson
+	host     Host // nil: a recording
+	progress *Progress
+
+	mu      sync.Mutex
+	see     *observer
+	at      int // the step that is being worked on
+	look    int // the step that is looked at; Prev turns back to it
+	learner []learner
+	busy    bool // something is being carried out
+	failed  error
+	ready   bool // the lab is at the lesson's beginning
+	reveal  bool
+	view    string        // the pane that was last asked for
+	changed chan struct{} // closed when something has changed
+}
+
+// learner is what the learner did in one step.
+type learner struct {
+	locked bool
+	choice int // -1: skipped
+	sure   int
+	hints  int
+	asked  bool // for a check
+}
+
+// NewSession begins a lesson. Without a host it follows a recording. What the
+// learner does is noted in progress, which may be nil.
+func NewSession(l *Lesson, host Host, progress *Progress) *Session {
+	token := ""
+	if host != nil {
+		token = progress.run()
+	}
+	s := &Session{
+		lesson: l, host: host, progress: progress, see: newObserver(l, token),
+		learner: make([]learner, len(l.Steps)), changed: make(chan struct{}), ready: host == nil,
+	}
+	for i := range s.learner {
+		s.learner[i].choice = -1
+	}
+	return s
+}
+
+// Lesson is what the session is about.
+func (s *Session) Lesson() *Lesson { return s.lesson }
+
+// Follow implements lesson.Lesson.
+func (s *Session) Follow(_ *fold.State, events []*step.Event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range events {
+		s.see.observe(e)
+	}
+	s.wake()
+}
+
+// wake tells whoever waits that something has changed.
+func (s *Session) wake() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// Answer implements lesson.Lesson.
+func (s *Session) Answer(choice, sure int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.lesson.Steps[s.look].prompt()
+	switch {
+	case p == nil:
+		return errors.New("this step asks nothing")
+	case s.learner[s.look].locked:
+		return nil
+	case choice >= len(p.keys):
+		return fmt.Errorf("there is no choice %d", choice+1)
+	}
+	l := &s.learner[s.look]
+	l.locked, l.choice, l.sure = true, max(choice, -1), min(max(sure, 1), 3)
+	s.progress.note(Entry{Lesson: s.lesson.ID, Step: s.lesson.Steps[s.look].ID, Kind: Answered, Choice: key(p, l.choice), Sure: l.sure})
+	s.wake()
+	return nil
+}
+
+func key(p *prompt, choice int) string {
+	if choice < 0 || choice >= len(p.keys) {
+		return ""
+	}
+	return p.keys[choice]
+}
+
+// answered is the index of what really happened, or -1.
+func (s *Session) answered(i int) int {
+	st := s.lesson.Steps[i]
+	want := s.see.steps[i].answer
+	if st.Quiz != nil {
+		want = st.Quiz.Answer
+	}
+	if p := st.prompt(); p != nil && want != "" {
+		for k, key := range p.keys {
+			if key == want {
+				return k
+			}
+		}
+	}
+	return -1
+}
+
+// asks tells whether the step's question is to be shown: a prediction comes
+// before what the step does, a quiz after it.
+func (s *Session) asks(i int) bool {
+	st := s.lesson.Steps[i]
+	return st.Predict != nil || st.Quiz != nil && s.see.complete(i)
+}
+
+// over tells whether a step has nothing left to do.
+func (s *Session) over(i int) bool {
+	return s.see.complete(i) && (s.lesson.Steps[i].prompt() == nil || s.learner[i].locked)
+}
+
+// last tells whether i is the lesson's last step.
+func (s *Session) last(i int) bool { return i == len(s.lesson.Steps)-1 }
+
+var _ lesson.Lesson = (*Session)(nil)

@@ -1,0 +1,142 @@
+package lessons
+
+import (
+	"path"
+	"slices"
+	"strings"
+)
+
+// verify finds what is well-formed but cannot work.
+func (p *parser) verify() error {
+	l := p.lesson
+	if l.ID == "" || l.Order <= 0 {
+		return p.fail(1, "a lesson needs an id and an order")
+	}
+	if len(l.Steps) == 0 {
+		return p.fail(1, "a lesson needs at least one step")
+	}
+	for _, s := range l.Steps {
+		for i := range s.Do {
+			if msg := s.Do[i].wrong(); msg != "" {
+				return p.fail(s.Do[i].Line, "%s", msg)
+			}
+		}
+		if msg, line := s.wrong(); msg != "" {
+			return p.fail(line, "%s", msg)
+		}
+	}
+	return nil
+}
+
+func (d *Do) verbs() (list []string) {
+	for _, v := range []struct {
+		name string
+		set  bool
+	}{
+		{"pause", d.Pause != nil}, {"run", d.Run != nil}, {"step", d.Step != nil}, {"apply", d.Apply != ""},
+		{"kubectl", len(d.Kubectl) > 0}, {"exec", len(d.Exec) > 0}, {"wait", d.Wait != nil}, {"view", d.View != ""}, {"mark", d.Mark != ""},
+	} {
+		if v.set {
+			list = append(list, v.name)
+		}
+	}
+	return list
+}
+
+// command tells whether d sends a request of its own.
+func (d *Do) command() bool { return d.Apply != "" || len(d.Kubectl) > 0 || len(d.Exec) > 0 }
+
+func (d *Do) wrong() string {
+	switch verbs := d.verbs(); {
+	case len(verbs) != 1:
+		return "each entry of a do block has one verb (pause, run, step, apply, kubectl, exec, wait, view, mark); this one has " + quoted(verbs)
+	case d.command() && d.Held == nil:
+		return verbs[0] + " needs held: the request by which one sees that it was sent"
+	case !d.command() && d.Held != nil:
+		return "held belongs to apply, kubectl or exec"
+	case d.Held != nil:
+		return d.Held.wrong()
+	case d.Step != nil && d.Step.Until.Phase == "":
+		return "step needs until, with a phase: begin, end or fact"
+	case d.Step != nil:
+		return d.Step.Until.wrong()
+	case d.Wait != nil:
+		return d.Wait.wrong()
+	}
+	return ""
+}
+
+func quoted(list []string) string {
+	if len(list) == 0 {
+		return "none"
+	}
+	return strings.Join(list, " and ")
+}
+
+func (m *Match) wrong() string {
+	for _, pattern := range []string{m.Actor, m.Node, m.Object} {
+		if _, err := path.Match(pattern, ""); err != nil {
+			return "the pattern " + pattern + " is malformed"
+		}
+	}
+	if !slices.Contains([]string{"", "pending", "begin", "end", "fact"}, string(m.Phase)) {
+		return "a phase is pending, begin, end or fact, not " + string(m.Phase)
+	}
+	return ""
+}
+
+func (w *Wait) wrong() string {
+	if strings.Count(w.Object, "/") < 1 || w.Path == "" || w.Equals == nil {
+		return "this needs object (resource/namespace/name), path and equals"
+	}
+	return ""
+}
+
+var answersBy = []string{"actor", "verb", "node", "resource", "others-pending", "distinct-bound-nodes", "count"}
+
+func (s *Step) wrong() (string, int) {
+	if p := s.Predict; p != nil {
+		if msg := p.wrong(); msg != "" {
+			return msg, p.Line
+		}
+	}
+	if q := s.Quiz; q != nil && !slices.Contains(q.Keys, q.Answer) {
+		return "the answer " + q.Answer + " is none of the choices", q.Line
+	}
+	for i := range s.Checks {
+		c := &s.Checks[i]
+		switch {
+		case c.Event == nil:
+			if msg := c.Wait.wrong(); msg != "" {
+				return msg, c.Line
+			}
+		case c.Object != "" || c.Path != "" || c.Equals != nil:
+			return "a check has an object or an event, not both", c.Line
+		}
+	}
+	return "", 0
+}
+
+func (p *Predict) wrong() string {
+	if !slices.Contains(answersBy, p.Answer.By) {
+		return "answer.by is one of " + strings.Join(answersBy, ", ") + ", not " + p.Answer.By
+	}
+	if p.Answer.By == "count" && p.Answer.Of == nil {
+		return "answer.by count needs answer.of: what to count"
+	}
+	if p.Event.Phase == "" {
+		return "event needs a phase: begin, end or fact"
+	}
+	if msg := p.Event.wrong(); msg != "" {
+		return msg
+	}
+	for value, key := range p.Answer.Map {
+		if !slices.Contains(p.Keys, key) {
+			return "answer.map gives " + key + " for " + value + ", which is none of the choices"
+		}
+	}
+	if p.Answer.Else != "" && !slices.Contains(p.Keys, p.Answer.Else) {
+		return "answer.else is " + p.Answer.Else + ", which is none of the choices"
+	}
+	return ""
+}

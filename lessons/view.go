@@ -1,0 +1,207 @@
+package lessons
+
+import (
+	"strings"
+
+	"github.com/klab-project/klab/core/step"
+	"github.com/klab-project/klab/tui/lesson"
+)
+
+// View implements lesson.Lesson.
+func (s *Session) View(lang string) lesson.View {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := s.look
+	st, w, l := s.lesson.Steps[i], s.see.steps[i], &s.learner[i]
+	v := lesson.View{
+		Title: s.lesson.Title.In(lang), Number: s.lesson.Number(), Step: i + 1, Steps: len(s.lesson.Steps),
+		Show: s.show(i), Left: len(st.Hints) - l.hints,
+	}
+	for _, p := range st.Prose[lang] {
+		if p.Kind == "heading" && v.Name == "" {
+			v.Name = p.Text
+			continue
+		}
+		v.Blocks = append(v.Blocks, lesson.Block{Kind: lesson.Kind(p.Kind), Text: p.Text})
+	}
+	if s.asks(i) {
+		v.Prompt = s.prompt(i, lang)
+	}
+	v.Do = s.doing(i, lang)
+	for k, c := range st.Checks {
+		g := lesson.Goal{Text: c.Text.In(lang), Done: w.checks[k]}
+		if !g.Done && (l.asked || w.did == len(st.Do) && len(st.Do) > 0) {
+			g.NotYet = c.NotYet.In(lang)
+		}
+		v.Checks = append(v.Checks, g)
+	}
+	for _, h := range st.Hints[:l.hints] {
+		v.Hints = append(v.Hints, h.In(lang))
+	}
+	v.Hide = s.hide()
+	v.CanNext = s.over(i) && !s.last(i) && !s.busy || i < s.at
+	v.Done = s.over(i) && s.last(i)
+	v.Waiting = s.waiting(i, lang)
+	return v
+}
+
+// show is the last pane that the step has asked for so far.
+func (s *Session) show(i int) string {
+	name := ""
+	for k, d := range s.lesson.Steps[i].Do {
+		if d.View != "" && k < s.see.steps[i].did {
+			name = d.View
+		}
+	}
+	if name == "cluster" {
+		return "stage"
+	}
+	return name
+}
+
+// hide is what an open prediction hides: also one that was left behind unanswered.
+func (s *Session) hide() []string {
+	st := s.lesson.Steps[s.at]
+	if st.Predict == nil || s.learner[s.at].locked || s.reveal {
+		return nil
+	}
+	return st.Predict.Hide
+}
+
+func (s *Session) prompt(i int, lang string) *lesson.Prompt {
+	st, l := s.lesson.Steps[i], &s.learner[i]
+	p := st.prompt()
+	q := &lesson.Prompt{Question: p.question.In(lang), Locked: l.locked, Choice: l.choice, Sure: l.sure, Answer: -1}
+	for _, k := range p.keys {
+		q.Choices = append(q.Choices, p.choices[k].In(lang))
+	}
+	if !l.locked && !s.reveal {
+		return q
+	}
+	if q.Answer = s.answered(i); q.Answer < 0 {
+		return q
+	}
+	if st.Predict != nil {
+		q.Seen = word(lang, "seen", "what", s.what(st.Predict, s.see.steps[i].event, lang))
+	}
+	q.Why = p.why.In(lang)
+	if l.choice >= 0 && l.choice != q.Answer {
+		if m := p.choices[p.keys[l.choice]].Misconception.In(lang); m != "" {
+			q.Why = join(m, q.Why)
+		}
+	}
+	return q
+}
+
+// what words the event that answered a prediction.
+func (s *Session) what(p *Predict, e *step.Event, lang string) string {
+	if e == nil {
+		return ""
+	}
+	switch p.Answer.By {
+	case "others-pending":
+		return word(lang, "seen.others", "who", who(e), "verb", string(e.Verb), "resource", e.Object.Resource, "n", s.see.seenBy(p))
+	case "distinct-bound-nodes":
+		return word(lang, "seen.nodes", "n", s.see.seenBy(p))
+	}
+	return strings.TrimSpace(who(e) + ": " + string(e.Verb) + " " + e.Object.String())
+}
+
+func who(e *step.Event) string {
+	if e.Node != "" {
+		return e.Actor + "@" + e.Node
+	}
+	return e.Actor
+}
+
+// doing words what the step does next.
+func (s *Session) doing(i int, lang string) *lesson.Command {
+	st, w := s.lesson.Steps[i], s.see.steps[i]
+	if len(st.Do) == 0 {
+		return nil
+	}
+	from, to := chunk(st.Do, w.did)
+	c := &lesson.Command{Done: w.did == len(st.Do), Busy: s.busy}
+	if c.Done {
+		from, to = chunk(st.Do, lastChunk(st.Do))
+	}
+	for k := from; k < to; k++ {
+		if line := st.Do[k].line(lang, s.see); line != "" {
+			c.Line = line
+		}
+	}
+	return c
+}
+
+// chunk is the entries of a Do list that are carried out at once, from entry i
+// on: up to the next one that sends, steps or waits.
+func chunk(list []Do, i int) (from, to int) {
+	for to = i; to < len(list); to++ {
+		if d := &list[to]; d.command() || d.Step != nil || d.Wait != nil {
+			to++
+			break
+		}
+	}
+	for to < len(list) && (list[to].View != "" || list[to].Mark != "") {
+		to++
+	}
+	return i, to
+}
+
+func lastChunk(list []Do) int {
+	at := 0
+	for {
+		_, to := chunk(list, at)
+		if to >= len(list) {
+			return at
+		}
+		at = to
+	}
+}
+
+// line is one entry as a line to show; "" if it is not worth one.
+func (d *Do) line(lang string, see *observer) string {
+	switch {
+	case d.Apply != "":
+		return "kubectl apply -f " + d.Apply
+	case len(d.Kubectl) > 0:
+		return "kubectl " + strings.Join(see.args(d.Kubectl), " ")
+	case len(d.Exec) > 0:
+		return "kubectl exec " + strings.Join(see.args(d.Exec), " ")
+	case d.Step != nil:
+		return word(lang, "do.step")
+	case d.Run != nil:
+		return word(lang, "do.run")
+	case d.Pause != nil:
+		return word(lang, "do.pause")
+	}
+	return ""
+}
+
+// waiting words what the step still waits for.
+func (s *Session) waiting(i int, lang string) string {
+	st, w := s.lesson.Steps[i], s.see.steps[i]
+	switch {
+	case s.failed != nil:
+		return word(lang, "failed", "err", s.failed.Error())
+	case !s.ready:
+		return word(lang, "preparing")
+	case s.over(i):
+		return ""
+	case w.did < len(st.Do) && s.host == nil:
+		return word(lang, "wait.replay")
+	case w.did < len(st.Do) && st.Do[w.did].Step != nil:
+		return word(lang, "wait.step")
+	case w.did < len(st.Do) && st.Do[w.did].Wait != nil:
+		d := st.Do[w.did].Wait
+		return d.Object + " " + d.Path
+	case w.did < len(st.Do):
+		return ""
+	}
+	for k, c := range st.Checks {
+		if !w.checks[k] {
+			return c.Text.In(lang)
+		}
+	}
+	return ""
+}
