@@ -142,7 +142,7 @@ func (m *Model) moment(seq uint64) string {
 	if m.mask.Event(e) {
 		return m.lang.T("hidden.word")
 	}
-	what := m.lang.Verb(e.Verb)
+	what := m.lang.Verb(view.EventVerb(e))
 	if e.Verb == step.Mark {
 		var d step.MarkDetail
 		_ = e.Decode(&d)

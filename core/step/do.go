@@ -131,7 +131,7 @@ func (s *scope) do(ctx context.Context, a Action, f func(context.Context) error)
 		return err
 	}
 	if how.Kind == Delay {
-		if err := lab.Clock.Sleep(ctx, how.Delay.Duration(), a); err != nil {
+		if err := s.delay(ctx, &a, id, how); err != nil {
 			return err
 		}
 	}
@@ -156,6 +156,20 @@ func (s *scope) do(ctx context.Context, a Action, f func(context.Context) error)
 	end := lab.event(&a, id, PhaseEnd, detail, err)
 	end.Took, end.How = Seconds(time.Since(start)), how.word()
 	lab.Recorder.Record(end)
+	return err
+}
+
+// delay lets lab time pass before an action that was picked to happen later.
+func (s *scope) delay(ctx context.Context, a *Action, id uint64, how How) error {
+	e := s.lab.event(a, id, PhaseFact, TimerDetail{Due: Seconds(s.lab.Clock.Since()) + how.Delay}, nil)
+	e.Verb, e.Class, e.How = Delayed, ClassFact, how.word()
+	s.lab.Recorder.Record(e)
+	err := s.lab.Clock.Sleep(ctx, how.Delay.Duration(), *a)
+	if err != nil {
+		end := s.lab.event(a, id, PhaseEnd, a.Detail, err)
+		end.How = how.word()
+		s.lab.Recorder.Record(end)
+	}
 	return err
 }
 

@@ -78,6 +78,7 @@ const (
 	Lost      Verb = "lost"      // an agent's step stream ended; its gate is open
 	Timers    Verb = "upcoming"  // the timers that wait while the clock is held
 	Reset     Verb = "reset"     // a new run begins: forget all objects
+	Delayed   Verb = "delayed"   // a held action was picked to happen later; Due says when
 )
 
 var classOf = map[Verb]Class{

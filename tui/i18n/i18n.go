@@ -69,7 +69,11 @@ func (l Lang) Verb(v step.Verb) string {
 // Why is the sentence for a link of a chain of causes. name shortens names of
 // objects and actors.
 func (l Lang) Why(c fold.Cause, object, actor string) string {
-	pairs := []string{"object", object, "actor", actor, "verb", l.Verb(c.Verb)}
+	verb := l.Verb(c.Verb)
+	if key := "does." + c.Sub; Has(key) {
+		verb = l.T(key)
+	}
+	pairs := []string{"object", object, "actor", actor, "verb", verb}
 	for k, v := range c.Args {
 		pairs = append(pairs, k, v)
 	}

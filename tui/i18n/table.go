@@ -141,6 +141,26 @@ var table = map[string][2]string{
 	"verb.reset":            {"reset", "重置"},
 	"verb.upcoming":         {"upcoming", "即将到期"},
 
+	"verb.delayed": {"delayed", "推迟"},
+	"verb.binding": {"binding", "写绑定"},
+	"verb.status":  {"status", "写状态"},
+	"verb.scale":   {"scale", "扩缩"},
+
+	"does.binding": {"write the binding of", "写入绑定"},
+	"does.status":  {"write the status of", "写入状态"},
+	"does.scale":   {"write the scale of", "写入规模"},
+
+	"timer.heartbeat": {"heartbeat", "心跳"},
+	"timer.deadnode":  {"no heartbeat: node is lost", "无心跳：判定节点失联"},
+	"timer.progress":  {"progress deadline", "进度期限"},
+	"timer.retry":     {"tries again", "再试一次"},
+	"timer.grace":     {"grace period ends: SIGKILL", "宽限期结束：SIGKILL"},
+	"timer.backoff":   {"restart back-off ends", "重启退避结束"},
+	"timer.restart":   {"starts again after its crash", "崩溃后重新启动"},
+	"timer.check":     {"looks again", "再看一次"},
+	"timer.delayed":   {"goes on: {verb}", "继续：{verb}"},
+	"timer.folded":    {"{n} housekeeping timers", "{n} 个例行定时器"},
+
 	"why.request":   {"{actor}: {verb} {object}", "{actor} {verb} {object}"},
 	"why.commit":    {"{actor}: {verb} {object}", "{actor} {verb} {object}"},
 	"why.deliver":   {"{object} reaches {actor}", "{object} 投递给 {actor}"},
@@ -197,6 +217,8 @@ var table = map[string][2]string{
 	"net.peers":     {"overlay", "覆盖网络"},
 	"net.pods":      {"pod addresses", "Pod 地址"},
 	"net.noaddress": {"no address yet", "还没有地址"},
+	"net.routes":    {"routes", "路由"},
+	"net.via":       {"{dst} via {via}", "{dst} 经 {via}"},
 	"net.peer":      {"{subnet} via {peer}", "{subnet} 经 {peer}"},
 
 	"obj.none":     {"No objects.", "没有对象。"},

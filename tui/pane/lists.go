@@ -77,40 +77,6 @@ func gap(l view.Loop) string {
 	return strconv.FormatInt(n, 10)
 }
 
-// Network draws the nodes' links and addresses; skip rows are scrolled away.
-func (p Pen) Network(r canvas.Rect, v *view.Network, skip int) int {
-	if len(v.Nodes) == 0 {
-		p.say(r, 0, p.L.T("net.none"), dim)
-		return 1
-	}
-	var lines [][]seg
-	for _, n := range v.Nodes {
-		lines = append(lines, []seg{{p.clean(n.Name), strong}})
-		for _, l := range n.Links {
-			g, st := p.G.Good, good
-			if !l.Up {
-				g, st = p.G.None, dim
-			}
-			lines = append(lines, []seg{{"  " + g + " ", st}, {text.Fit(p.clean(l.Name), 14) + " ", plain}, {text.Fit(p.clean(l.Kind), 10), dim}, {p.clean(strings.Join(l.Addresses, "  ")), code}})
-		}
-		for _, d := range n.Peers {
-			lines = append(lines, []seg{{"  " + p.G.To + " ", held}, {p.L.T("net.peer", "subnet", p.clean(d.Subnet), "peer", p.clean(d.Peer)), plain}, {"  " + p.clean(d.Underly), dim}})
-		}
-		for _, d := range n.Pods {
-			a := p.clean(d.Address)
-			if a == "" {
-				a = p.L.T("net.noaddress")
-			}
-			lines = append(lines, []seg{{"  " + p.G.Last + " ", dim}, {text.Pad(p.clean(d.Name), 26) + " ", plain}, {a, code}})
-		}
-	}
-	skip = max(0, min(skip, len(lines)-r.H))
-	for i := 0; i < r.H && skip+i < len(lines); i++ {
-		p.line(r, i, lines[skip+i]...)
-	}
-	return len(lines)
-}
-
 // Objects draws the list of objects and, beside or below it, the selected one
 // as YAML; skip rows of the YAML are scrolled away.
 func (p Pen) Objects(r canvas.Rect, v *view.Objects, selected int, yaml []string, filter string, skip int) {

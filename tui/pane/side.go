@@ -17,6 +17,9 @@ func (p Pen) Waiting(r canvas.Rect, v *view.Pending, selected int, digits, ways 
 		p.C.Text(r, r.H-1, p.L.T("pending.hidden", "n", strconv.Itoa(v.Hidden)), dim)
 		r.H--
 	}
+	if v.Folded > 0 && r.H > 3 && len(v.Rows) < r.H {
+		p.C.Text(r, min(len(v.Rows), r.H-2), "  "+p.L.T("timer.folded", "n", strconv.Itoa(v.Folded)), dim)
+	}
 	if len(v.Rows) == 0 {
 		p.say(r, 0, empty, dim)
 		return
@@ -30,7 +33,7 @@ func (p Pen) Waiting(r canvas.Rect, v *view.Pending, selected int, digits, ways 
 	end := min(len(v.Rows), start+list.H)
 	verbs := 0
 	for _, w := range v.Rows[start:end] {
-		verbs = max(verbs, text.Width(p.L.Verb(w.Verb)))
+		verbs = max(verbs, text.Width(p.lead(w)))
 	}
 	for i := start; i < end; i++ {
 		row := i - start
@@ -38,8 +41,19 @@ func (p Pen) Waiting(r canvas.Rect, v *view.Pending, selected int, digits, ways 
 			p.line(list, row, seg{"  " + p.L.T("pending.more", "n", strconv.Itoa(len(v.Rows)-i)), dim})
 			break
 		}
-		p.waiting(list, row, i, v.Rows[i], min(verbs, 9), digits, i == selected)
+		p.waiting(list, row, i, v.Rows[i], min(verbs, 11), digits, i == selected)
 	}
+}
+
+// lead is the first word of what waits: what is done, or when.
+func (p Pen) lead(w view.Waiting) string {
+	switch {
+	case !w.Timer:
+		return p.L.Verb(w.Verb)
+	case w.Due > 0:
+		return p.L.T("pending.due", "d", view.Took(w.Due))
+	}
+	return p.L.T("pending.now")
 }
 
 func (p Pen) waiting(r canvas.Rect, row, i int, w view.Waiting, verbs int, digits, selected bool) {
@@ -49,17 +63,15 @@ func (p Pen) waiting(r canvas.Rect, row, i int, w view.Waiting, verbs int, digit
 	}
 	tail, tailStyle := "", dim
 	switch {
-	case w.Timer && w.Due > 0:
-		tail = p.clean(w.Actor) + " " + p.L.T("pending.due", "d", view.Took(w.Due))
 	case w.Timer:
-		tail = p.L.T("pending.now")
+		tail = p.L.T(w.For, "verb", p.L.Verb(w.Verb))
 	case w.Actor != "":
 		tail = p.G.To + " " + p.clean(w.Actor)
 		if w.Class != step.ClassDeliver {
 			tail = p.clean(w.Actor)
 		}
 	}
-	verb := text.Pad(p.L.Verb(w.Verb), verbs)
+	verb := text.Fit(p.lead(w), verbs)
 	sign, st := change(w.Type)
 	free := r.W - text.Width(digit) - text.Width(verb) - 4
 	object := p.clean(w.Object)

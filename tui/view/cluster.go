@@ -188,7 +188,7 @@ func box(s *fold.State, m Mask, k fold.ActorKey) Box {
 	if b.State = Good; a.Busy() {
 		b.State, b.Word = Busy, "state.busy"
 		if d := a.Doing[0]; !m.verbs[string(d.Verb)] {
-			b.Note = string(d.Verb) + " " + Name(d.Object)
+			b.Note = string(Verb(d.Verb, d.Request.Sub)) + " " + Name(d.Object)
 		}
 	}
 	if m.verbs[string(step.Deliver)] {
@@ -201,7 +201,7 @@ func box(s *fold.State, m Mask, k fold.ActorKey) Box {
 			continue
 		}
 		if held++; held == 1 {
-			b.Note = string(st.Verb) + " " + Name(st.Object)
+			b.Note = string(Verb(st.Verb, st.Request.Sub)) + " " + Name(st.Object)
 		}
 	}
 	switch {

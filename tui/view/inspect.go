@@ -41,7 +41,7 @@ func NewInspect(h *fold.History, s *fold.State, m Mask, seq uint64) *Inspect {
 	if e == nil {
 		return nil
 	}
-	in := &Inspect{Event: e.Seq, Title: Name(e.Object), Verb: e.Verb, Actor: Actor(e.Actor, e.Node), RV: e.RV, Err: e.Err}
+	in := &Inspect{Event: e.Seq, Title: Name(e.Object), Verb: EventVerb(e), Actor: Actor(e.Actor, e.Node), RV: e.RV, Err: e.Err}
 	in.note(h, e)
 	for _, c := range h.Why(e.Seq) {
 		l := Link{Cause: c, Hidden: m.Cause(c)}

@@ -38,7 +38,7 @@ func NewLog(h *fold.History, m Mask, seq uint64, n int, filter string, quiet boo
 		if e.Quiet && !quiet {
 			return scanned < logScan
 		}
-		r := Entry{Seq: e.Seq, At: e.At, Phase: e.Phase, Actor: Actor(e.Actor, e.Node), Verb: e.Verb, Object: Name(e.Object), RV: e.RV, Err: e.Err, Quiet: e.Quiet}
+		r := Entry{Seq: e.Seq, At: e.At, Phase: e.Phase, Actor: Actor(e.Actor, e.Node), Verb: EventVerb(e), Object: Name(e.Object), RV: e.RV, Err: e.Err, Quiet: e.Quiet}
 		if m.Event(e) {
 			r = Entry{Seq: e.Seq, At: e.At, Hidden: true}
 		}
@@ -90,6 +90,8 @@ func Took(s step.Seconds) string {
 	switch {
 	case d == 0:
 		return ""
+	case d.Seconds() >= 100:
+		return fmt.Sprintf("%.0f s", d.Seconds())
 	case d.Seconds() >= 1:
 		return fmt.Sprintf("%.1f s", d.Seconds())
 	case d.Milliseconds() >= 10:

@@ -1,7 +1,7 @@
 package view
 
 import (
-	"encoding/json"
+	"cmp"
 	"slices"
 	"strings"
 
@@ -9,22 +9,23 @@ import (
 	"github.com/klab-project/klab/core/step/fold"
 )
 
-// Network is the nodes' links and addresses.
+// Network is the nodes' links, addresses and routes.
 type Network struct{ Nodes []NetNode }
 
 // NetNode is the network of a node.
 type NetNode struct {
-	Name  string
-	Links []NetLink
-	Peers []step.OverlayDetail
-	Pods  []NetPod
+	Name   string
+	Links  []NetLink
+	Peers  []step.OverlayDetail
+	Routes []step.NodeRoute
+	Pods   []NetPod // those that no link of the node is known to lead to
 }
 
 // NetLink is a link with its addresses.
 type NetLink struct {
-	Name, Kind string
-	Addresses  []string
-	Up         bool
+	step.NodeLink
+	Lead *NetPod // the pod that it leads to
+	Port bool    // of the bridge above it
 }
 
 // NetPod is a pod's address.
@@ -35,57 +36,65 @@ func NewNetwork(s *fold.State, m Mask) *Network {
 	n := &Network{}
 	hide := m.Field("pods", "spec.nodeName") || m.Field("pods", "status.podIP") || m.Actor("kubelet")
 	for _, name := range sorted(s.Nodes) {
-		seen := s.Nodes[name]
-		row := NetNode{Name: name, Links: links(seen.Links), Peers: seen.Peers}
-		if hide {
-			row.Links = slices.DeleteFunc(row.Links, func(l NetLink) bool { return strings.HasPrefix(l.Name, "veth") })
-			n.Nodes = append(n.Nodes, row)
-			continue
-		}
-		for k, b := range seen.Pods {
-			row.Pods = append(row.Pods, NetPod{KeyName(k), strings.Join(b.Addresses, " ")})
-		}
-		slices.SortFunc(row.Pods, func(a, b NetPod) int { return strings.Compare(a.Name, b.Name) })
-		n.Nodes = append(n.Nodes, row)
+		n.Nodes = append(n.Nodes, netNode(s.Nodes[name], hide))
 	}
 	return n
 }
 
-// links reads a "links" fact: a list of links, or an object that has one.
-func links(raw json.RawMessage) []NetLink {
-	var v any
-	if len(raw) == 0 || json.Unmarshal(raw, &v) != nil {
-		return nil
-	}
-	if m, ok := v.(map[string]any); ok {
-		v = m["links"]
-	}
-	list, _ := v.([]any)
-	var out []NetLink
-	for _, e := range list {
-		l := NetLink{Name: anyOf(e, "name", "ifname", "link"), Kind: anyOf(e, "type", "kind"), Up: anyOf(e, "up", "state") != "false"}
-		for _, key := range []string{"addresses", "addrs", "addr_info"} {
-			addrs, _ := fold.Lookup(e, key).([]any)
-			for _, a := range addrs {
-				if s, ok := a.(string); ok {
-					l.Addresses = append(l.Addresses, s)
-				} else {
-					l.Addresses = append(l.Addresses, anyOf(a, "address", "local"))
-				}
+func netNode(seen *fold.Node, hide bool) NetNode {
+	row := NetNode{Name: seen.Name, Peers: seen.Peers, Routes: slices.Clone(seen.Net.Routes)}
+	led := map[fold.Key]bool{}
+	for _, l := range seen.Net.Links {
+		link := NetLink{NodeLink: l, Port: l.Master != ""}
+		if hide && (l.Pod != "" || strings.HasPrefix(l.Name, "veth")) || l.Type == "loopback" || l.Name == "lo" {
+			continue
+		}
+		if namespace, name, ok := strings.Cut(l.Pod, "/"); ok {
+			key := fold.Key{Resource: "pods", Namespace: namespace, Name: name}
+			led[key] = true
+			link.Lead = &NetPod{Name: KeyName(key)}
+			if b := seen.Pods[key]; b != nil {
+				link.Lead.Address = strings.Join(b.Addresses, " ")
 			}
 		}
-		if l.Name != "" {
-			out = append(out, l)
+		row.Links = append(row.Links, link)
+	}
+	arrange(row.Links)
+	if hide {
+		return row
+	}
+	for k, b := range seen.Pods {
+		if !led[k] {
+			row.Pods = append(row.Pods, NetPod{KeyName(k), strings.Join(b.Addresses, " ")})
 		}
 	}
-	return out
+	slices.SortFunc(row.Pods, func(a, b NetPod) int { return strings.Compare(a.Name, b.Name) })
+	return row
 }
 
-func anyOf(v any, keys ...string) string {
-	for _, k := range keys {
-		if s := fold.Scalar(fold.Lookup(v, k)); s != "" {
-			return s
+// arrange sorts links from the outside in: the uplink, bridges with their
+// ports, the overlay.
+func arrange(links []NetLink) {
+	rank := func(l NetLink) int {
+		switch l.Type {
+		case "bridge":
+			return 1
+		case "vxlan":
+			return 3
 		}
+		if l.Port || l.Lead != nil {
+			return 2
+		}
+		return 0
 	}
-	return ""
+	slices.SortStableFunc(links, func(a, b NetLink) int {
+		return cmp.Or(rank(a)-rank(b), strings.Compare(leadName(a), leadName(b)), strings.Compare(a.Name, b.Name))
+	})
+}
+
+func leadName(l NetLink) string {
+	if l.Lead == nil {
+		return ""
+	}
+	return l.Lead.Name
 }

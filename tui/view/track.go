@@ -125,6 +125,9 @@ func letter(e *step.Event) byte {
 	case step.Mark:
 		return '|'
 	case step.Create:
+		if EventVerb(e) == "binding" {
+			return 'b'
+		}
 		return '+'
 	case step.Delete, step.DeleteCollection:
 		return '-'

@@ -72,6 +72,29 @@ var short = map[string]string{
 	"ServiceAccount": "sa", "Service": "svc", "Endpoints": "ep", "StatefulSet": "sts", "DaemonSet": "ds", "CronJob": "cj",
 }
 
+// Verb is the word for what a request does to a subresource ("binding",
+// "status", "scale"), or else its verb.
+func Verb(v step.Verb, sub string) step.Verb {
+	if sub == "" || v == step.Connect || v == step.Exec {
+		return v
+	}
+	return step.Verb(sub)
+}
+
+// EventVerb is Verb for an event.
+func EventVerb(e *step.Event) step.Verb {
+	if e.Class != step.ClassRequest || len(e.Detail) == 0 {
+		return e.Verb
+	}
+	var d step.RequestDetail
+	if e.Phase == step.PhasePending {
+		_ = e.Decode(&step.PendingDetail{Detail: &d})
+	} else {
+		_ = e.Decode(&d)
+	}
+	return Verb(e.Verb, d.Sub)
+}
+
 // Short is a name with kubectl's short name of its kind: po/web.
 func Short(name string) string {
 	kind, rest, ok := strings.Cut(name, "/")

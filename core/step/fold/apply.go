@@ -62,6 +62,8 @@ func (s *State) fact(e *step.Event) {
 		if e.Decode(&d) == nil {
 			s.Timers = d.Timers
 		}
+	case step.Delayed:
+		s.unhold(e.Step)
 	case step.Connected:
 		s.node(e, func(n *Node) { n.Connected, n.Lost = true, false })
 	case step.Lost:
@@ -135,6 +137,9 @@ func (s *State) open(e *step.Event) *Step {
 		var inner json.RawMessage
 		_ = e.Decode(&step.PendingDetail{Detail: &inner})
 		st.Detail = inner
+	}
+	if st.Class == step.ClassRequest && len(st.Detail) > 0 {
+		_ = json.Unmarshal(st.Detail, &st.Request)
 	}
 	s.Open[e.Step] = st
 	if len(s.Open) > 2*openKept {

@@ -25,7 +25,9 @@ func (h *History) cause(first, last *step.Event) Cause {
 	}
 	switch first.Class {
 	case step.ClassRequest:
-		c.Key = WhyRequest
+		var d step.RequestDetail
+		_ = detail(first, last, &d)
+		c.Key, c.Sub = WhyRequest, d.Sub
 		if commit := h.commitOf(first, last); commit != nil {
 			c.Key, c.RV, c.Object = WhyCommit, commit.RV, commit.Object
 			c.Args["object"] = commit.Object.String()

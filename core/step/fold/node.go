@@ -1,7 +1,6 @@
 package fold
 
 import (
-	"encoding/json"
 	"slices"
 
 	"github.com/klab-project/klab/core/step"
@@ -14,8 +13,8 @@ type Node struct {
 	Lost      bool // it was there
 	LastSeq   uint64
 	Pods      map[Key]*Sandbox
-	Links     json.RawMessage // the newest "links" fact
-	Pulling   []string        // images under way
+	Net       step.LinksDetail // the newest "links" fact
+	Pulling   []string         // images under way
 	Peers     []step.OverlayDetail
 }
 
@@ -75,7 +74,10 @@ func (s *State) hands(e *step.Event, st *Step) {
 		s.node(e, func(n *Node) { n.peer(e) })
 		return
 	case step.Links:
-		s.node(e, func(n *Node) { n.Links = e.Detail })
+		var net step.LinksDetail
+		if e.Decode(&net) == nil {
+			s.node(e, func(n *Node) { n.Net = net })
+		}
 		return
 	case step.RunPodSandbox, step.StopPodSandbox, step.RemovePodSandbox, step.CNIAdd, step.CNIDel,
 		step.CreateContainer, step.StartContainer, step.StopContainer, step.RemoveContainer, step.Exited:

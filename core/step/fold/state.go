@@ -66,7 +66,7 @@ type Step struct {
 	Took    step.Seconds
 	Err     string
 	How     string
-	Request step.RequestDetail // of a request
+	Request step.RequestDetail // of a request; Sub is its subresource
 	Stages  []Stage            // of a request, those that are over
 	AtStage step.Verb          // of a request: the stage that is held, if one is
 }

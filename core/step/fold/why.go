@@ -18,6 +18,7 @@ type Cause struct {
 	Verb   step.Verb
 	Class  step.Class
 	Object step.Object
+	Sub    string // of a request: its subresource
 	Key    string
 	Args   map[string]string // actor, verb, object, rv, type, plan, node, note, err, line
 	Others int               // how many other causes there were besides the one that the chain follows

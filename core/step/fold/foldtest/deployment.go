@@ -104,8 +104,8 @@ func (t *story) nodes() {
 			m{"name": "lo", "type": "loopback", "up": true, "addresses": l{"127.0.0.1/8"}},
 			m{"name": "eth0", "type": "veth", "up": true, "addresses": l{fmt.Sprintf("172.30.0.%d/24", 10+i)}},
 			m{"name": "cni0", "type": "bridge", "up": true, "addresses": l{fmt.Sprintf("10.244.%d.1/24", i)}},
-			m{"name": "flannel.1", "type": "vxlan", "up": true, "addresses": l{fmt.Sprintf("10.244.%d.0/32", i)}},
-		}})
+			m{"name": "flannel.1", "type": "vxlan", "up": true, "addresses": l{fmt.Sprintf("10.244.%d.0/32", i)}, "vni": 1},
+		}, "routes": l{m{"dst": "default", "via": "172.30.0.1", "dev": "eth0"}, m{"dst": fmt.Sprintf("10.244.%d.0/24", i), "dev": "cni0"}}})
 	}
 	for _, w := range [][3]string{{dc, "", deployments}, {dc, "", replicasets}, {rsc, "", replicasets}, {rsc, "", "pods"}, {scheduler, "", "pods"}, {scheduler, "", "nodes"},
 		{"kubelet", "node-1", "pods"}, {"kubelet", "node-2", "pods"}, {"kubelet", "node-3", "pods"}} {
