@@ -179,6 +179,10 @@ func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 			m.complain("say.failed", "err", msg.err.Error())
 		}
 		m.look()
+		if m.lesson != nil && m.lv.CanNext {
+			m.focus = layout.Lesson // the step is over: enter goes on
+			m.place()
+		}
 	case ranMsg:
 		m.printed(msg)
 	}

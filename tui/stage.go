@@ -82,7 +82,7 @@ func (m *Model) tabs() []string {
 
 // log is a window of events that ends skip rows before the eye.
 func (m *Model) log(n int) *view.Log {
-	l := view.NewLog(m.history, m.mask, m.eye(), n, m.filter, m.grain() == step.Finest)
+	l := view.NewLog(m.history, m.mask, m.eye(), n, m.filter, m.grain())
 	if skip := min(m.skip[layout.Stage], max(0, len(l.Rows)-1)); skip > 0 {
 		l.Rows = l.Rows[:len(l.Rows)-skip]
 	}

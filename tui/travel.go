@@ -85,6 +85,11 @@ func (m *Model) move(n int) bool {
 	if m.now() {
 		m.zoom = z
 	}
+	if n > 0 && m.stays() {
+		m.focus = layout.Lesson
+		m.say("say.lesson")
+		return false
+	}
 	to, ok := m.track.Move(z, m.eye(), n)
 	switch {
 	case ok:
@@ -97,6 +102,12 @@ func (m *Model) move(n int) bool {
 		m.say("say.end")
 	}
 	return ok
+}
+
+// stays tells whether a recording does not play beyond the eye, because the
+// lesson comes first: a question is open, or its step is over.
+func (m *Model) stays() bool {
+	return !m.live && m.lesson != nil && m.eye() >= m.followed && (m.lv.Prompt.Open() || m.lv.CanNext)
 }
 
 func (m *Model) toMark(forward bool) {
@@ -134,7 +145,7 @@ func (m *Model) played() tea.Cmd {
 	if !m.playing {
 		return nil
 	}
-	if !m.move(1) || m.lv.Prompt.Open() {
+	if !m.move(1) || m.stays() {
 		m.playing = false
 		return nil
 	}

@@ -84,7 +84,8 @@ func TestViews(t *testing.T) {
 	d.Press("v", "/", "w", "e", "b", "-", "enter")
 	d.Expect(layout.Stage, "Pod/web-5d4f8c6b9-k9q", "4 of 9")
 	d.Press("esc", "v")
-	d.Expect(layout.Stage, "#90", "commit")
+	d.Expect(layout.Stage, "#89", "commit")
+	d.ExpectNot(layout.Stage, "validate")
 	d.Press("tab", "tab", "tab", "1")
 	require.Equal(t, cluster, d.m.stage)
 }

@@ -146,9 +146,9 @@ var table = map[string][2]string{
 	"verb.status":  {"status", "写状态"},
 	"verb.scale":   {"scale", "扩缩"},
 
-	"does.binding": {"write the binding of", "写入绑定"},
-	"does.status":  {"write the status of", "写入状态"},
-	"does.scale":   {"write the scale of", "写入规模"},
+	"does.binding": {"write binding", "写入绑定"},
+	"does.status":  {"write status", "写入状态"},
+	"does.scale":   {"set scale", "写入规模"},
 
 	"timer.heartbeat": {"heartbeat", "心跳"},
 	"timer.deadnode":  {"no heartbeat: node is lost", "无心跳：判定节点失联"},
@@ -273,6 +273,7 @@ var table = map[string][2]string{
 	"say.replay":   {"This is a recording: it can be looked at, not changed.", "这是录像：可以看，不能改。"},
 	"say.nothing":  {"Nothing waits to be picked.", "没有可以选择的动作。"},
 	"say.end":      {"This is the newest moment.", "已经是最新时刻。"},
+	"say.lesson":   {"The lesson comes first: answer it, or go on with n.", "先看课文：请作答，或按 n 继续。"},
 	"say.begin":    {"This is the beginning.", "已经是开头。"},
 	"say.copied":   {"Copied: {line}", "已复制：{line}"},
 	"say.nomark":   {"There is no further mark.", "没有更多标记。"},

@@ -41,7 +41,7 @@ func (p Pen) Waiting(r canvas.Rect, v *view.Pending, selected int, digits, ways 
 			p.line(list, row, seg{"  " + p.L.T("pending.more", "n", strconv.Itoa(len(v.Rows)-i)), dim})
 			break
 		}
-		p.waiting(list, row, i, v.Rows[i], min(verbs, 11), digits, i == selected)
+		p.waiting(list, row, i, v.Rows[i], min(verbs, max(9, r.W*3/10)), digits, i == selected)
 	}
 }
 

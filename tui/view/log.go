@@ -29,13 +29,13 @@ type Entry struct {
 const logScan = 20_000
 
 // NewLog lists the last n events at or before seq that match the filter, the
-// oldest first.
-func NewLog(h *fold.History, m Mask, seq uint64, n int, filter string, quiet bool) *Log {
+// oldest first, as fine as z.
+func NewLog(h *fold.History, m Mask, seq uint64, n int, filter string, z step.Zoom) *Log {
 	l := &Log{}
 	scanned := 0
 	h.Back(seq, func(e *step.Event) bool {
 		scanned++
-		if e.Quiet && !quiet {
+		if !listed(e, z) {
 			return scanned < logScan
 		}
 		r := Entry{Seq: e.Seq, At: e.At, Phase: e.Phase, Actor: Actor(e.Actor, e.Node), Verb: EventVerb(e), Object: Name(e.Object), RV: e.RV, Err: e.Err, Quiet: e.Quiet}
@@ -49,6 +49,23 @@ func NewLog(h *fold.History, m Mask, seq uint64, n int, filter string, quiet boo
 	})
 	slices.Reverse(l.Rows)
 	return l
+}
+
+// listed tells whether an event is in the list at a zoom: quiet ones and what
+// the clock says only at the finest, stages and the beginnings of what soon
+// ends only from the fine one on.
+func listed(e *step.Event, z step.Zoom) bool {
+	switch {
+	case z == step.Finest:
+		return true
+	case e.Quiet, e.Verb == step.Timers, e.Verb == step.ClockSet, e.Verb == step.Snapshot, e.Verb == step.Links, e.Verb == step.Usage:
+		return false
+	case z == step.Fine:
+		return true
+	case e.Phase == step.PhaseBegin:
+		return e.Class == step.ClassReconcile || e.Verb == step.Schedule
+	}
+	return e.Class != step.ClassStage && heldByDefault(e.Verb)
 }
 
 // Ran is what really ran, the newest first.
