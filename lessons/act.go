@@ -35,7 +35,7 @@ func (s *Session) Act(ctx context.Context, act lesson.Act) error {
 		if s.host == nil {
 			return ErrReplay
 		}
-		return s.exclusively(s.at, func() error { return s.begin(ctx) })
+		return s.Begin(ctx)
 	}
 	return nil
 }
@@ -81,7 +81,7 @@ func (s *Session) enter(ctx context.Context, i int) error {
 }
 
 // exclusively runs f while the lesson shows that it is busy.
-func (s *Session) exclusively(_ int, f func() error) error {
+func (s *Session) exclusively(f func() error) error {
 	s.mu.Lock()
 	if s.busy {
 		s.mu.Unlock()
@@ -108,7 +108,7 @@ func (s *Session) do(ctx context.Context) error {
 	case s.host == nil:
 		return nil // the recording is played by whoever shows it
 	}
-	return s.exclusively(i, func() error {
+	return s.exclusively(func() error {
 		s.mu.Lock()
 		_, to := chunk(s.lesson.Steps[i].Do, s.see.steps[i].did)
 		s.mu.Unlock()

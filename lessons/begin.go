@@ -1,13 +1,18 @@
 package lessons
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io/fs"
 	"slices"
 	"time"
 
+	"go.yaml.in/yaml/v3"
+
 	"github.com/klab-project/klab/core/step"
+	"github.com/klab-project/klab/core/step/fold"
 )
 
 // Begin brings the lab to the lesson's beginning, or to where the learner was.
@@ -16,7 +21,19 @@ func (s *Session) Begin(ctx context.Context) error {
 	if s.host == nil {
 		return nil
 	}
-	return s.exclusively(s.at, func() error { return s.begin(ctx) })
+	err := s.exclusively(func() error { return s.begin(ctx) })
+	s.mu.Lock()
+	mode := s.see.state.Mode
+	if s.ready = err == nil; s.ready && s.at == 0 {
+		mode = step.Mode{State: step.Paused}
+	}
+	s.mu.Unlock()
+	mode.State = cmp.Or(mode.State, step.Running)
+	// An event comes now, so that whoever draws the lesson looks again.
+	if woken := s.host.SetMode(ctx, mode); err != nil || woken != nil {
+		return cmp.Or(err, woken)
+	}
+	return s.until(ctx, commandPatience, func() bool { return s.see.state.Mode.State == mode.State })
 }
 
 func (s *Session) begin(ctx context.Context) error {
@@ -45,15 +62,6 @@ func (s *Session) begin(ctx context.Context) error {
 			return err
 		}
 	}
-	if at == 0 {
-		if err := s.host.SetMode(ctx, step.Mode{State: step.Paused}); err != nil {
-			return err
-		}
-		if err := s.until(ctx, commandPatience, func() bool { return s.see.state.Mode.State == step.Paused }); err != nil {
-			return err
-		}
-	}
-	s.change(func() { s.ready = true })
 	return nil
 }
 
@@ -62,10 +70,16 @@ func (s *Session) clear(ctx context.Context) error {
 	if err := s.host.SetMode(ctx, step.Mode{State: step.Running}); err != nil {
 		return err
 	}
+	if err := s.caughtUp(ctx); err != nil {
+		return err
+	}
 	for _, name := range s.manifests() {
 		text, err := fs.ReadFile(s.lesson.Files, name)
 		if err != nil {
 			return err
+		}
+		if !s.stored(text) {
+			continue
 		}
 		_, err = s.host.Kubectl(ctx, string(text), "delete", "-f", "-", "--ignore-not-found", "--wait=true", "--timeout=60s")
 		if err != nil {
@@ -84,6 +98,38 @@ func (s *Session) clear(ctx context.Context) error {
 		return fmt.Errorf("pods of an earlier run are still there: %w", err)
 	}
 	return s.quiet(ctx, 200*time.Millisecond, 5*time.Second)
+}
+
+// caughtUp waits until the lab's events have been followed up to now.
+func (s *Session) caughtUp(ctx context.Context) error {
+	name := "reset " + s.see.token
+	if err := s.host.Mark(ctx, name); err != nil {
+		return err
+	}
+	return s.until(ctx, commandPatience, func() bool {
+		return slices.ContainsFunc(s.see.state.Marks, func(m fold.Mark) bool { return m.Name == name })
+	})
+}
+
+// stored tells whether the lab has an object that the manifest describes.
+func (s *Session) stored(manifest []byte) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	dec := yaml.NewDecoder(bytes.NewReader(manifest))
+	for {
+		var want struct {
+			Kind     string
+			Metadata struct{ Name string }
+		}
+		if dec.Decode(&want) != nil {
+			return false
+		}
+		for _, o := range s.see.state.Objects {
+			if o.Text("kind") == want.Kind && o.Name == want.Metadata.Name {
+				return true
+			}
+		}
+	}
 }
 
 func (s *Session) manifests() (list []string) {

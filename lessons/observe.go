@@ -113,6 +113,18 @@ func beginMark(l *Lesson, token string) string {
 }
 func stepMark(l *Lesson, s *Step) string { return l.ID + "/" + s.ID }
 
+// Start is the event of a recording at which the lesson's first step is
+// entered, or 0.
+func (l *Lesson) Start(events []*step.Event) uint64 {
+	o := newObserver(l, "")
+	for _, e := range events {
+		if o.observe(e); o.steps[0].entered {
+			return e.Seq
+		}
+	}
+	return 0
+}
+
 // observe takes the next event.
 func (o *observer) observe(e *step.Event) {
 	o.state.Apply(e)

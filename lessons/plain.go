@@ -197,6 +197,7 @@ func (p *Plain) do(ctx context.Context, i int) error {
 	list := s.lesson.Steps[i].Do
 	for at := 0; at < len(list); {
 		_, to := chunk(list, at)
+		last := to >= len(list)
 		p.text("")
 		for k := at; k < to; k++ {
 			s.mu.Lock()
@@ -208,9 +209,9 @@ func (p *Plain) do(ctx context.Context, i int) error {
 		}
 		var err error
 		if s.host != nil {
-			err = s.exclusively(i, func() error { return s.carryOut(ctx, i, to) })
+			err = s.exclusively(func() error { return s.carryOut(ctx, i, to) })
 		} else {
-			err = p.until(ctx, 0, func() bool { return s.see.steps[i].did >= to })
+			err = p.until(ctx, 0, func() bool { return s.see.steps[i].did >= to && (!last || s.played(i)) })
 		}
 		if err != nil {
 			return fmt.Errorf("step %q: %w", s.lesson.Steps[i].ID, err)
@@ -225,7 +226,7 @@ func (p *Plain) do(ctx context.Context, i int) error {
 func (p *Plain) goals(ctx context.Context, i int) error {
 	s := p.Session
 	st := s.lesson.Steps[i]
-	complete := func() bool { return s.see.complete(i) }
+	complete := func() bool { return s.played(i) }
 	turn := len(st.Checks) > 0 && len(st.Do) == 0
 	patience := cmp.Or(p.GoalWithin, time.Minute)
 	switch {

@@ -123,12 +123,18 @@ func (s *Session) answered(i int) int {
 // before what the step does, a quiz after it.
 func (s *Session) asks(i int) bool {
 	st := s.lesson.Steps[i]
-	return st.Predict != nil || st.Quiz != nil && s.see.complete(i)
+	return st.Predict != nil || st.Quiz != nil && s.played(i)
 }
 
 // over tells whether a step has nothing left to do.
 func (s *Session) over(i int) bool {
-	return s.see.complete(i) && (s.lesson.Steps[i].prompt() == nil || s.learner[i].locked)
+	return s.played(i) && (s.lesson.Steps[i].prompt() == nil || s.learner[i].locked)
+}
+
+// played tells whether what a step is about has happened. A recording has
+// then come to where the next step was entered.
+func (s *Session) played(i int) bool {
+	return s.see.complete(i) && (s.host != nil || s.last(i) || s.see.steps[i+1].entered)
 }
 
 // last tells whether i is the lesson's last step.

@@ -100,7 +100,11 @@ func (m *Model) act(what lesson.Act) tea.Cmd {
 		}
 		m.place()
 	}
-	return func() tea.Msg { return actedMsg{l.Act(ctx, what)} }
+	acted := func() tea.Msg { return actedMsg{l.Act(ctx, what)} }
+	if what == lesson.Do && !m.live && !m.playing { // a recording of it plays
+		return tea.Batch(acted, m.play())
+	}
+	return acted
 }
 
 // command passes something on to the lab.

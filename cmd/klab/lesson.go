@@ -78,15 +78,6 @@ func (a *app) liveLesson(ctx context.Context, name string, c *remote.Client, d c
 	return s, nil
 }
 
-// replayLesson opens a lesson on a recording.
-func replayLesson(name string) (lesson.Lesson, error) {
-	l, err := findLesson(name)
-	if err != nil {
-		return nil, err
-	}
-	return lessons.NewSession(l, nil, nil), nil
-}
-
 type lessonOptions struct {
 	plain, json  bool
 	lang, replay string

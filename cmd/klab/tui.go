@@ -12,6 +12,7 @@ import (
 
 	"github.com/klab-project/klab/core/cluster"
 	"github.com/klab-project/klab/core/step/recording"
+	"github.com/klab-project/klab/lessons"
 	"github.com/klab-project/klab/tui"
 	"github.com/klab-project/klab/tui/i18n"
 )
@@ -48,14 +49,14 @@ func (a *app) tui(ctx context.Context, o tuiOptions) error {
 		return err
 	}
 	c := tui.Config{Lang: lang, ASCII: o.ascii || os.Getenv("RUNEWIDTH_EASTASIAN") == "1"}
-	if o.replay != "" {
+	d, err := a.dir()
+	if err != nil {
+		return err
+	}
+	if o.replay != "" || o.lesson != "" && d.Daemon() == 0 && os.Geteuid() != 0 {
 		return a.play(ctx, c, o)
 	}
 	if err := needTerminal(); err != nil {
-		return err
-	}
-	d, err := a.dir()
-	if err != nil {
 		return err
 	}
 	if d.Daemon() == 0 {
@@ -89,9 +90,21 @@ func needTerminal() error {
 	return errors.New("the terminal interface needs a terminal: use \"klab lesson run 01 --plain\" or \"klab events\" in scripts")
 }
 
-// play shows a recording.
+// play shows a recording: the one that was named, or else the lesson's own.
 func (a *app) play(ctx context.Context, c tui.Config, o tuiOptions) error {
-	rec, err := recording.Open(o.replay)
+	var rec *recording.Recording
+	var err error
+	if o.lesson == "" {
+		rec, err = recording.Open(o.replay)
+	} else {
+		var l *lessons.Lesson
+		if l, err = findLesson(o.lesson); err != nil {
+			return err
+		}
+		if rec, err = lessonRecording(l, o.replay); err == nil {
+			c.Lesson, c.Start = lessons.NewSession(l, nil, nil), l.Start(rec.Events)
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -99,11 +112,6 @@ func (a *app) play(ctx context.Context, c tui.Config, o tuiOptions) error {
 		return err
 	}
 	c.Source = recorded{rec}
-	if o.lesson != "" {
-		if c.Lesson, err = replayLesson(o.lesson); err != nil {
-			return err
-		}
-	}
 	return tui.Run(ctx, c)
 }
 
