@@ -31,7 +31,7 @@ func (m *Model) hints() []pane.Hint {
 		list = append(list, pane.Hint{Key: key, Word: t(word)})
 	}
 	if m.choosing() {
-		add("a-d", "choose")
+		add("a-"+string(rune('a'+len(m.lv.Prompt.Choices)-1)), "choose")
 		add("1-3", "sure")
 		add("enter", "lock")
 		add("tab", "focus")

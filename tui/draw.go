@@ -118,7 +118,7 @@ func (m *Model) drawPane(pen pane.Pen, p layout.Pane, r canvas.Rect) {
 		m.drawStage(pen, r, focus)
 	case layout.Lesson:
 		in := pen.C.Box(r, pen.G, m.lang.T("pane.lesson"), focus)
-		pen.Lesson(pad(in), m.lv, m.answer, m.skip[p])
+		m.skip[p] = min(m.skip[p], pen.Lesson(pad(in), m.lv, m.answer, m.skip[p]))
 	case layout.Pending:
 		name := m.lang.T("pane.pending")
 		if !m.now() {

@@ -56,6 +56,7 @@ func (s *story) Run(_ context.Context, line string) (string, error) {
 type script struct {
 	choice, sure int
 	locked       bool
+	outcome      string
 	acts         []lesson.Act
 	seen         uint64
 }
@@ -74,6 +75,9 @@ func (l *script) View(lang string) lesson.View {
 		Blocks: []lesson.Block{{Text: "Three Pods are stored. They are rows in etcd and nothing else."}, {Kind: lesson.Code, Text: "kubectl get pods"}},
 		Prompt: &lesson.Prompt{Question: "Who acts first?", Choices: []string{"the kubelet", "the planner", "both", "nobody"}, Locked: l.locked, Choice: l.choice, Sure: l.sure, Answer: -1},
 		Checks: []lesson.Goal{{Text: "three pods run", NotYet: "none runs"}}}
+	if l.outcome != "" {
+		v.Prompt.Answer, v.Prompt.Why = 1, l.outcome
+	}
 	if lang == "zh" {
 		v.Title, v.Name, v.Prompt.Question = "Deployment 在想什么", "谁先行动？", "谁会先采取行动？"
 		v.Blocks[0].Text = "已经存储了三个 Pod。它们只是 etcd 里的几行数据，没有别的。"

@@ -4,6 +4,7 @@ import (
 	"github.com/klab-project/klab/core/step"
 	"github.com/klab-project/klab/core/step/fold"
 	"github.com/klab-project/klab/tui/layout"
+	"github.com/klab-project/klab/tui/lesson"
 	"github.com/klab-project/klab/tui/pane"
 	"github.com/klab-project/klab/tui/view"
 )
@@ -93,6 +94,16 @@ func (m *Model) look() {
 		m.show(m.lv.Show)
 	}
 	m.place()
+	if news(before.Prompt, m.lv.Prompt) || before.Step != m.lv.Step {
+		if r := m.panes[layout.Lesson]; !r.Empty() {
+			m.skip[layout.Lesson] = m.pen(nil).LessonStart(m.lv, m.answer, r.W-4, r.H-2)
+		}
+	}
+}
+
+// news tells whether there is more to read of a prompt than before.
+func news(before, now *lesson.Prompt) bool {
+	return now != nil && (before == nil || before.Locked != now.Locked || before.Answer != now.Answer)
 }
 
 // show turns to the pane that a lesson is about.

@@ -266,6 +266,7 @@ var table = map[string][2]string{
 	"lesson.waiting":   {"Waiting for: {what}", "等待：{what}"},
 	"lesson.done":      {"Lesson finished. Change something and watch what happens.", "这一课结束了。改动点什么，看看会发生什么。"},
 	"lesson.more":      {"↓ more", "↓ 更多"},
+	"lesson.above":     {"↑ more", "↑ 更多"},
 	"lesson.none":      {"There is no lesson here; explore freely.", "这里没有课文，自由探索吧。"},
 	"lesson.surefirst": {"Choose an answer first.", "先选一个答案。"},
 

@@ -10,29 +10,41 @@ import (
 )
 
 // Lesson draws a lesson's text and its prompt; skip rows are scrolled away. It
-// returns how many rows there would be. The prompt stays in view: text that
-// does not fit gives way to it.
+// returns how many rows can be. The prompt stays in view: text that does not
+// fit gives way to it.
 func (p Pen) Lesson(r canvas.Rect, v lesson.View, a Answering, skip int) int {
-	body := p.blocks(v, r.W)
-	foot := p.foot(v, a, r.W)
-	total := len(body) + len(foot)
-	if total <= r.H {
-		p.rows(r, append(body, foot...), 0)
-		return total
+	body, foot := p.blocks(v, r.W), p.foot(v, a, r.W)
+	part, lines := r, body
+	if tight(len(body), len(foot), r.H) {
+		lines = append(lines, foot...)
+	} else {
+		part.H = r.H - len(foot)
+		p.rows(r.From(min(len(body), part.H)), foot, 0)
 	}
-	if len(foot) > r.H*3/4 || len(foot) == 0 { // too much even for the prompt alone: all scrolls
-		p.rows(r, append(body, foot...), skip)
-		return total
+	most := max(0, len(lines)-part.H)
+	skip = max(0, min(skip, most))
+	p.rows(part, lines, skip)
+	if skip < most {
+		p.right(part, part.H-1, " "+p.L.T("lesson.more"), dim)
 	}
-	top := r
-	top.H = r.H - len(foot)
-	skip = max(0, min(skip, len(body)-top.H))
-	p.rows(top, body, skip)
-	if skip+top.H < len(body) {
-		p.right(top, top.H-1, " "+p.L.T("lesson.more"), dim)
+	if skip > 0 {
+		p.right(part, 0, " "+p.L.T("lesson.above"), dim)
 	}
-	p.rows(r.From(top.H), foot, 0)
-	return total
+	return most
+}
+
+// tight tells whether text and prompt scroll together, because the prompt
+// alone takes nearly all of h rows.
+func tight(body, foot, h int) bool { return body+foot > h && (foot > h*3/4 || foot == 0) }
+
+// LessonStart is how many rows are to be scrolled away so that in w×h cells
+// the prompt, and what came of it, is in view.
+func (p Pen) LessonStart(v lesson.View, a Answering, w, h int) int {
+	body, foot := len(p.blocks(v, w)), len(p.foot(v, a, w))
+	if !tight(body, foot, h) || v.Prompt == nil {
+		return 0
+	}
+	return min(body+1, body+foot-h)
 }
 
 // LessonRows is how many rows a lesson would take at a width.
