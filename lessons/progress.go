@@ -160,17 +160,17 @@ func Open(l *Lesson, host Host, p *Progress) (s *Session, fresh bool, err error)
 	s = NewSession(l, host, p)
 	s.restore(last)
 	if fresh {
-		p.began(l, s, last)
+		p.began(l, last)
 	}
 	return s, fresh, nil
 }
 
 // began notes a new run, and what it takes over from the one before.
-func (p *Progress) began(l *Lesson, s *Session, last []Entry) {
+func (p *Progress) began(l *Lesson, last []Entry) {
 	if p == nil {
 		return
 	}
-	p.note(Entry{Lesson: l.ID, Kind: Began, Lab: p.lab, Run: s.see.token})
+	p.note(Entry{Lesson: l.ID, Kind: Began, Lab: p.lab, Run: p.run()})
 	for _, e := range last {
 		if e.Kind != Began {
 			p.note(e)
