@@ -91,6 +91,8 @@ func (m *Model) look() {
 	if before.Step != m.lv.Step {
 		m.skip[layout.Lesson] = 0
 		m.focus = layout.Lesson
+	}
+	if before.Step != m.lv.Step || before.Show != m.lv.Show {
 		m.show(m.lv.Show)
 	}
 	m.place()

@@ -76,7 +76,7 @@ func (m *Model) lock() tea.Cmd {
 		m.complain("say.failed", "err", err.Error())
 	}
 	m.look()
-	if m.lv.Prompt != nil && m.lv.Prompt.Locked && (m.lv.Do == nil || m.lv.Do.Done) {
+	if q := m.lv.Prompt; q != nil && q.Locked && q.Answer < 0 && (m.lv.Do == nil || m.lv.Do.Done) {
 		m.focus = layout.Pending
 		if !m.live {
 			m.focus = layout.Stage

@@ -122,6 +122,7 @@ func (m *Model) inspect() *view.Inspect {
 
 func (m *Model) drawTimeline(pen pane.Pen, r canvas.Rect) {
 	if m.mask.Pane("timeline") {
+		r.X++
 		pen.Hidden(r)
 		return
 	}

@@ -93,6 +93,7 @@ const (
 // Prompt is a prediction.
 type Prompt struct {
 	Question string
+	Quiz     bool // it asks about what happened already, so nothing is to be watched for
 	Choices  []string
 	Locked   bool
 	Choice   int    // once locked, or -1 if skipped

@@ -17,8 +17,12 @@ type Answering struct {
 
 func (p Pen) prompt(q *lesson.Prompt, a Answering, w int) [][]seg {
 	var out [][]seg
-	for i, l := range text.Wrap(p.L.T("lesson.predict")+" "+p.clean(q.Question), w) {
-		if head := p.L.T("lesson.predict"); i == 0 && strings.HasPrefix(l, head) {
+	head := p.L.T("lesson.predict")
+	if q.Quiz {
+		head = p.L.T("lesson.question")
+	}
+	for i, l := range text.Wrap(head+" "+p.clean(q.Question), w) {
+		if i == 0 && strings.HasPrefix(l, head) {
 			out = append(out, []seg{{head, keyed}, {l[len(head):], strong}})
 			continue
 		}
@@ -135,8 +139,12 @@ func (p Pen) outcome(q *lesson.Prompt, w int) [][]seg {
 	case q.Answer < 0:
 		add(p.L.T("lesson.watch"), keyed)
 		return out
+	case q.Answer == q.Choice && q.Quiz:
+		add(p.L.T("lesson.yes"), good)
 	case q.Answer == q.Choice:
 		add(p.L.T("lesson.right"), good)
+	case q.Choice >= 0 && q.Quiz:
+		add(p.L.T("lesson.no"), held)
 	case q.Choice >= 0:
 		add(p.L.T("lesson.other"), held)
 	}

@@ -40,6 +40,10 @@ func NewLoops(s *fold.State, m Mask, filter string) *Loops {
 		case t.Err != "":
 			r.State = Bad
 		}
+		watchful := t.LoopKey.Object.Resource == "nodes" && t.Actor.Node == "" && r.State == Good && len(t.Plan) == 0
+		if watchful && s.Mode.Zoom < step.Finest {
+			continue // the watch over nodes, while nothing is wrong with them
+		}
 		if match(filter, r.Actor, r.Object) {
 			l.Rows = append(l.Rows, r)
 		}
