@@ -10,8 +10,8 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/kubectl/pkg/cmd"
 	"k8s.io/kubectl/pkg/cmd/plugin"
-	"k8s.io/kubectl/pkg/util/i18n"
 
+	_ "github.com/klab-project/klab/cmd/klab/english" // before kubectl's own packages
 	"github.com/klab-project/klab/core/cluster"
 )
 
@@ -56,8 +56,6 @@ func (a *app) kubectlCommand() *cobra.Command {
 
 // kubectl runs the built-in kubectl. It ends the process itself when it fails.
 func kubectl(d cluster.Dir, args []string) error {
-	// kubectl's own translations cost 13 ms of every start.
-	i18n.SetLoadTranslationsFunc(func() error { return nil })
 	os.Args = append([]string{"kubectl"}, args...)
 	if err := os.Setenv("KUBECONFIG", d.Kubeconfig()); err != nil {
 		return err
