@@ -95,6 +95,9 @@ func (m *Model) look() {
 	if before.Step != m.lv.Step || before.Show != m.lv.Show {
 		m.show(m.lv.Show)
 	}
+	if m.small() && (m.lv.CanNext && !before.CanNext || news(before.Prompt, m.lv.Prompt) && m.lv.Prompt.Answer >= 0) {
+		m.focus = layout.Lesson // which is not to be seen otherwise
+	}
 	m.place()
 	if news(before.Prompt, m.lv.Prompt) || before.Step != m.lv.Step {
 		if r := m.panes[layout.Lesson]; !r.Empty() {

@@ -93,13 +93,6 @@ func (m *Model) act(what lesson.Act) tea.Cmd {
 		return nil
 	}
 	l, ctx := m.lesson, m.ctx
-	if what == lesson.Do && m.lv.Do != nil {
-		m.focus = layout.Pending
-		if !m.live {
-			m.focus = layout.Stage
-		}
-		m.place()
-	}
 	acted := func() tea.Msg { return actedMsg{l.Act(ctx, what)} }
 	if what == lesson.Do && !m.live && !m.playing { // a recording of it plays
 		return tea.Batch(acted, m.play())
