@@ -190,6 +190,10 @@ func (s *Session) restore(entries []Entry) {
 			switch e.Kind {
 			case Entered:
 				s.at, s.look = i, i
+			case Seen:
+				l.seen = true
+			case Reached:
+				l.reached = append(l.reached, e.Goal)
 			case Hinted:
 				l.hints = min(e.N, len(st.Hints))
 			case Answered:

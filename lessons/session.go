@@ -3,6 +3,7 @@ package lessons
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/klab-project/klab/core/step"
@@ -17,17 +18,18 @@ type Session struct {
 	host     Host // nil: a recording
 	progress *Progress
 
-	mu      sync.Mutex
-	see     *observer
-	at      int // the step that is being worked on
-	look    int // the step that is looked at; Prev turns back to it
-	learner []learner
-	busy    bool // something is being carried out
-	failed  error
-	ready   bool // the lab is at the lesson's beginning
-	reveal  bool
-	view    string        // the pane that was last asked for
-	changed chan struct{} // closed when something has changed
+	mu       sync.Mutex
+	see      *observer
+	at       int // the step that is being worked on
+	look     int // the step that is looked at; Prev turns back to it
+	learner  []learner
+	busy     bool // something is being carried out
+	finished bool // it is noted that the lesson is finished
+	failed   error
+	ready    bool // the lab is at the lesson's beginning
+	reveal   bool
+	view     string        // the pane that was last asked for
+	changed  chan struct{} // closed when something has changed
 }
 
 // learner is what the learner did in one step.
@@ -37,6 +39,9 @@ type learner struct {
 	sure   int
 	hints  int
 	asked  bool // for a check
+
+	seen    bool     // it is noted what really happened
+	reached []string // goals that are noted
 }
 
 // NewSession begins a lesson. Without a host it follows a recording. What the
@@ -66,7 +71,32 @@ func (s *Session) Follow(_ *fold.State, events []*step.Event) {
 	for _, e := range events {
 		s.see.observe(e)
 	}
+	s.keep()
 	s.wake()
+}
+
+// keep notes what has come about since: answers, goals, the lesson's end.
+func (s *Session) keep() {
+	if s.progress == nil || !s.see.begun {
+		return
+	}
+	for i, st := range s.lesson.Steps {
+		l := &s.learner[i]
+		if answer := s.answered(i); l.locked && answer >= 0 && !l.seen {
+			l.seen = true
+			s.progress.note(Entry{Lesson: s.lesson.ID, Step: st.ID, Kind: Seen, Choice: key(st.prompt(), answer)})
+		}
+		for k, c := range st.Checks {
+			if s.see.steps[i].checks[k] && !slices.Contains(l.reached, c.ID) {
+				l.reached = append(l.reached, c.ID)
+				s.progress.note(Entry{Lesson: s.lesson.ID, Step: st.ID, Kind: Reached, Goal: c.ID})
+			}
+		}
+	}
+	if last := len(s.lesson.Steps) - 1; s.at == last && s.over(last) && !s.finished {
+		s.finished = true
+		s.progress.note(Entry{Lesson: s.lesson.ID, Kind: Finished})
+	}
 }
 
 // wake tells whoever waits that something has changed.
@@ -91,6 +121,7 @@ func (s *Session) Answer(choice, sure int) error {
 	l := &s.learner[s.look]
 	l.locked, l.choice, l.sure = true, max(choice, -1), min(max(sure, 1), 3)
 	s.progress.note(Entry{Lesson: s.lesson.ID, Step: s.lesson.Steps[s.look].ID, Kind: Answered, Choice: key(p, l.choice), Sure: l.sure})
+	s.keep()
 	s.wake()
 	return nil
 }

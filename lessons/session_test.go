@@ -194,6 +194,19 @@ func TestProgressResumes(t *testing.T) {
 	require.Equal(t, 3, v.Step)
 	require.True(t, v.Prompt.Locked)
 	require.Equal(t, 0, v.Prompt.Choice)
-	_, fresh = open("lab 2")
+	s, fresh = open("lab 2")
 	require.True(t, fresh, "another lab is brought to where the learner was")
+	require.Equal(t, 3, s.View("en").Step)
+	for _, e := range recorded(t, l).Events {
+		s.Follow(nil, []*step.Event{e})
+		if s.View("en").Prompt.Open() {
+			require.NoError(t, s.Answer(-1, 1))
+		}
+		require.NoError(t, s.Act(context.Background(), lesson.Next))
+	}
+	require.NoError(t, s.Answer(1, 3))
+	require.True(t, s.View("en").Done)
+	s, fresh = open("lab 2")
+	require.True(t, fresh, "a lesson that is finished begins anew")
+	require.Equal(t, 1, s.View("en").Step)
 }

@@ -154,7 +154,12 @@ func runLive(ctx context.Context, p *lessons.Plain, l *lessons.Lesson, d cluster
 	if p.Solve == nil && !term.IsTerminal(int(os.Stdin.Fd())) {
 		p.Solve = func(ctx context.Context) (string, error) { return h.Solve(ctx, l) }
 	}
-	return p.Run(ctx)
+	if err := p.Run(ctx); err != nil {
+		// Nothing stays held that nobody knows of.
+		_ = c.SetMode(context.WithoutCancel(ctx), step.Mode{State: step.Running})
+		return err
+	}
+	return nil
 }
 
 // stream gives the events of a running cluster, from the first, until the
