@@ -103,7 +103,7 @@ func printStatus(ctx context.Context, d cluster.Dir) error {
 				count++
 			}
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%d\tklab-%s-%s\n", n.Name, condition(n, corev1.NodeReady), address(n), count, d.Name, n.Name)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%s-%s\n", n.Name, condition(n, corev1.NodeReady), address(n), count, d.ID(), n.Name)
 	}
 	return t.Flush()
 }

@@ -219,4 +219,3 @@ func TestOnEtcd(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, list.Items, 300)
 }
-

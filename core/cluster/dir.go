@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -84,5 +85,15 @@ func (d Dir) nodeNS(name string) string { return filepath.Join(d.node(name), "ns
 // nodeRT is the state of a node's container runtime.
 func (d Dir) nodeRT(name string) string { return filepath.Join(d.node(name), "rt") }
 
+// ID names the cluster on the machine, where clusters of other roots may have
+// the same name: "klab-lab", or "klab-lab-1f3a" away from the default root.
+func (d Dir) ID() string {
+	if filepath.Dir(d.Path) == DefaultRoot {
+		return "klab-" + d.Name
+	}
+	sum := sha256.Sum256([]byte(d.Path))
+	return fmt.Sprintf("klab-%s-%x", d.Name, sum[:2])
+}
+
 // cgroup is a node's control group, as an absolute path in the hierarchy.
-func (d Dir) cgroup(node string) string { return "/klab-" + d.Name + "/" + node }
+func (d Dir) cgroup(node string) string { return "/" + d.ID() + "/" + node }

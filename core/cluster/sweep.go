@@ -69,11 +69,11 @@ func (d Dir) sweepNode(ctx context.Context, name string, keep bool) error {
 
 // removeCgroups removes the empty cgroups that are left, in all hierarchies.
 func removeCgroups(d Dir) error {
-	roots, err := filepath.Glob("/sys/fs/cgroup/*/klab-" + d.Name)
+	roots, err := filepath.Glob("/sys/fs/cgroup/*/" + d.ID())
 	if err != nil {
 		return err
 	}
-	roots = append(roots, "/sys/fs/cgroup/klab-"+d.Name)
+	roots = append(roots, "/sys/fs/cgroup/"+d.ID())
 	var errs []error
 	for _, root := range roots {
 		var dirs []string
@@ -106,7 +106,7 @@ func linkNames(d Dir, pins map[string]string) error {
 		return err
 	}
 	for name, pin := range pins {
-		link := filepath.Join(namedDir, "klab-"+d.Name+"-"+name)
+		link := filepath.Join(namedDir, d.ID()+"-"+name)
 		if old, err := os.Readlink(link); err == nil && old == pin {
 			continue
 		}
