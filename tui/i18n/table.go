@@ -242,8 +242,8 @@ var table = map[string][2]string{
 
 	"ran.none": {"nothing yet", "暂无"},
 
-	"lesson.predict":   {"Predict:", "预测："},
-	"lesson.question":  {"Question:", "问题："},
+	"lesson.predict":   {"Predict: ", "预测："},
+	"lesson.question":  {"Question: ", "问题："},
 	"lesson.yes":       {"So it is.", "正是如此。"},
 	"lesson.no":        {"It is otherwise.", "并非如此。"},
 	"lesson.answer":    {"answer", "答案"},

@@ -43,7 +43,7 @@ func wire(v *view.Cluster) canvas.Style {
 func (p Pen) api(r canvas.Rect, v *view.Cluster) {
 	in := pad(p.C.Box(r, p.G, p.L.T("cluster.api"), false))
 	if v.Request == nil {
-		p.C.Text(in, 0, p.L.T("cluster.quietapi"), dim)
+		p.C.Text(in, 0, p.noRequest(v), dim)
 		return
 	}
 	row := 0
@@ -139,4 +139,12 @@ func change(kind string) (string, canvas.Style) {
 		return " ", plain
 	}
 	return "~", code
+}
+
+// noRequest says why no request is shown.
+func (p Pen) noRequest(v *view.Cluster) string {
+	if v.Masked {
+		return p.L.T("hidden.word")
+	}
+	return p.L.T("cluster.quietapi")
 }

@@ -151,7 +151,7 @@ func (p Pen) clusterLines(r canvas.Rect, v *view.Cluster) {
 	tail := 7
 	mid := canvas.Rect{X: x, Y: r.Y, W: max(0, r.X+r.W-x-tail), H: 1}
 	if v.Request == nil {
-		p.C.Text(mid, 0, p.L.T("cluster.quietapi"), dim)
+		p.C.Text(mid, 0, p.noRequest(v), dim)
 	} else {
 		p.lights(mid, 0, v.Request, 0, len(v.Request.Stages))
 		p.request(canvas.Rect{X: r.X + 2, Y: r.Y, W: r.W - 4 - text.Width(rev), H: r.H}, 1, v.Request)

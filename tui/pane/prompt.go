@@ -21,7 +21,7 @@ func (p Pen) prompt(q *lesson.Prompt, a Answering, w int) [][]seg {
 	if q.Quiz {
 		head = p.L.T("lesson.question")
 	}
-	for i, l := range text.Wrap(head+" "+p.clean(q.Question), w) {
+	for i, l := range text.Wrap(head+p.clean(q.Question), w) {
 		if i == 0 && strings.HasPrefix(l, head) {
 			out = append(out, []seg{{head, keyed}, {l[len(head):], strong}})
 			continue

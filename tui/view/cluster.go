@@ -13,6 +13,7 @@ type Cluster struct {
 	Line    string   // what you ran last
 	Waits   bool     // your request waits at the door
 	Request *Request // the newest write
+	Masked  bool     // the newest write is hidden
 	RV      int64
 	Commit  string // what was stored last
 	Type    string // create, update, delete
@@ -81,6 +82,7 @@ type Pod struct {
 // NewCluster makes the stage.
 func NewCluster(s *fold.State, m Mask) *Cluster {
 	c := &Cluster{RV: s.RV, Request: request(s, m)}
+	c.Masked = c.Request == nil && s.Request != nil
 	for i := len(s.Ran) - 1; i >= 0 && c.Line == ""; i-- {
 		if s.Ran[i].Actor == "kubectl" && s.Ran[i].Via != "http" && !m.Step("kubectl", step.Ran) {
 			c.Line = s.Ran[i].Line

@@ -66,7 +66,7 @@ func worth(h *fold.History, m Mask, seq uint64) *step.Event {
 	h.Back(seq, func(e *step.Event) bool {
 		n++
 		_, fact := worthFacts[e.Verb]
-		if !m.Event(e) && !e.Quiet && e.Class != step.ClassStage && (e.Phase != step.PhaseFact || fact) {
+		if !m.Event(e) && !e.Quiet && !fold.Housekeeping(e.Object.Resource) && e.Class != step.ClassStage && (e.Phase != step.PhaseFact || fact) {
 			found = e
 		}
 		return found == nil && n < 2000

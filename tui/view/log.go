@@ -58,6 +58,8 @@ func listed(e *step.Event, z step.Zoom) bool {
 	switch {
 	case z == step.Finest:
 		return true
+	case e.Phase == step.PhaseFact && fold.Housekeeping(e.Object.Resource):
+		return false
 	case e.Quiet, e.Verb == step.Timers, e.Verb == step.ClockSet, e.Verb == step.Snapshot, e.Verb == step.Links, e.Verb == step.Usage:
 		return false
 	case z == step.Fine:

@@ -98,7 +98,7 @@ func pod(s *fold.State, m Mask, o *fold.Object) Pod {
 	}
 	for _, w := range s.Pending {
 		if w.Step.Object.Resource == "pods" && fold.KeyOf(w.Step.Object) == o.Key && !m.Step(w.Step.Actor, w.Step.Verb) && w.Step.Node != "" && w.Step.Class != step.ClassDeliver {
-			p.Held = string(w.Step.Verb)
+			p.Held = string(Verb(w.Step.Verb, w.Step.Request.Sub))
 			break
 		}
 	}

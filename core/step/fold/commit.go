@@ -3,7 +3,6 @@ package fold
 import (
 	"encoding/json"
 	"strconv"
-	"strings"
 
 	"github.com/klab-project/klab/core/step"
 )
@@ -39,7 +38,7 @@ func (s *State) commit(e *step.Event) {
 	s.RV = max(s.RV, r.RV)
 	if e.Verb == step.Snapshot {
 		r.Type = "snapshot"
-	} else if !strings.HasPrefix(key.Resource, "leases") {
+	} else if !Housekeeping(key.Resource) {
 		s.Commit, s.Committed = r, key
 	}
 	s.keep(key, old, r)

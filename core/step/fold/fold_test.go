@@ -251,3 +251,28 @@ func TestTimersAreListed(t *testing.T) {
 	s.Apply(&step.Event{Seq: 1, Phase: step.PhaseFact, Verb: step.Timers, Detail: json.RawMessage(`{"timers":[{"id":7,"verb":"timer","class":"timer","object":{},"due":"3s"}]}`)})
 	require.EqualValues(t, 7, s.Timers[0].ID)
 }
+
+// A delayed action no longer waits for anybody, though it has not begun.
+func TestADelayedActionIsNotHeld(t *testing.T) {
+	lab, pick := foldtest.NewScript(0), step.Object{Resource: "pods", Namespace: "default", Name: "p"}
+	lab.Paused = true
+	h := lab.Hold(step.Event{Actor: "kube-scheduler", Verb: step.Create, Object: pick}, step.RequestDetail{Method: "POST", Sub: "binding"})
+	s := fold.New()
+	for _, e := range lab.Events {
+		s.Apply(e)
+	}
+	require.Len(t, s.Pending, 1)
+	require.Equal(t, "binding", s.Pending[0].Step.Request.Sub)
+	lab.Fact(h.Step(), step.Event{Actor: "kube-scheduler", Verb: step.Delayed, Object: pick, How: "delay"}, step.TimerDetail{Due: step.Seconds(5e9)})
+	s.Apply(lab.Events[len(lab.Events)-1])
+	require.Empty(t, s.Pending)
+	require.Zero(t, s.Actors[fold.ActorKey{Name: "kube-scheduler"}].Held)
+}
+
+func TestLinksAreTheNodes(t *testing.T) {
+	s := fold.New()
+	s.Apply(&step.Event{Seq: 1, Phase: step.PhaseFact, Verb: step.Links, Node: "node-1",
+		Detail: json.RawMessage(`{"links":[{"name":"cni0","type":"bridge","up":true,"addresses":["10.244.1.1/24"]}],"routes":[{"dst":"default","via":"172.30.0.1"}]}`)})
+	require.Equal(t, "cni0", s.Nodes["node-1"].Net.Links[0].Name)
+	require.Equal(t, "172.30.0.1", s.Nodes["node-1"].Net.Routes[0].Via)
+}

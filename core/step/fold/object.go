@@ -30,6 +30,12 @@ type Object struct {
 	Created uint64         // seq of the event that brought it
 }
 
+// Housekeeping tells whether objects of a resource are written as a matter of
+// course, so that a write says nothing by itself: leases and events.
+func Housekeeping(resource string) bool {
+	return strings.HasPrefix(resource, "leases") || resource == "events" || strings.HasPrefix(resource, "events.")
+}
+
 // Revision is one state of an object. A bounded number of them is kept.
 type Revision struct {
 	RV    int64

@@ -29,7 +29,7 @@ type State struct {
 	Loops   map[LoopKey]*Loop // the last turn of each loop for each key
 
 	Request   *Step     // the newest request that writes, running or done
-	Commit    *Revision // the newest commit but of leases, and of what
+	Commit    *Revision // the newest commit but of housekeeping, and of what
 	Committed Key
 	Ran       []Ran     // bounded, the newest last
 	Errors    []Failure // bounded, the newest last
