@@ -5,6 +5,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -15,6 +19,7 @@ import (
 
 	"github.com/klab-project/klab/core/step"
 	"github.com/klab-project/klab/core/step/fold/foldtest"
+	"github.com/klab-project/klab/core/step/recording"
 )
 
 // feed is a source that gives events one by one.
@@ -122,31 +127,101 @@ func BenchmarkFrame(b *testing.B) {
 	}
 }
 
-// A batch arrives and a frame is drawn, with 100,000 events behind it.
+// A batch arrives and a frame is drawn, with 100,000 events behind it: what a
+// key may have to wait for.
 func BenchmarkBatch(b *testing.B) {
-	all := foldtest.Long(200_000)
+	all := foldtest.Long(100_000)
 	m := New(b.Context(), Config{Source: &story{live: true}})
 	m.Update(tea.WindowSizeMsg{Width: 160, Height: 50})
-	m.receive(all[:100_000])
-	n := 100_000
+	m.receive(all)
+	last := m.history.Last()
+	var took samples
 	b.ReportAllocs()
-	for b.Loop() {
-		if n+66 > len(all) {
-			b.Skip("no more events")
+	for n := 0; b.Loop(); {
+		batch := make(batchMsg, 66) // of 2,000 events a second, at 30 Hz
+		for i := range batch {
+			e := *all[n%len(all)]
+			last++
+			e.Seq, n = last, n+1
+			batch[i] = &e
 		}
-		m.Update(batchMsg(all[n : n+66]))
+		began := time.Now()
+		m.Update(batch)
 		m.View()
-		n += 66
+		took.add(time.Since(began))
 	}
+	took.report(b)
 }
 
 func BenchmarkScrub(b *testing.B) {
 	m := New(b.Context(), Config{Source: &story{}})
 	m.Update(tea.WindowSizeMsg{Width: 160, Height: 50})
 	m.receive(foldtest.Long(100_000))
+	var took samples
 	for i := 0; b.Loop(); i++ {
+		began := time.Now()
 		m.turnEye(uint64(i*7919)%m.history.Last() + 1)
 		m.frame = ""
 		m.View()
+		took.add(time.Since(began))
+	}
+	took.report(b)
+}
+
+// From a key to the bytes of its frame.
+func BenchmarkKey(b *testing.B) {
+	m := New(b.Context(), Config{Source: &story{}})
+	m.Update(tea.WindowSizeMsg{Width: 160, Height: 50})
+	m.receive(foldtest.Long(100_000))
+	m.turnEye(m.history.Last())
+	var took samples
+	for i := 0; b.Loop(); i++ {
+		key := []string{"left", "left", "right", "tab", "f9"}[i%5]
+		began := time.Now()
+		m.Update(codes[key])
+		m.View()
+		took.add(time.Since(began))
+	}
+	took.report(b)
+}
+
+// From a file to the first frame that can be walked in: a lesson's recording,
+// and a long day's.
+func BenchmarkReplay(b *testing.B) {
+	for _, n := range []int{3_000, 100_000} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			path := filepath.Join(b.TempDir(), "long.klab")
+			f, err := os.Create(path)
+			require.NoError(b, err)
+			_, err = recording.Write(f, step.Header{Format: 1}, func(yield func(*step.Event, error) bool) {
+				for _, e := range foldtest.Long(n) {
+					if !yield(e, nil) {
+						return
+					}
+				}
+			})
+			require.NoError(b, err)
+			require.NoError(b, f.Close())
+			for b.Loop() {
+				rec, err := recording.Open(path)
+				require.NoError(b, err)
+				m := New(b.Context(), Config{Source: &story{}})
+				m.Update(tea.WindowSizeMsg{Width: 160, Height: 50})
+				m.Update(batchMsg(rec.Events[:min(batchMost, len(rec.Events))]))
+				m.View()
+			}
+		})
+	}
+}
+
+// samples are durations of which the slow ones matter.
+type samples []time.Duration
+
+func (s *samples) add(d time.Duration) { *s = append(*s, d) }
+
+func (s samples) report(b *testing.B) {
+	slices.Sort(s)
+	for _, p := range []int{50, 95, 99} {
+		b.ReportMetric(float64(s[len(s)*p/100].Microseconds())/1000, "p"+strconv.Itoa(p)+"-ms")
 	}
 }

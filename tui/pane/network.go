@@ -57,13 +57,13 @@ func (p Pen) netLines(n view.NetNode, w int) [][]seg {
 		out = append(out, []seg{{p.G.Last + " ", dim}, {text.Middle(view.Short(p.clean(d.Name)), max(12, w-text.Width(address)-3)) + " ", plain}, {address, code}})
 	}
 	for _, d := range n.Peers {
-		out = append(out, []seg{{p.G.To + " ", held}, {p.L.T("net.peer", "subnet", p.clean(d.Subnet), "peer", p.clean(d.Peer)), plain}, {"  " + p.clean(d.Underly), dim}})
+		out = append(out, whole(w, []seg{{p.G.To + " ", held}, {p.L.T("net.peer", "subnet", p.clean(d.Subnet), "peer", p.clean(d.Peer)), plain}, {"  " + p.clean(d.Underly), dim}}))
 	}
 	if len(n.Routes) > 0 {
 		out = append(out, nil, []seg{{p.L.T("net.routes"), title}})
 	}
 	for _, d := range n.Routes {
-		out = append(out, p.route(d))
+		out = append(out, p.route(d, w))
 	}
 	return out
 }
@@ -79,7 +79,7 @@ func (p Pen) link(l view.NetLink, last bool, w int) [][]seg {
 		if l.VNI != 0 {
 			kind += " " + strconv.Itoa(l.VNI)
 		}
-		return [][]seg{{{g + " ", st}, {text.Pad(name, 10) + " ", strong}, {text.Pad(address, 15) + " ", code}, {kind, dim}}}
+		return [][]seg{whole(w, []seg{{g + " ", st}, {text.Pad(name, 10) + " ", strong}, {text.Pad(address, 15) + " ", code}, {kind, dim}})}
 	}
 	branch, under := p.G.Tree, p.G.V
 	if last {
@@ -100,10 +100,27 @@ func (p Pen) link(l view.NetLink, last bool, w int) [][]seg {
 	return [][]seg{append(head, seg{" " + p.G.To + " ", dim}, seg{at, code}), {{under + "   ", dim}, {text.Middle(pod, max(12, w-4)), plain}}}
 }
 
-func (p Pen) route(d step.NodeRoute) []seg {
-	line := p.clean(d.Dst)
+// route is a route: where there is no room the neighbour is left out.
+func (p Pen) route(d step.NodeRoute, w int) []seg {
+	dst, dev := p.clean(d.Dst), p.clean(d.Dev)
+	line := dst
 	if d.Via != "" {
-		line = p.L.T("net.via", "dst", line, "via", p.clean(d.Via))
+		line = p.L.T("net.via", "dst", dst, "via", p.clean(d.Via))
 	}
-	return []seg{{line + "  ", plain}, {p.clean(d.Dev), dim}}
+	if text.Width(line)+2+text.Width(dev) > w {
+		line = dst
+	}
+	return []seg{{line + "  ", plain}, {dev, dim}}
+}
+
+// whole is the line without its last piece if that would be cut.
+func whole(w int, line []seg) []seg {
+	used := 0
+	for _, s := range line {
+		used += text.Width(s.s)
+	}
+	if used > w {
+		return line[:len(line)-1]
+	}
+	return line
 }
