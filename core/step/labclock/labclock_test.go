@@ -59,6 +59,7 @@ func TestAfterFunc(t *testing.T) {
 		ran := 0
 		timer := c.AfterFunc(time.Second, func() { ran++ })
 		c.Sleep(2 * time.Second)
+		synctest.Wait()
 		require.Equal(t, 1, ran)
 		require.Nil(t, timer.C())
 	})
