@@ -48,9 +48,7 @@ type Front struct {
 		ZH []string `yaml:"zh"`
 	} `yaml:"goals"`
 	Needs []string `yaml:"needs"` // ids of lessons to take before
-	Lab   struct {
-		Nodes int `yaml:"nodes"`
-	} `yaml:"lab"`
+	Lab   string   `yaml:"lab"`   // the lab that it begins in
 }
 
 // Number is the lesson's number, as people type it: "01".

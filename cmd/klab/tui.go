@@ -19,6 +19,7 @@ import (
 
 type tuiOptions struct {
 	replay, lesson, lang string
+	lab                  string
 	ascii                bool
 	nodes                int
 }
@@ -39,6 +40,7 @@ up. With --replay it plays a recording instead, on any machine and without root.
 	cmd.Flags().StringVar(&o.lesson, "lesson", "", "lead through a lesson: 01")
 	cmd.Flags().StringVar(&o.lang, "lang", "", "en or zh (default: by LANG)")
 	cmd.Flags().BoolVar(&o.ascii, "ascii", false, "draw with ASCII characters only")
+	cmd.Flags().StringVar(&o.lab, "lab", defaultLab, "the scenario of a cluster that is started: three-nodes or web")
 	cmd.Flags().IntVar(&o.nodes, "nodes", 0, "number of nodes of a cluster that is started (default 3)")
 	return cmd
 }
@@ -61,7 +63,7 @@ func (a *app) tui(ctx context.Context, o tuiOptions) error {
 	}
 	if d.Daemon() == 0 {
 		fmt.Printf("Starting the cluster %q …\n", d.Name)
-		if err := cluster.Up(ctx, d, cluster.UpOptions{Nodes: o.nodes, Wait: true}); err != nil {
+		if err := upLab(ctx, d, o.lab, cluster.UpOptions{Nodes: o.nodes, Wait: true}); err != nil {
 			return err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 func (a *app) upCommand() *cobra.Command {
 	var o cluster.UpOptions
+	var lab string
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Start the cluster, or go on with it",
@@ -19,13 +20,14 @@ func (a *app) upCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := cluster.Up(cmd.Context(), d, o); err != nil {
+			if err := upLab(cmd.Context(), d, lab, o); err != nil {
 				return err
 			}
 			fmt.Printf("The cluster %q is up. Its kubeconfig is %s\n", d.Name, d.Kubeconfig())
 			return nil
 		},
 	}
+	cmd.Flags().StringVar(&lab, "lab", defaultLab, "the scenario to begin with: three-nodes or web")
 	cmd.Flags().IntVar(&o.Nodes, "nodes", 0, "number of nodes (default 3, or what the cluster has)")
 	cmd.Flags().IntVar(&o.Port, "port", 0, "port of the API server on 127.0.0.1 (default a free one)")
 	cmd.Flags().StringSliceVar(&o.EtcdServers, "etcd-servers", nil, "addresses of an existing etcd (default: a built-in one)")

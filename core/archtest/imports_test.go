@@ -19,7 +19,8 @@ const module = "github.com/klab-project/klab/"
 var layers = [][]string{
 	{"cmd", "core/archtest"},
 	{"tui"},
-	{"labs", "lessons"},
+	{"lessons"},
+	{"labs"},
 	{"tui/lesson", "tui/text"}, // what lessons and the interface share
 	{"core/cluster", "core/sim"},
 	{"core/apiserver", "core/controller", "core/scheduler", "core/kubelet"},
