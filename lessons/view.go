@@ -71,7 +71,7 @@ func (s *Session) hide() []string {
 func (s *Session) prompt(i int, lang string) *lesson.Prompt {
 	st, l := s.lesson.Steps[i], &s.learner[i]
 	p := st.prompt()
-	q := &lesson.Prompt{Question: p.question.In(lang), Locked: l.locked, Choice: l.choice, Sure: l.sure, Answer: -1}
+	q := &lesson.Prompt{Question: p.question.In(lang), Locked: l.locked, Choice: l.choice, Sure: l.sure, Answer: -1, Quiz: st.Predict == nil}
 	for _, k := range p.keys {
 		q.Choices = append(q.Choices, p.choices[k].In(lang))
 	}

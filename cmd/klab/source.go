@@ -75,7 +75,13 @@ func (s *liveSource) Next(ctx context.Context, from uint64) ([]*step.Event, erro
 	}
 }
 
-// recorded gives the events of a recording.
+// playback gives the events of a recording while it is being read.
+type playback struct{ *recording.Playback }
+
+func (p playback) Header() step.Header { return p.Playback.Header }
+func (p playback) Live() bool          { return false }
+
+// recorded gives the events of a recording in memory.
 type recorded struct{ *recording.Recording }
 
 func (r recorded) Header() step.Header { return r.Recording.Header }

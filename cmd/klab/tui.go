@@ -94,26 +94,26 @@ func needTerminal() error {
 
 // play shows a recording: the one that was named, or else the lesson's own.
 func (a *app) play(ctx context.Context, c tui.Config, o tuiOptions) error {
-	var rec *recording.Recording
-	var err error
 	if o.lesson == "" {
-		rec, err = recording.Open(o.replay)
-	} else {
-		var l *lessons.Lesson
-		if l, err = findLesson(o.lesson); err != nil {
+		p, err := recording.Play(o.replay)
+		if err != nil {
 			return err
 		}
-		if rec, err = lessonRecording(l, o.replay); err == nil {
-			c.Lesson, c.Start = lessons.NewSession(l, nil, nil), l.Start(rec.Events)
+		c.Source = playback{p}
+	} else {
+		l, err := findLesson(o.lesson)
+		if err != nil {
+			return err
 		}
-	}
-	if err != nil {
-		return err
+		rec, err := lessonRecording(l, o.replay)
+		if err != nil {
+			return err
+		}
+		c.Source, c.Lesson, c.Start = recorded{rec}, lessons.NewSession(l, nil, nil), l.Start(rec.Events)
 	}
 	if err := needTerminal(); err != nil {
 		return err
 	}
-	c.Source = recorded{rec}
 	return tui.Run(ctx, c)
 }
 

@@ -180,7 +180,14 @@ func (s *Server) snapshot() {
 		for _, e := range entries {
 			s.cfg.Lab.Fact(step.Action{
 				Actor: "etcd", Verb: step.Snapshot, Object: objectOf(row, e.obj),
-				Detail: step.Lazy(func() any { return s.commitDetail(row, nil, e.obj) }),
+				Detail: step.Lazy(func() any {
+					d := s.commitDetail(row, nil, e.obj)
+					if known, ok := d.(step.CommitDetail); ok {
+						known.RV = e.rev
+						return known
+					}
+					return d
+				}),
 			})
 		}
 	}

@@ -26,7 +26,11 @@ func (a *agent) syncOverlay(ctx context.Context) error {
 		return err
 	}
 	return controller.Run(ctx, controller.Options{
-		Config: func(actor string) *rest.Config { return rest.AddUserAgent(rest.CopyConfig(a.rest), actor) },
+		Config: func(actor string) *rest.Config {
+			c := rest.CopyConfig(a.rest)
+			c.UserAgent = actor + "/klab"
+			return c
+		},
 		Controllers: []controller.Controller{{
 			Name: overlayActor, Resource: "nodes", Quiet: true,
 			New: func(l *controller.Loop) (controller.Reconcile, error) { return a.overlayLoop(l, own, vtep) },

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -265,8 +266,8 @@ func (c *Client) PortForward(ctx context.Context, sandboxID string, port int32, 
 }
 
 // dialIn connects to a port on the loopback of another network namespace.
-func dialIn(ctx context.Context, netns string, port int) (net.Conn, error) {
-	target, err := os.Open(netns)
+func dialIn(ctx context.Context, path string, port int) (net.Conn, error) {
+	target, err := netns.GetFromPath(path)
 	if err != nil {
 		return nil, err
 	}
@@ -279,7 +280,7 @@ func dialIn(ctx context.Context, netns string, port int) (net.Conn, error) {
 	go func() {
 		// The thread ends with this goroutine: it is never unlocked.
 		goruntime.LockOSThread()
-		if err := unix.Setns(int(target.Fd()), unix.CLONE_NEWNET); err != nil {
+		if err := netns.Set(target); err != nil {
 			done <- result{nil, os.NewSyscallError("setns", err)}
 			return
 		}

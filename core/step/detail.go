@@ -31,7 +31,7 @@ type StageDetail struct {
 type CommitDetail struct {
 	Type  string          `json:"type"` // create, update, delete
 	Patch json.RawMessage `json:"patch,omitempty"`
-	RV    int64           `json:"rv,omitempty"` // of a snapshot
+	RV    int64           `json:"rv,omitempty"` // of a snapshot: the object's revision
 }
 
 // DeliverDetail belongs to deliveries.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	vns "github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -52,9 +53,11 @@ func Create(path string) error {
 		return err
 	}
 	return Isolate(func() error {
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		ns, err := vns.New() // the thread's, which ends with this function
+		if err != nil {
 			return fmt.Errorf("create network namespace %s: %w", path, err)
 		}
+		defer ns.Close()
 		return Pin(path, "/proc/thread-self/ns/net")
 	})
 }

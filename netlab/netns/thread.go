@@ -5,6 +5,7 @@ import (
 	"os"
 	"runtime"
 
+	vns "github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -52,18 +53,18 @@ func inside(ns *os.File, f func() error) error {
 		defer runtime.UnlockOSThread()
 		return DoFile(ns, f)
 	}
-	home, err := os.Open("/proc/thread-self/ns/net")
+	home, err := vns.Get()
 	if err != nil {
 		runtime.UnlockOSThread()
 		return fmt.Errorf("remember the thread's network namespace: %w", err)
 	}
 	defer home.Close()
-	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+	if err := vns.Set(vns.NsHandle(ns.Fd())); err != nil {
 		runtime.UnlockOSThread()
 		return fmt.Errorf("enter network namespace %s: %w", ns.Name(), err)
 	}
 	err = f()
-	if back := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); back == nil {
+	if back := vns.Set(home); back == nil {
 		runtime.UnlockOSThread()
 	}
 	return err

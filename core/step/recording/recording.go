@@ -9,6 +9,7 @@ package recording
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -60,6 +61,26 @@ type Recording struct {
 	Events []*step.Event
 }
 
+// Read reads a recording. With ErrTruncated it returns what there was.
+func Read(r io.Reader) (*Recording, error) {
+	d, err := newDecoder(r)
+	if err != nil {
+		return &Recording{}, err
+	}
+	defer d.close()
+	rec := &Recording{Header: d.header}
+	for {
+		e, err := d.next()
+		if errors.Is(err, io.EOF) {
+			return rec, nil
+		}
+		if err != nil {
+			return rec, err
+		}
+		rec.Events = append(rec.Events, e)
+	}
+}
+
 // Open reads the recording in a file. Its errors say what is wrong with the
 // file and what to do.
 func Open(path string) (*Recording, error) {
@@ -69,65 +90,82 @@ func Open(path string) (*Recording, error) {
 	}
 	defer f.Close()
 	r, err := Read(f)
-	switch {
-	case errors.Is(err, ErrTruncated):
-		return nil, fmt.Errorf("%s: %w after event %d: the end of the file is missing; copy it again, or record it again with \"klab record\"",
-			path, err, len(r.Events))
-	case err != nil:
-		return nil, fmt.Errorf("%s: %w", path, err)
+	if err != nil {
+		return nil, explain(path, err)
 	}
 	return r, nil
 }
 
-// Read reads a recording. With ErrTruncated it returns what there was.
-func Read(r io.Reader) (*Recording, error) {
+func explain(path string, err error) error {
+	if errors.Is(err, ErrTruncated) {
+		return fmt.Errorf("%s: %w: the end of the file is missing; copy it again, or record it again with \"klab record\"", path, err)
+	}
+	return fmt.Errorf("%s: %w", path, err)
+}
+
+// decoder reads a recording line by line.
+type decoder struct {
+	zstd   *zstd.Decoder
+	lines  *bufio.Reader
+	header step.Header
+	events uint64
+}
+
+func newDecoder(r io.Reader) (*decoder, error) {
 	z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(256<<20))
 	if err != nil {
 		return nil, err
 	}
-	defer z.Close()
-	lines := bufio.NewReaderSize(z, 64<<10)
-	rec := &Recording{}
-	first, err := lines.ReadBytes('\n')
-	if err != nil || json.Unmarshal(first, &rec.Header) != nil || rec.Header.Format == 0 {
-		return rec, errors.New("this is no klab recording")
+	d := &decoder{zstd: z, lines: bufio.NewReaderSize(z, 64<<10)}
+	first, err := d.lines.ReadBytes('\n')
+	switch {
+	case err != nil || json.Unmarshal(first, &d.header) != nil || d.header.Format == 0:
+		err = errors.New("this is no klab recording")
+	case d.header.Format > Format:
+		err = fmt.Errorf("the recording has format %d and this klab reads up to %d: use the klab that made it (%s) or a newer one",
+			d.header.Format, Format, d.header.Version)
 	}
-	if rec.Header.Format > Format {
-		return rec, fmt.Errorf("the recording has format %d and this klab reads up to %d: use the klab that made it (%s) or a newer one",
-			rec.Header.Format, Format, rec.Header.Version)
+	if err != nil {
+		d.close()
+		return nil, err
 	}
-	for {
-		line, err := lines.ReadBytes('\n')
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return rec, ErrTruncated
-		}
-		if err == nil {
-			var done bool
-			if done, err = rec.add(line); done {
-				return rec, err
-			}
-		}
-		if err != nil {
-			return rec, fmt.Errorf("line %d of the recording: %w", len(rec.Events)+2, err)
-		}
-	}
+	return d, nil
 }
 
-// add takes one line after the header; done says that it was the last one.
-func (r *Recording) add(line []byte) (done bool, err error) {
-	var l struct {
-		step.Event
-		step.Footer
+func (d *decoder) close() { d.zstd.Close() }
+
+// line returns the next line; io.EOF after the footer, ErrTruncated if there
+// is none.
+func (d *decoder) line() ([]byte, error) {
+	line, err := d.lines.ReadBytes('\n')
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, fmt.Errorf("%w after event %d", ErrTruncated, d.events)
 	}
-	if err := json.Unmarshal(line, &l); err != nil {
-		return false, err
+	if err != nil {
+		return nil, fmt.Errorf("line %d of the recording: %w", d.events+2, err)
 	}
-	if !l.End {
-		r.Events = append(r.Events, &l.Event)
-		return false, nil
+	if !bytes.HasPrefix(line, footerBegins) {
+		d.events++
+		return line, nil
 	}
-	if n := uint64(len(r.Events)); l.Footer.Events != n {
-		return true, fmt.Errorf("the recording has %d events and says it has %d", n, l.Footer.Events)
+	var f step.Footer
+	if err := json.Unmarshal(line, &f); err != nil || f.Events != d.events {
+		return nil, fmt.Errorf("the recording has %d events, and its last line is %q", d.events, bytes.TrimSpace(line))
 	}
-	return true, nil
+	return nil, io.EOF
+}
+
+// footerBegins is how a footer differs from an event, which begins with seq.
+var footerBegins = []byte(`{"end"`)
+
+func (d *decoder) next() (*step.Event, error) {
+	line, err := d.line()
+	if err != nil {
+		return nil, err
+	}
+	e := new(step.Event)
+	if err := json.Unmarshal(line, e); err != nil {
+		return nil, fmt.Errorf("line %d of the recording: %w", d.events+1, err)
+	}
+	return e, nil
 }

@@ -3,6 +3,8 @@ package recording_test
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -115,4 +117,38 @@ func TestArchivePacksFullSegments(t *testing.T) {
 	seqs := read(t, dir, 1500)
 	require.Len(t, seqs, 2501)
 	require.EqualValues(t, 1500, seqs[0])
+}
+
+func TestPlaybackIsWhatOpenReads(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "r.klab")
+	require.NoError(t, os.WriteFile(path, write(t, 1000), 0o644))
+	p, err := recording.Play(path)
+	require.NoError(t, err)
+	require.EqualValues(t, 7, p.Header.Seed)
+	next := uint64(1)
+	for {
+		events, err := p.Next(t.Context(), next)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		require.NoError(t, err)
+		require.NotEmpty(t, events)
+		for _, e := range events {
+			require.Equal(t, next, e.Seq)
+			next++
+		}
+	}
+	require.EqualValues(t, 1001, next)
+	again, err := p.Next(t.Context(), 1)
+	require.NoError(t, err)
+	require.Len(t, again, 1000, "it can be read from the beginning again")
+}
+
+func TestPlaybackRefusesWhatIsNotWhole(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "r.klab")
+	whole := write(t, 5000)
+	require.NoError(t, os.WriteFile(path, whole[:len(whole)/2], 0o644))
+	_, err := recording.Play(path)
+	require.ErrorIs(t, err, recording.ErrTruncated)
+	require.ErrorContains(t, err, path)
 }
