@@ -44,10 +44,8 @@ func (a *app) kubectlCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if d.Daemon() == 0 {
-				if _, err := cluster.Connect(d); err != nil {
-					return err
-				}
+			if _, err := cluster.Connect(d); err != nil {
+				return err
 			}
 			return kubectl(d, args)
 		},

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/klab-project/klab/core/cluster"
+	"github.com/klab-project/klab/core/step"
 	"github.com/klab-project/klab/core/step/recording"
 	"github.com/klab-project/klab/lessons"
 	"github.com/klab-project/klab/tui"
@@ -82,7 +83,13 @@ func (a *app) tui(ctx context.Context, o tuiOptions) error {
 			return err
 		}
 	}
-	return tui.Run(ctx, c)
+	if err := tui.Run(ctx, c); err != nil {
+		return err
+	}
+	if mode, err := client.Mode(context.WithoutCancel(ctx)); err == nil && mode.State == step.Paused {
+		fmt.Println("The cluster is up and paused: \"klab step run\" lets it go on, \"klab tui\" comes back, \"klab down\" removes it.")
+	}
+	return nil
 }
 
 func needTerminal() error {

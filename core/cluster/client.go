@@ -45,11 +45,16 @@ func writeKubeconfig(d Dir, a *authority, server string) error {
 
 // RESTConfig is how clients of the cluster speak to its API server.
 func (d Dir) RESTConfig() (*rest.Config, error) {
-	c, err := clientcmd.BuildConfigFromFlags("", d.Kubeconfig())
-	if errors.Is(err, fs.ErrNotExist) {
+	text, err := os.ReadFile(d.Kubeconfig())
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, d.notUp()
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("the cluster %q is its administrator's: use sudo", d.Name)
+	case err != nil:
+		return nil, err
 	}
-	return c, err
+	return clientcmd.RESTConfigFromKubeConfig(text)
 }
 
 // ErrNotUp is the error of clients of a cluster that does not run.
