@@ -25,13 +25,13 @@ type container struct {
 	id   string
 	req  shim.Create
 	done chan struct{} // closed when it has ended
-	out  *output
 
 	verbs sync.Mutex // start and delete, one at a time
 
 	mu    sync.Mutex
 	state shim.State
 	lc    *libcontainer.Container // nil before it is created and after it ended
+	out   *output                 // nil before it is created
 }
 
 // record is what a container's rt.json holds.
@@ -59,6 +59,12 @@ func (c *container) loaded() *libcontainer.Container {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.lc
+}
+
+func (c *container) output() *output {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.out
 }
 
 // update changes the state, on disk first, and tells everybody.
@@ -160,7 +166,7 @@ func (c *container) ended(code int, unknown string) {
 	if err := lc.Destroy(); err != nil {
 		warn("destroy %s: %v", c.id, err)
 	}
-	c.out.finish()
+	c.output().finish()
 	c.update(func(s *shim.State) {
 		if s.Started == 0 {
 			s.Started = s.Created

@@ -45,7 +45,7 @@ func (s *server) create(id string, req *shim.Create) (*shim.Response, error) {
 
 	s.starts <- struct{}{}
 	defer func() { <-s.starts }()
-	if err := writeRecord(c.dir(), record{State: c.state, Create: c.req}); err != nil {
+	if err := writeRecord(c.dir(), record{State: *c.snapshot(), Create: c.req}); err != nil {
 		s.forget(c)
 		return nil, fmt.Errorf("create: %w", err)
 	}
@@ -82,7 +82,10 @@ func (c *container) launch() (_ *libcontainer.Process, err error) {
 	if err != nil {
 		return nil, err
 	}
-	c.state.TTY, c.state.Notes = spec.Process.Terminal, clamp(spec)
+	notes := clamp(spec)
+	c.mu.Lock()
+	c.state.TTY, c.state.Notes = spec.Process.Terminal, notes
+	c.mu.Unlock()
 	if err := mountAll(c.req.Mounts); err != nil {
 		return nil, err
 	}
@@ -90,29 +93,31 @@ func (c *container) launch() (_ *libcontainer.Process, err error) {
 	if err != nil {
 		return nil, err
 	}
-	c.lc, err = libcontainer.Create(c.s.stateDir(), c.id, config)
+	lc, err := libcontainer.Create(c.s.stateDir(), c.id, config)
 	if err != nil {
 		return nil, err
 	}
 	process := newProcess(spec.Process)
 	process.Init = true
-	c.out, err = newOutput(c.dir(), c.req, spec.Process.Terminal)
+	out, err := newOutput(c.dir(), c.req, spec.Process.Terminal)
 	if err == nil {
 		var given *stdio
-		if given, err = c.out.connect(process); err == nil {
-			err = c.lc.Start(process)
-			err = errors.Join(err, given.started(c.out, err == nil))
+		if given, err = out.connect(process); err == nil {
+			err = lc.Start(process)
+			err = errors.Join(err, given.started(out, err == nil))
 		}
 	}
 	if err != nil {
-		if c.out != nil {
-			c.out.finish()
+		if out != nil {
+			out.finish()
 		}
-		c.lc.Destroy()
-		c.lc = nil
+		lc.Destroy()
 		return nil, err
 	}
-	c.out.follow()
+	out.follow()
+	c.mu.Lock()
+	c.lc, c.out = lc, out
+	c.mu.Unlock()
 	return process, nil
 }
 

@@ -179,7 +179,7 @@ func (o *output) resize(size *shim.Size) error {
 // attach connects the caller's files until the container ends or the caller
 // hangs up.
 func (c *container) attach(conn *net.UnixConn, req *shim.Attach, files []*os.File) error {
-	o := c.out
+	o := c.output()
 	if req == nil || o == nil || c.loaded() == nil {
 		return &shim.Error{Code: shim.CodeState, Message: "container not running: it is " + string(c.snapshot().Status)}
 	}

@@ -118,9 +118,9 @@ func (c *container) answer(conn *net.UnixConn, req *shim.Request, files []*os.Fi
 	case shim.VerbThaw:
 		err = c.freeze(false)
 	case shim.VerbReopen:
-		err = c.out.reopen()
+		err = c.output().reopen()
 	case shim.VerbResize:
-		err = c.out.resize(req.Size)
+		err = c.output().resize(req.Size)
 	case shim.VerbExec:
 		return c.exec(conn, req.Exec, files)
 	case shim.VerbAttach:
