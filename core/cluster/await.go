@@ -3,13 +3,40 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"net"
+	"strconv"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+
+	"github.com/klab-project/klab/netlab/netns"
 )
+
+// awaitKubelets waits until all nodes' kubelets answer. After a crash a node is
+// Ready long before: its status is that of the kubelet before.
+func (d *daemon) awaitKubelets(ctx context.Context) error {
+	dial := netns.Dialer(d.net.ControlNS())
+	for n := 1; n <= d.cfg.Nodes; n++ {
+		addr := net.JoinHostPort(nodeAddr(n).String(), strconv.Itoa(kubeletPort))
+		for {
+			conn, err := dial(ctx, "tcp", addr)
+			if err == nil {
+				conn.Close()
+				break
+			}
+			select {
+			case <-time.After(2 * time.Millisecond):
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+	}
+	return nil
+}
 
 // awaitNodes waits until as many nodes are Ready as the cluster is to have.
 func awaitNodes(ctx context.Context, c *rest.Config, count int) error {

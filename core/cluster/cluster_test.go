@@ -156,7 +156,10 @@ func TestKilledAgentLosesNothing(t *testing.T) {
 	l.up(1)
 	l.runCounter("counter")
 	l.kubectl("run", "short", "--image=klab.local/tools:1", "--restart=Never", "--", "sh", "-c", "sleep 1; exit 7")
-	l.eventually("Running", "get", "pod", "short", "-o", phase)
+	require.Eventually(t, func() bool {
+		got, err := l.try("get", "pod", "short", "-o", phase)
+		return err == nil && got != "Pending" // a slow machine sees only its end
+	}, time.Minute, 20*time.Millisecond)
 	id := l.kubectl("get", "pod", "counter", "-o", containerID)
 	for range 3 {
 		require.Equal(t, 1, l.kill("agent/node-1"))

@@ -118,10 +118,10 @@ func (d *daemon) startRegistry(ctx context.Context, fail context.CancelCauseFunc
 	return nil
 }
 
-// serveHTTP serves until ctx ends.
+// serveHTTP serves until ctx ends. The server writes to its copy of c.
 func (d *daemon) serveHTTP(ctx context.Context, fail context.CancelCauseFunc, h http.Handler, c *tls.Config, l net.Listener) {
 	srv := &http.Server{
-		Handler: h, TLSConfig: c, ReadHeaderTimeout: 30 * time.Second,
+		Handler: h, TLSConfig: c.Clone(), ReadHeaderTimeout: 30 * time.Second,
 		ErrorLog: slog.NewLogLogger(slog.Default().Handler(), slog.LevelDebug),
 	}
 	context.AfterFunc(ctx, func() { srv.Close() })

@@ -90,7 +90,7 @@ func serve(ctx context.Context, path string, parts Parts, say io.Writer) error {
 		return err
 	}
 	fmt.Fprintln(say, sayServing)
-	if err := awaitNodes(ctx, client, d.cfg.Nodes); err == nil {
+	if awaitNodes(ctx, client, d.cfg.Nodes) == nil && d.awaitKubelets(ctx) == nil {
 		fmt.Fprintln(say, sayReady)
 	}
 	<-ctx.Done()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -50,21 +51,24 @@ func (d Dir) processes() (map[int]string, error) {
 }
 
 // kill ends the cluster's processes for which the role is accepted, and waits
-// until they have ended.
+// until they have ended. It looks again until there are none: one of them may
+// have started another one just before its own end.
 func (d Dir) kill(ctx context.Context, accept func(role string) bool) error {
-	found, err := d.processes()
-	if err != nil {
-		return err
-	}
-	for pid, role := range found {
-		if !accept(role) {
-			continue
+	for {
+		found, err := d.processes()
+		if err != nil {
+			return err
 		}
-		if err := killAndWait(ctx, pid); err != nil {
-			return fmt.Errorf("end %s (process %d): %w", role, pid, err)
+		maps.DeleteFunc(found, func(_ int, role string) bool { return !accept(role) })
+		if len(found) == 0 {
+			return nil
+		}
+		for pid, role := range found {
+			if err := killAndWait(ctx, pid); err != nil {
+				return fmt.Errorf("end %s (process %d): %w", role, pid, err)
+			}
 		}
 	}
-	return nil
 }
 
 func killAndWait(ctx context.Context, pid int) error {
