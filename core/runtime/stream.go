@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"reflect"
 	goruntime "runtime"
 	"strconv"
 	"sync"
@@ -153,7 +154,8 @@ func (p *pipes) close() {
 	p.copying.Wait()
 }
 
-// stdio makes pipes; their ends are stdin, stdout and stderr.
+// stdio makes pipes; their ends are stdin, stdout and stderr. One writer for
+// both outputs gets one pipe, and what comes in the order of its writing.
 func (p *pipes) stdio(in io.Reader, out, errs io.Writer) (theirs []*os.File, err error) {
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -167,7 +169,10 @@ func (p *pipes) stdio(in io.Reader, out, errs io.Writer) (theirs []*os.File, err
 		}
 		w.Close()
 	}
-	for _, to := range []io.Writer{out, errs} {
+	for i, to := range []io.Writer{out, errs} {
+		if i == 1 && same(out, errs) {
+			return append(theirs, theirs[1]), nil
+		}
 		r, w, err := os.Pipe()
 		if err != nil {
 			shim.CloseAll(theirs)
@@ -177,6 +182,11 @@ func (p *pipes) stdio(in io.Reader, out, errs io.Writer) (theirs []*os.File, err
 		p.copy(to, r)
 	}
 	return theirs, nil
+}
+
+// same tells whether a and b are one writer.
+func same(a, b io.Writer) bool {
+	return a != nil && b != nil && reflect.TypeOf(a).Comparable() && reflect.TypeOf(b).Comparable() && a == b
 }
 
 func (p *pipes) copy(to io.Writer, from *os.File) {
