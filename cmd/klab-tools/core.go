@@ -21,7 +21,8 @@ import (
 )
 
 // coreApplets are the core utilities that mvdan.cc/sh's moreinterp/coreutils
-// offers, without its archivers: tar and gzip would be a tenth of the binary.
+// offers, without its archivers, which would be a tenth of the binary; a tar of our
+// own is in tar.go.
 func coreApplets() []applet {
 	wrap := func(name, usage string, build func() core.Command) applet {
 		return applet{name: name, usage: usage, run: func(c *call) int { return runCore(c, build()) }}
