@@ -33,10 +33,10 @@ func (k *Kubelet) containerConfig(ctx context.Context, in *containerInput) (*cri
 	if err != nil {
 		return nil, err
 	}
-	security, err := containerSecurity(pod, c)
-	if err != nil {
+	if err := k.verifyNonRoot(ctx, in); err != nil {
 		return nil, err
 	}
+	security := containerSecurity(pod, c)
 	if in.target != "" {
 		security.NamespaceOptions.Pid, security.NamespaceOptions.TargetId = cri.NamespaceMode_TARGET, in.target
 	}
@@ -75,17 +75,16 @@ func (k *Kubelet) containerConfig(ctx context.Context, in *containerInput) (*cri
 
 // containerSecurity joins the pod's and the container's security contexts; the
 // container's wins.
-func containerSecurity(pod *corev1.Pod, c *corev1.Container) (*cri.LinuxContainerSecurityContext, error) {
+func containerSecurity(pod *corev1.Pod, c *corev1.Container) *cri.LinuxContainerSecurityContext {
 	s := &cri.LinuxContainerSecurityContext{NamespaceOptions: namespaces(pod), Capabilities: &cri.Capability{}}
 	var user, group *int64
-	var nonRoot *bool
 	if p := pod.Spec.SecurityContext; p != nil {
-		user, group, nonRoot = p.RunAsUser, p.RunAsGroup, p.RunAsNonRoot
+		user, group = p.RunAsUser, p.RunAsGroup
 		s.SupplementalGroups = groups(p)
 		s.Seccomp = seccomp(p.SeccompProfile)
 	}
 	if sc := c.SecurityContext; sc != nil {
-		user, group, nonRoot = or(sc.RunAsUser, user), or(sc.RunAsGroup, group), or(sc.RunAsNonRoot, nonRoot)
+		user, group = or(sc.RunAsUser, user), or(sc.RunAsGroup, group)
 		s.Privileged = sc.Privileged != nil && *sc.Privileged
 		s.ReadonlyRootfs = sc.ReadOnlyRootFilesystem != nil && *sc.ReadOnlyRootFilesystem
 		s.NoNewPrivs = sc.AllowPrivilegeEscalation != nil && !*sc.AllowPrivilegeEscalation
@@ -102,13 +101,10 @@ func containerSecurity(pod *corev1.Pod, c *corev1.Container) (*cri.LinuxContaine
 	if group != nil {
 		s.RunAsGroup = &cri.Int64Value{Value: *group}
 	}
-	if nonRoot != nil && *nonRoot && user != nil && *user == 0 {
-		return nil, fmt.Errorf("container's runAsUser breaks non-root policy (pod: %q, container: %s)", podText(pod), c.Name)
-	}
 	if !s.Privileged {
 		s.MaskedPaths, s.ReadonlyPaths = maskedPaths(), readonlyPaths()
 	}
-	return s, nil
+	return s
 }
 
 func or[T any](a, b *T) *T {

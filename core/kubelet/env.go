@@ -197,6 +197,9 @@ func (k *Kubelet) configMap(ctx context.Context, cache map[string]map[string]str
 		return data, nil
 	}
 	cm, err := k.Client.CoreV1().ConfigMaps(namespace).Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, apierrors.NewNotFound(corev1.Resource("configmap"), name) // kubelets name the kind
+	}
 	if err != nil {
 		return nil, err
 	}

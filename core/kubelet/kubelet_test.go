@@ -316,7 +316,7 @@ func TestFailures(t *testing.T) {
 			p.Spec.Containers[0].EnvFrom = []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "none"}}}}
 		})
 		require.Equal(t, "CreateContainerConfigError", l.main("r").State.Waiting.Reason)
-		require.Equal(t, `configmaps "none" not found`, l.main("r").State.Waiting.Message)
+		require.Equal(t, `configmap "none" not found`, l.main("r").State.Waiting.Message)
 	})
 }
 

@@ -16,13 +16,22 @@ const (
 	leaseEvery   = leaseSeconds * time.Second / 4
 )
 
-// leases keeps the node's Lease fresh until ctx ends.
+// leases keeps the node's Lease fresh until ctx ends. After a gap, the node's
+// status is written at once: nobody else says that the node is back.
 func (n *node) leases(ctx context.Context) {
 	var lease *coordinationv1.Lease
+	renewed := n.k.Clock.Since()
 	for {
 		var err error
-		if lease, err = n.renew(ctx, lease); err != nil && ctx.Err() == nil {
-			n.k.log.Warn("renew the node's lease", "err", err)
+		if lease, err = n.renew(ctx, lease); err == nil {
+			gap := n.k.Clock.Since() - renewed
+			renewed += gap
+			if gap > 2*leaseEvery {
+				err = n.lookAgain(ctx)
+			}
+		}
+		if err != nil && ctx.Err() == nil {
+			n.k.log.Warn("renew the node's lease and status", "err", err)
 		}
 		if !n.k.sleep(ctx, leaseEvery) {
 			return

@@ -150,7 +150,45 @@ func (n *node) writeStatus(ctx context.Context) error {
 	n.mu.Lock()
 	n.object, n.written = now, n.k.Clock.Since()
 	n.mu.Unlock()
+	n.tellReady(ctx, &old.Status, &next.Status)
 	return nil
+}
+
+// lookAgain reads what the API has of this node, which others may have called
+// unreachable meanwhile, and writes its status over it.
+func (n *node) lookAgain(ctx context.Context) error {
+	now, err := n.k.Client.CoreV1().Nodes().Get(ctx, n.k.NodeName, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return n.register(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	n.mu.Lock()
+	n.object = now
+	n.mu.Unlock()
+	return n.writeStatus(ctx)
+}
+
+// tellReady records an event when the node becomes Ready, or no longer is.
+func (n *node) tellReady(ctx context.Context, old, now *corev1.NodeStatus) {
+	was, is := readyStatus(old), readyStatus(now)
+	switch {
+	case was == is:
+	case is == corev1.ConditionTrue:
+		n.k.events.node(ctx, corev1.EventTypeNormal, "NodeReady", "Node %s status is now: NodeReady", n.k.NodeName)
+	default:
+		n.k.events.node(ctx, corev1.EventTypeNormal, "NodeNotReady", "Node %s status is now: NodeNotReady", n.k.NodeName)
+	}
+}
+
+func readyStatus(s *corev1.NodeStatus) corev1.ConditionStatus {
+	for _, c := range s.Conditions {
+		if c.Type == corev1.NodeReady {
+			return c.Status
+		}
+	}
+	return corev1.ConditionUnknown
 }
 
 func nodePatch(old, next *corev1.Node) ([]byte, error) {
