@@ -135,8 +135,11 @@ func (c *Client) containerStatus(m *meta, s *shim.State) *cri.ContainerStatus {
 		Resources:  &cri.ContainerResources{Linux: m.container.GetLinux().GetResources()},
 		StopSignal: cri.Signal(cri.Signal_value[m.StopSignal]),
 	}
-	if img, err := c.images.Find(m.ImageID); err == nil && len(img.Digests) > 0 {
-		status.ImageRef = img.Digests[0]
+	if img, err := c.images.Find(m.ImageID); err == nil {
+		status.Image = imageName(m.container.Image, img.Tags)
+		if len(img.Digests) > 0 {
+			status.ImageRef = img.Digests[0]
+		}
 	}
 	if s == nil {
 		return status
@@ -170,4 +173,16 @@ func (c *Client) ContainerStats(ctx context.Context, id string) (*cri.ContainerS
 		stats.Memory.AvailableBytes = &cri.UInt64Value{Value: s.MemoryLimit - min(s.MemoryLimit, s.WorkingSet)}
 	}
 	return stats, nil
+}
+
+// imageName is how people call a container's image: as the pod does if that is
+// one of its tags, else by its first tag, else by what the container was made of.
+func imageName(spec *cri.ImageSpec, tags []string) *cri.ImageSpec {
+	name := spec.GetImage()
+	if asked := spec.GetUserSpecifiedImage(); slices.Contains(tags, asked) {
+		name = asked
+	} else if len(tags) > 0 {
+		name = tags[0]
+	}
+	return &cri.ImageSpec{Image: name, UserSpecifiedImage: spec.GetUserSpecifiedImage(), Annotations: spec.GetAnnotations()}
 }

@@ -83,7 +83,7 @@ func (s *Store) pull(ctx context.Context, ref name.Reference, auth authn.Authent
 		remote.WithRetryBackoff(remote.Backoff{Duration: 100 * time.Millisecond, Factor: 3, Steps: 2}),
 	)
 	if err != nil {
-		return Pulled{}, fmt.Errorf("failed to resolve reference: %w", err)
+		return Pulled{}, fmt.Errorf("failed to resolve reference: %w", trimmed{err})
 	}
 	img, err := desc.Image()
 	if err != nil {
@@ -226,3 +226,10 @@ func (p plainOnly) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	return p.next.RoundTrip(req)
 }
+
+// trimmed is an error without the line break at its end: registries and
+// proxies send one, and the text ends up in the middle of others.
+type trimmed struct{ error }
+
+func (t trimmed) Error() string { return strings.TrimSpace(t.error.Error()) }
+func (t trimmed) Unwrap() error { return t.error }
