@@ -72,8 +72,9 @@ func (s *Session) one(ctx context.Context, i, k int, d *Do) error {
 // held then, and goes on when it is let go.
 func (s *Session) send(ctx context.Context, done func() bool, stdin string, args ...string) error {
 	failed := make(chan error, 1)
+	background := context.WithoutCancel(ctx)
 	go func() {
-		_, err := s.host.Kubectl(context.WithoutCancel(ctx), stdin, args...)
+		_, err := s.host.Kubectl(background, stdin, args...)
 		failed <- err
 	}()
 	ctx, cancel := context.WithTimeoutCause(ctx, commandPatience, errSlow)
