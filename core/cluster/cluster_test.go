@@ -89,6 +89,12 @@ func (l *lab) eventually(want string, args ...string) {
 // kill kills the cluster's processes with a role, and returns how many.
 func (l *lab) kill(role string) int {
 	l.t.Helper()
+	return l.signal(role, syscall.SIGKILL)
+}
+
+// signal sends a signal to the processes with a role, and returns how many.
+func (l *lab) signal(role string, sig syscall.Signal) int {
+	l.t.Helper()
 	n := 0
 	paths, err := filepath.Glob("/proc/[0-9]*/environ")
 	require.NoError(l.t, err)
@@ -104,7 +110,7 @@ func (l *lab) kill(role string) int {
 		var pid int
 		_, err = fmt.Sscanf(p, "/proc/%d/environ", &pid)
 		require.NoError(l.t, err)
-		require.NoError(l.t, syscall.Kill(pid, syscall.SIGKILL))
+		require.NoError(l.t, syscall.Kill(pid, sig))
 		n++
 	}
 	return n
