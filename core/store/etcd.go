@@ -47,6 +47,9 @@ const (
 	// keptRevisions is how much history there is for watchers that come back;
 	// older revisions are compacted away every five minutes.
 	keptRevisions = "10000"
+	// catchUp is how many entries of its log etcd has in memory for followers
+	// that are slow. There are none; its default of 5000 would be objects.
+	catchUp = 100
 	// maxSocketPath is what the kernel takes, without the final zero.
 	maxSocketPath = 107
 )
@@ -156,6 +159,7 @@ func (cfg EtcdConfig) embedded(log *logger) *embed.Config {
 	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(log.zap)
 	c.TickMs, c.ElectionMs = tick, election
 	c.AutoCompactionMode, c.AutoCompactionRetention = embed.CompactorModeRevision, keptRevisions
+	c.SnapshotCatchUpEntries = catchUp
 	c.EnableGRPCGateway = false
 	// Nobody else is a member: there is a name for the address of this one, but
 	// no listener.
