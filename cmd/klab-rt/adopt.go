@@ -40,7 +40,7 @@ func (s *server) adoptAll() error {
 			continue
 		}
 		if err := s.adopt(e.Name(), r); err != nil {
-			return fmt.Errorf("take up container %s: %w", e.Name(), err)
+			warn("container %s cannot be taken up: %v", e.Name(), err) // the others can
 		}
 	}
 	return nil

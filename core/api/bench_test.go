@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -46,7 +47,7 @@ func BenchmarkCreatePod(b *testing.B) {
 	})
 	b.Run("table", func(b *testing.B) {
 		for b.Loop() {
-			_, err := r.Table([]runtime.Object{pod}, metav1.ListMeta{}, nil)
+			_, err := r.Table([]runtime.Object{pod}, metav1.ListMeta{}, nil, time.Now())
 			require.NoError(b, err)
 		}
 	})

@@ -7,11 +7,14 @@ import (
 	"strings"
 	"testing"
 	"text/tabwriter"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/kubernetes/pkg/apis/core"
 )
 
 // object is a manifest of testdata/objects.yaml.
@@ -115,7 +118,7 @@ func TestTables(t *testing.T) {
 	}
 	var got strings.Builder
 	for _, r := range order {
-		table, err := r.Table(byRow[r.GVR().String()], metav1.ListMeta{ResourceVersion: "7"}, nil)
+		table, err := r.Table(byRow[r.GVR().String()], metav1.ListMeta{ResourceVersion: "7"}, nil, time.Now())
 		require.NoError(t, err)
 		require.Equal(t, "7", table.ResourceVersion)
 		fmt.Fprintf(&got, "%s\n%s\n", r.GVR().GroupResource(), render(t, table))
@@ -163,7 +166,7 @@ func TestTableObjects(t *testing.T) {
 	obj, _, err := create(r, []byte(`{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a"},"spec":{"containers":[{"name":"a","image":"x"}]}}`), "")
 	require.NoError(t, err)
 	row := func(include metav1.IncludeObjectPolicy) string {
-		table, err := r.Table([]runtime.Object{obj}, metav1.ListMeta{}, &metav1.TableOptions{IncludeObject: include})
+		table, err := r.Table([]runtime.Object{obj}, metav1.ListMeta{}, &metav1.TableOptions{IncludeObject: include}, time.Now())
 		require.NoError(t, err)
 		body, err := Encode(table, runtime.ContentTypeJSON, r.GV(), false)
 		require.NoError(t, err)
@@ -174,15 +177,25 @@ func TestTableObjects(t *testing.T) {
 	require.Contains(t, row(metav1.IncludeObject), `"spec"`)
 	require.Contains(t, row(metav1.IncludeNone), `"object":null`)
 	require.True(t, strings.HasPrefix(row(""), `{"kind":"Table","apiVersion":"meta.k8s.io/v1"`))
-	_, err = r.Table([]runtime.Object{obj}, metav1.ListMeta{}, &metav1.TableOptions{IncludeObject: "Some"})
+	_, err = r.Table([]runtime.Object{obj}, metav1.ListMeta{}, &metav1.TableOptions{IncludeObject: "Some"}, time.Now())
 	require.ErrorContains(t, err, `unrecognized includeObject value: "Some"`)
 
-	empty, err := r.Table(nil, metav1.ListMeta{}, nil)
+	empty, err := r.Table(nil, metav1.ListMeta{}, nil, time.Now())
 	require.NoError(t, err)
 	require.NotEmpty(t, empty.ColumnDefinitions)
 	require.Empty(t, empty.Rows)
-	bare, err := r.Table([]runtime.Object{obj, obj}, metav1.ListMeta{}, &metav1.TableOptions{NoHeaders: true})
+	bare, err := r.Table([]runtime.Object{obj, obj}, metav1.ListMeta{}, &metav1.TableOptions{NoHeaders: true}, time.Now())
 	require.NoError(t, err)
 	require.Empty(t, bare.ColumnDefinitions)
 	require.Len(t, bare.Rows, 2)
+}
+
+func TestAgesAreThoseOfTheClockThatIsGiven(t *testing.T) {
+	r := Find(schema.GroupVersionResource{Version: "v1", Resource: "configmaps"})
+	obj := &core.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "x", CreationTimestamp: metav1.NewTime(time.Now())}}
+	for ahead, want := range map[time.Duration]string{0: "0s", time.Hour: "60m", 90 * time.Second: "90s"} {
+		table, err := r.Table([]runtime.Object{obj}, metav1.ListMeta{}, nil, time.Now().Add(ahead))
+		require.NoError(t, err)
+		require.Equal(t, want, table.Rows[0].Cells[2])
+	}
 }

@@ -3,6 +3,7 @@ package api
 import (
 	"fmt"
 	"sync"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -19,8 +20,10 @@ var generator = sync.OnceValue(func() *printers.HumanReadableGenerator {
 
 // Table prints internal objects as `kubectl get` shows them; columns with
 // a priority are those of -o wide. Each row carries its object, its metadata or
-// nothing, as opts says; empty means metadata. opts may be nil.
-func (r *Resource) Table(objs []runtime.Object, lm metav1.ListMeta, opts *metav1.TableOptions) (*metav1.Table, error) {
+// nothing, as opts says; empty means metadata. opts may be nil. Ages are those
+// at now, which need not be the wall clock's.
+func (r *Resource) Table(objs []runtime.Object, lm metav1.ListMeta, opts *metav1.TableOptions, now time.Time) (*metav1.Table, error) {
+	skew := time.Since(now)
 	if opts == nil {
 		opts = &metav1.TableOptions{}
 	}
@@ -35,7 +38,7 @@ func (r *Resource) Table(objs []runtime.Object, lm metav1.ListMeta, opts *metav1
 	}
 	for i, obj := range objs {
 		// Its own type has a printer, and so no list need be built.
-		t, err := generator().GenerateTable(obj, printers.GenerateOptions{Wide: true, NoHeaders: opts.NoHeaders || i > 0})
+		t, err := generator().GenerateTable(aged(obj, skew), printers.GenerateOptions{Wide: true, NoHeaders: opts.NoHeaders || i > 0})
 		if err != nil {
 			return nil, apierrors.NewInternalError(fmt.Errorf("print %s: %w", r.Name, err))
 		}

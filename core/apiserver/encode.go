@@ -163,7 +163,7 @@ func (r *request) tableOptions() (*metav1.TableOptions, error) {
 }
 
 func (r *request) table(objs []runtime.Object, lm metav1.ListMeta, o *metav1.TableOptions) (runtime.Object, error) {
-	t, err := r.resource.Table(objs, lm, o)
+	t, err := r.resource.Table(objs, lm, o, r.server.cfg.Now())
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -148,9 +149,29 @@ func (d *daemon) openJournal() error {
 	d.steps = &remote.Server{
 		Lab: d.lab, Journal: d.journal, Archive: d.archive, Allow: d.allow,
 		Header: step.Header{Version: d.parts.Version, Cluster: d.Name, Began: began, Seed: d.cfg.Seed, Config: config},
+		Keep:   d.keepIDs,
 	}
 	d.steps.Start(context.Background(), used)
 	return nil
+}
+
+// usedIDs is the highest step id that an earlier run may have used, or 0.
+func (d *daemon) usedIDs() uint64 {
+	text, err := os.ReadFile(d.usedFile())
+	if err != nil {
+		return 0
+	}
+	used, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return used
+}
+
+func (d *daemon) keepIDs(used uint64) {
+	if err := writeFile(d.usedFile(), fmt.Appendln(nil, used), 0o644); err != nil {
+		slog.Error("step ids may be used again by the next run", "err", err)
+	}
 }
 
 // openArchive opens the journal where the last run ended; used is the highest
@@ -161,7 +182,14 @@ func (d *daemon) openArchive() (used uint64, err error) {
 	}
 	d.journal = step.NewJournal(d.archive.Last()+1, keepEvents)
 	d.journal.Archived(d.archive.Last())
-	err = d.archive.Read(1, func(e *step.Event) error {
+	from, err := d.archive.Recent()
+	if err != nil {
+		return 0, fmt.Errorf("open the journal: %w", err)
+	}
+	if used = d.usedIDs(); used == 0 {
+		from = 1
+	}
+	err = d.archive.Read(from, func(e *step.Event) error {
 		used = max(used, e.Step)
 		if e.Verb == step.Commit && e.Phase == step.PhaseFact {
 			d.journal.Remember(e.RV, e.Step)

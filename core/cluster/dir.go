@@ -71,6 +71,7 @@ func (d Dir) lockFile() string   { return filepath.Join(d.Path, "lock") }
 func (d Dir) pki() string        { return filepath.Join(d.Path, "pki") }
 func (d Dir) etcd() string       { return filepath.Join(d.Path, "etcd") }
 func (d Dir) journal() string    { return filepath.Join(d.Path, "journal") }
+func (d Dir) usedFile() string   { return filepath.Join(d.Path, "journal", "used-step-ids") }
 func (d Dir) net() string        { return filepath.Join(d.Path, "net") }
 func (d Dir) rtBinary() string   { return filepath.Join(d.Path, "bin", "klab-rt") }
 

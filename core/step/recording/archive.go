@@ -149,6 +149,16 @@ func (a *Archive) append(events []*step.Event) error {
 	return nil
 }
 
+// Recent is the number of an event from which on the archive has the newest
+// 8 MB of events, and some more: enough to know what led to what happens now.
+func (a *Archive) Recent() (uint64, error) {
+	segments, err := a.segments()
+	if err != nil || len(segments) < 2 {
+		return 1, err
+	}
+	return segments[len(segments)-2].first, nil
+}
+
 // Read calls f with the events from number from on that are in the archive,
 // in order. An error of f ends it and is returned.
 func (a *Archive) Read(from uint64, f func(*step.Event) error) error {

@@ -25,6 +25,9 @@ type Server struct {
 	Header  step.Header
 	// Allow decides about a request; group is what its caller must belong to.
 	Allow func(r *http.Request, group string) error
+	// Keep, if set, is told of each range of step ids before it is used, as the
+	// highest id of it: the next run's Start must know of it.
+	Keep func(used uint64)
 
 	mu     sync.Mutex
 	agents map[*agent]struct{}
@@ -55,6 +58,9 @@ func (s *Server) nextBase() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.bases++
+	if s.Keep != nil {
+		s.Keep(s.bases<<rangeBits | 1<<rangeBits - 1)
+	}
 	return s.bases << rangeBits
 }
 
