@@ -54,7 +54,7 @@ func (c *Client) createContainer(ctx context.Context, sandboxID string, config *
 	}
 	defer func() {
 		if err != nil {
-			c.rt.Do(step.Detach(ctx), shim.Request{Verb: shim.VerbDelete, ID: m.ID})
+			_, _ = c.rt.Do(step.Detach(ctx), shim.Request{Verb: shim.VerbDelete, ID: m.ID})
 			c.forget(m.ID)
 			os.RemoveAll(c.dir(m.ID))
 		}
@@ -201,7 +201,7 @@ func (c *Client) waitFor(ctx context.Context, m *meta, grace time.Duration) (boo
 		stop()
 	}()
 	if lab := step.From(ctx); lab != nil {
-		lab.Clock.Sleep(waiting, grace, step.Action{
+		_ = lab.Clock.Sleep(waiting, grace, step.Action{
 			Actor: "kubelet", Node: lab.Node, Verb: step.Fire,
 			Object: step.Object{Resource: "containers", Name: m.container.GetMetadata().GetName(), UID: m.ID},
 		})

@@ -90,7 +90,7 @@ func (c *Client) track(ctx context.Context) {
 	for ctx.Err() == nil {
 		seen := map[string]bool{}
 		synced := false
-		c.rt.Events(ctx, func(e shim.Event) {
+		_ = c.rt.Events(ctx, func(e shim.Event) {
 			switch {
 			case e.State != nil:
 				seen[e.State.ID] = true

@@ -28,11 +28,11 @@ func (c *Client) RunPodSandbox(ctx context.Context, config *cri.PodSandboxConfig
 	m.Cgroup = c.podCgroup(m.sandbox, m.ID)
 	if err := c.runSandbox(ctx, m); err != nil {
 		undo := step.Detach(ctx)
-		c.detach(undo, m, "")
-		c.rt.Do(undo, shim.Request{Verb: shim.VerbDelete, ID: m.ID})
+		_ = c.detach(undo, m, "") // the error that is returned came first
+		_, _ = c.rt.Do(undo, shim.Request{Verb: shim.VerbDelete, ID: m.ID})
 		c.forget(m.ID)
 		os.RemoveAll(c.dir(m.ID))
-		shim.RemoveCgroup(m.Cgroup)
+		_ = shim.RemoveCgroup(m.Cgroup)
 		return "", fmt.Errorf("%w: %w", ErrCreatePodSandbox, err)
 	}
 	return m.ID, nil

@@ -80,7 +80,7 @@ func (c *Client) Attach(ctx context.Context, id string, req AttachRequest) error
 				select {
 				case size := <-req.Resize:
 					s := shim.Size(size)
-					c.rt.Do(resizing, shim.Request{Verb: shim.VerbResize, ID: id, Size: &s})
+					_, _ = c.rt.Do(resizing, shim.Request{Verb: shim.VerbResize, ID: id, Size: &s})
 				case <-resizing.Done():
 					return
 				}
@@ -165,7 +165,7 @@ func (p *pipes) stdio(in io.Reader, out, errs io.Writer) (theirs []*os.File, err
 	p.ours = append(p.ours, w)
 	p.input = func() {
 		if in != nil {
-			io.Copy(w, in)
+			_, _ = io.Copy(w, in) // the process need not read it
 		}
 		w.Close()
 	}
@@ -193,7 +193,7 @@ func (p *pipes) copy(to io.Writer, from *os.File) {
 	if to == nil {
 		to = io.Discard
 	}
-	p.copying.Go(func() { io.Copy(&counter{to, &p.moved}, from) })
+	p.copying.Go(func() { _, _ = io.Copy(&counter{to, &p.moved}, from) })
 }
 
 type counter struct {
@@ -223,7 +223,7 @@ func (p *pipes) terminal(req ExecRequest) ([]*os.File, error) {
 		p.ours = append(p.ours, master)
 		p.copy(req.Stdout, master)
 		if req.Stdin != nil {
-			go io.Copy(master, req.Stdin)
+			go func() { _, _ = io.Copy(master, req.Stdin) }()
 		}
 		if req.Resize != nil {
 			go func() {
@@ -290,7 +290,7 @@ func dialIn(ctx context.Context, path string, port int) (net.Conn, error) {
 	go func() {
 		// The thread ends with this goroutine: it is never unlocked.
 		goruntime.LockOSThread()
-		if err := netns.Set(target); err != nil {
+		if err := netns.Set(target); err != nil { //nolint:forbidigo // see above
 			done <- result{nil, os.NewSyscallError("setns", err)}
 			return
 		}

@@ -39,12 +39,13 @@ func KillCgroup(path string) error {
 // killTree kills and counts the processes that were there.
 func killTree(root string) int {
 	count := 0
-	filepath.WalkDir(root, func(dir string, d fs.DirEntry, err error) error {
+	_ = filepath.WalkDir(root, func(dir string, d fs.DirEntry, err error) error {
 		if err != nil || !d.IsDir() {
 			return nil
 		}
-		os.WriteFile(filepath.Join(dir, "freezer.state"), []byte("THAWED"), 0)
-		os.WriteFile(filepath.Join(dir, "cgroup.freeze"), []byte("0"), 0)
+		// One of the two, by the version of cgroups; else the kill waits for the thaw.
+		_ = os.WriteFile(filepath.Join(dir, "freezer.state"), []byte("THAWED"), 0)
+		_ = os.WriteFile(filepath.Join(dir, "cgroup.freeze"), []byte("0"), 0)
 		data, _ := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
 		for _, field := range strings.Fields(string(data)) {
 			pid, err := strconv.Atoi(field)
@@ -55,7 +56,7 @@ func killTree(root string) int {
 				continue
 			}
 			count++
-			unix.Kill(pid, unix.SIGKILL)
+			_ = unix.Kill(pid, unix.SIGKILL)
 		}
 		return nil
 	})
@@ -86,7 +87,7 @@ func RemoveCgroup(path string) error {
 
 func removeTree(root string) error {
 	var dirs []string
-	filepath.WalkDir(root, func(dir string, d fs.DirEntry, err error) error {
+	_ = filepath.WalkDir(root, func(dir string, d fs.DirEntry, err error) error {
 		if err == nil && d.IsDir() {
 			dirs = append(dirs, dir)
 		}

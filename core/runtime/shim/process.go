@@ -43,7 +43,7 @@ func Supervise(ctx context.Context, o Options, ready func(error)) {
 		}
 		if err == nil {
 			// The connection of an event stream ends with the process.
-			Client{Socket: o.Socket}.Events(ctx, func(Event) {})
+			_ = Client{Socket: o.Socket}.Events(ctx, func(Event) {})
 		}
 		if time.Since(began) > 5*time.Second {
 			wait = 10 * time.Millisecond
@@ -102,7 +102,7 @@ func Start(ctx context.Context, o Options) error {
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	closed := make(chan struct{})
-	go func() { r.Read(make([]byte, 1)); close(closed) }()
+	go func() { _, _ = r.Read(make([]byte, 1)); close(closed) }()
 	select {
 	case <-closed: // it serves, or it is dead
 	case <-ctx.Done():
@@ -111,7 +111,7 @@ func Start(ctx context.Context, o Options) error {
 	_, err = Client{Socket: firstOf(o.Socket, Socket(o.Root)), Patience: time.Nanosecond}.Do(ctx, Request{Verb: VerbPing})
 	if err != nil {
 		select {
-		case <-ended:
+		case <-ended: //nolint:errcheck // its log says more
 		case <-time.After(time.Second):
 		}
 		return fmt.Errorf("klab-rt did not start: %s", lastLine(log.Name(), before, err))
@@ -158,7 +158,7 @@ func Stop(ctx context.Context, root string) error {
 		data := make([]byte, 32)
 		n, _ := f.ReadAt(data, 0)
 		if pid, err := strconv.Atoi(strings.TrimSpace(string(data[:n]))); err == nil && serves(pid, root) {
-			unix.Kill(pid, unix.SIGKILL)
+			_ = unix.Kill(pid, unix.SIGKILL)
 		}
 		select {
 		case <-ctx.Done():

@@ -142,10 +142,14 @@ type Response struct {
 // Version is that of the protocol and of klab-rt.
 const Version = "0.1.0"
 
-// Paths under a runtime's root.
+// Bundle is the directory of a container under a runtime's root.
 func Bundle(root, id string) string { return filepath.Join(root, "c", id) }
-func Socket(root string) string     { return filepath.Join(root, "klab-rt.sock") }
-func Lock(root string) string       { return filepath.Join(root, "klab-rt.lock") }
+
+// Socket is where klab-rt listens.
+func Socket(root string) string { return filepath.Join(root, "klab-rt.sock") }
+
+// Lock is the file that a klab-rt locks while it runs, with its number in it.
+func Lock(root string) string { return filepath.Join(root, "klab-rt.lock") }
 
 // Error is one that klab-rt answered with.
 type Error struct{ Code, Message string }
