@@ -127,7 +127,7 @@ func newKubelet(ctx context.Context, c Config) (*Kubelet, error) {
 		c.Clock = lab.Clock
 	}
 	if c.Clock == nil {
-		c.Clock = step.NewClock(time.Now(), 0)
+		c.Clock = step.NewClock(time.Now(), 0) //nolint:forbidigo // without a lab its time begins now
 	}
 	setDefault(&c.Version, "v1.37.1-klab")
 	setDefault(&c.ClusterDomain, "cluster.local")

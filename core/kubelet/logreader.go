@@ -54,7 +54,7 @@ func readLog(ctx context.Context, out io.Writer, path string, o logOptions, runn
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(logPoll):
+		case <-time.After(logPoll): //nolint:forbidigo // a log is read on while the lab is held
 		}
 	}
 }

@@ -72,7 +72,7 @@ func (k *Kubelet) serveLogs(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// Times in logs are the machine's, not the lab's.
-	o, err := parseLogOptions(r.URL.Query(), time.Now())
+	o, err := parseLogOptions(r.URL.Query(), time.Now()) //nolint:forbidigo // see above
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return

@@ -75,7 +75,7 @@ func (n *node) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(wait):
+		case <-time.After(wait): //nolint:forbidigo // see above
 		}
 	}
 	n.k.events.node(ctx, corev1.EventTypeNormal, "Starting", "Starting kubelet.")

@@ -62,7 +62,7 @@ func (w *podWorker) noteEnds(ctx context.Context) {
 			continue
 		}
 		w.exited(ctx, c)
-		ago := max(time.Since(time.Unix(0, c.FinishedAt)), 0)
+		ago := max(time.Since(time.Unix(0, c.FinishedAt)), 0) //nolint:forbidigo // the runtime's times are the machine's
 		if c.FinishedAt == 0 {
 			ago = 0
 		}

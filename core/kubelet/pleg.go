@@ -106,7 +106,7 @@ func (k *Kubelet) watchRuntime(ctx context.Context, events <-chan *cri.Container
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(100 * time.Millisecond):
+			case <-time.After(100 * time.Millisecond): //nolint:forbidigo // the runtime is no part of the lab
 			}
 		}
 		k.refreshVolumes()

@@ -28,7 +28,6 @@ func (c *containerState) name() string      { return c.GetMetadata().GetName() }
 func (c *containerState) restarts() int     { return int(c.GetMetadata().GetAttempt()) }
 func (c *containerState) running() bool     { return c.State == cri.ContainerState_CONTAINER_RUNNING }
 func (c *containerState) exited() bool      { return c.State == cri.ContainerState_CONTAINER_EXITED }
-func (c *containerState) failed() bool      { return c.exited() && c.ExitCode != 0 }
 func (c *containerState) reference() string { return containerScheme + c.Id }
 
 // containerScheme stands before a container's id in the API.
@@ -100,11 +99,6 @@ func (s *podState) addresses() []string {
 		ips = append(ips, more.GetIp())
 	}
 	return ips
-}
-
-// anyRunning tells whether a container still runs.
-func (s *podState) anyRunning() bool {
-	return slices.ContainsFunc(s.containers, func(c *containerState) bool { return !c.exited() })
 }
 
 // everStarted tells whether a regular container was ever created.

@@ -130,7 +130,7 @@ func (p *prober) begin(ctx context.Context, w *podWorker, pod *corev1.Pod, spec 
 	}
 	for kind, probe := range kinds {
 		t := &probeTask{p: p, w: w, pod: pod, spec: spec, id: c.Id, kind: kind, probe: probe, ips: w.ips(pod), started: started,
-			since: p.k.Clock.Since() - max(time.Since(time.Unix(0, c.StartedAt)), 0)}
+			since: p.k.Clock.Since() - max(time.Since(time.Unix(0, c.StartedAt)), 0)} //nolint:forbidigo // the runtime's times are the machine's
 		p.k.work.Go(func() { t.run(ctx) })
 	}
 }

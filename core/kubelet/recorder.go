@@ -84,7 +84,7 @@ func (r *recorder) add(ctx context.Context, ref corev1.ObjectReference, kind, re
 		namespace = metav1.NamespaceDefault
 	}
 	e := &corev1.Event{
-		ObjectMeta:     metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("%s.%x", ref.Name, time.Now().UnixNano()+r.made.Add(1))},
+		ObjectMeta:     metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("%s.%x", ref.Name, time.Now().UnixNano()+r.made.Add(1))}, //nolint:forbidigo // a name that is new, also in a held lab
 		InvolvedObject: ref, Type: kind, Reason: reason, Message: words,
 		Source:         corev1.EventSource{Component: "kubelet", Host: r.k.NodeName},
 		FirstTimestamp: now, LastTimestamp: now, Count: 1,

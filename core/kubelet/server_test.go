@@ -23,7 +23,7 @@ func TestAuthorize(t *testing.T) {
 		{&pkix.Name{CommonName: "kubernetes-admin", Organization: []string{"system:masters"}}, http.StatusOK},
 		{&pkix.Name{CommonName: "system:node:node-2", Organization: []string{"system:nodes"}}, http.StatusForbidden},
 	} {
-		r := httptest.NewRequest("GET", "/healthz", nil)
+		r := httptest.NewRequest(http.MethodGet, "/healthz", nil)
 		r.TLS = &tls.ConnectionState{}
 		if c.who != nil {
 			r.TLS.PeerCertificates = []*x509.Certificate{{Subject: *c.who}}

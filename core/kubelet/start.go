@@ -105,7 +105,7 @@ func (s *starter) backOff(ctx context.Context, c *corev1.Container) bool {
 // create creates the container.
 func (s *starter) create(ctx context.Context, c *corev1.Container, image, target string) (string, error) {
 	w := s.w
-	attempt := w.nextAttempt(s.pod, c)
+	attempt := w.nextAttempt(c)
 	config, err := w.k.containerConfig(ctx, &containerInput{
 		pod: s.pod, container: c, attempt: attempt, image: image, ips: s.ips, target: w.targetID(target),
 	})
@@ -162,7 +162,7 @@ func (w *podWorker) wakeAt(key string, until time.Duration, pod *corev1.Pod) {
 }
 
 // nextAttempt is the restart count of the container that is to be created.
-func (w *podWorker) nextAttempt(pod *corev1.Pod, c *corev1.Container) int {
+func (w *podWorker) nextAttempt(c *corev1.Container) int {
 	if last := w.state.latest(c.Name); last != nil {
 		return last.restarts() + 1
 	}
