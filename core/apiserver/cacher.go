@@ -116,7 +116,7 @@ func (c *cacher) run(ctx context.Context, changes <-chan store.Batch) {
 			}
 			c.log.Error("the store does not answer", "resource", c.row.Name, "err", err)
 			select {
-			case <-time.After(time.Second):
+			case <-time.After(time.Second): //nolint:forbidigo // the machine's time: the store is no part of the lab
 			case <-ctx.Done():
 			}
 		}

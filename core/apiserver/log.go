@@ -47,7 +47,7 @@ func (r *request) connectLog(ctx context.Context, pod *core.Pod) error {
 	location.Path = fmt.Sprintf("/containerLogs/%s/%s/%s", pod.Namespace, pod.Name, container)
 	location.RawQuery = logParameters(o).Encode()
 	r.note(ctx, "read from %s", location.Host)
-	answer, err := r.askKubelet(ctx, location)
+	answer, err := r.askKubelet(ctx, location) //nolint:bodyclose // relay closes it
 	if err != nil {
 		return err
 	}

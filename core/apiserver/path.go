@@ -18,10 +18,6 @@ type path struct {
 	Rest                     []string // what follows the subresource, as in pods/x/proxy/…
 }
 
-func (p *path) groupVersion() schema.GroupVersion {
-	return schema.GroupVersion{Group: p.Group, Version: p.Version}
-}
-
 func (p *path) groupResource() schema.GroupResource {
 	return schema.GroupResource{Group: p.Group, Resource: p.Resource}
 }

@@ -64,7 +64,6 @@ type request struct {
 	// encode
 	warnings []string
 	listed   *listing
-	result   runtime.Object // internal object, Status or other versioned object
 	code     int
 	answer   []byte
 	header   http.Header
@@ -127,7 +126,7 @@ func (r *request) limit(ctx context.Context) (context.Context, context.CancelFun
 func (r *request) guarded(ctx context.Context) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			if p == http.ErrAbortHandler {
+			if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 				panic(p)
 			}
 			r.server.cfg.Log.Error("a request panicked", "path", r.http.URL.Path, "panic", p, "stack", string(debug.Stack()))

@@ -107,7 +107,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 
 func withDefaults(cfg Config) Config {
 	if cfg.Now == nil {
-		cfg.Now = time.Now
+		cfg.Now = time.Now //nolint:forbidigo // without a lab there is no other time
 		if cfg.Lab != nil {
 			cfg.Now = cfg.Lab.Clock.Now
 		}

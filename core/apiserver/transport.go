@@ -59,7 +59,7 @@ func (t *inProcess) RoundTrip(req *http.Request) (*http.Response, error) {
 			}
 			if p := recover(); p != nil {
 				err := errDropped
-				if p != http.ErrAbortHandler {
+				if cause, ok := p.(error); !ok || !errors.Is(cause, http.ErrAbortHandler) {
 					err = fmt.Errorf("%w: %v", errDropped, p)
 				}
 				answer.end(err)
@@ -204,7 +204,7 @@ type responseBody struct {
 // Read implements io.Reader. A client that gave up never reads a proper end.
 func (b *responseBody) Read(p []byte) (int, error) {
 	n, err := b.stream.read(p)
-	if cause := b.cause(); err == io.EOF && cause != nil {
+	if cause := b.cause(); errors.Is(err, io.EOF) && cause != nil {
 		err = cause
 	}
 	return n, err

@@ -97,7 +97,7 @@ func (w *watcher) serve(ctx context.Context, rw http.ResponseWriter) error {
 	w.frames.begin(rw)
 	var expired <-chan time.Time
 	if w.timeout > 0 {
-		timer := time.NewTimer(w.timeout)
+		timer := time.NewTimer(w.timeout) //nolint:forbidigo // the client counts in the machine's time
 		defer timer.Stop()
 		expired = timer.C
 	}
