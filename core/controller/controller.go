@@ -72,7 +72,7 @@ func (o Options) withDefaults(ctx context.Context) Options {
 		if lab := step.From(ctx); lab != nil {
 			o.Clock = lab.Clock
 		} else {
-			o.Clock = step.NewClock(time.Now(), 0)
+			o.Clock = step.NewClock(time.Now(), 0) //nolint:forbidigo // without a lab its time begins now
 		}
 	}
 	if o.Log == nil {

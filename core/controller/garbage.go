@@ -165,7 +165,7 @@ func (c *garbage) reconcile(ctx context.Context, key string) error {
 		return nil
 	}
 	step.Note(ctx, step.ReconcileDetail{Plan: []string{plan.words()}})
-	return c.carryOut(ctx, n, obj, plan, dependents)
+	return c.carryOut(ctx, n, obj, plan)
 }
 
 // sort asks for each owner whether it exists.

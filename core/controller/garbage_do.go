@@ -18,7 +18,7 @@ import (
 // This file carries out what garbage_plan.go decides, and what foreground and
 // orphan deletion ask for.
 
-func (c *garbage) carryOut(ctx context.Context, n graphNode, obj *metav1.PartialObjectMetadata, plan garbagePlan, dependents []graphNode) error {
+func (c *garbage) carryOut(ctx context.Context, n graphNode, obj *metav1.PartialObjectMetadata, plan garbagePlan) error {
 	client, err := c.client(n.identity)
 	if err != nil {
 		return err

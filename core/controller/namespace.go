@@ -34,7 +34,7 @@ func newNamespaces(l *Loop) (Reconcile, error) {
 	}
 	informer := l.Informers.Core().V1().Namespaces()
 	c := &namespaces{Loop: l, lister: informer.Lister(), metadata: client}
-	return c.reconcile, Watch(l, informer.Informer(), func(old, cur *corev1.Namespace) {
+	return c.reconcile, Watch(l, informer.Informer(), func(_, cur *corev1.Namespace) {
 		if cur != nil && cur.DeletionTimestamp != nil {
 			l.AddObject(cur)
 		}

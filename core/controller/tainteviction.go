@@ -12,7 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	listerscorev1 "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
-	"k8s.io/klog/v2"
+	"k8s.io/klog/v2" //nolint:depguard // Kubernetes' helpers for taints ask for its logger; they get one that is silent
 
 	"github.com/klab-project/klab/core/step"
 )

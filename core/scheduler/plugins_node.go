@@ -8,7 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	v1helpers "k8s.io/component-helpers/scheduling/corev1"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
-	"k8s.io/klog/v2"
+	"k8s.io/klog/v2" //nolint:depguard // Kubernetes' helpers for taints ask for its logger; they get one that is silent
 )
 
 func filterUnschedulable(p *corev1.Pod, n *NodeInfo) []string {
