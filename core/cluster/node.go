@@ -99,7 +99,7 @@ func (n *node) runRT(ctx context.Context) error {
 	go func() { exited <- cmd.Wait() }()
 	select {
 	case err := <-exited:
-		return fmt.Errorf("klab-rt ended: %v", err)
+		return fmt.Errorf("klab-rt ended: %v", err) //nolint:errorlint // nil too: it must not end at all
 	case <-ctx.Done():
 		return nil
 	}
@@ -117,7 +117,7 @@ func (n *node) runAgent(ctx context.Context) error {
 	}
 	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
 	defer stop()
-	return fmt.Errorf("agent ended: %v", cmd.Wait())
+	return fmt.Errorf("agent ended: %v", cmd.Wait()) //nolint:errorlint // nil too
 }
 
 // command prepares a process of the node: marked as the cluster's, writing to

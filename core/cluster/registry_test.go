@@ -1,6 +1,7 @@
 package cluster_test
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"log"
@@ -26,7 +27,9 @@ func pushTools(t *testing.T) string {
 	t.Helper()
 	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	t.Cleanup(server.Close)
-	layer, err := tarball.LayerFromReader(strings.NewReader(string(toolsbin.Compressed())))
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(toolsbin.Compressed())), nil
+	})
 	require.NoError(t, err)
 	image, err := mutate.AppendLayers(empty.Image, layer)
 	require.NoError(t, err)
