@@ -140,5 +140,5 @@ func Identify(path string) (ID, error) {
 	if err := unix.Stat(path, &st); err != nil {
 		return ID{}, fmt.Errorf("identify namespace %s: %w", path, err)
 	}
-	return ID{Dev: uint64(st.Dev), Ino: st.Ino}, nil
+	return ID{Dev: st.Dev, Ino: st.Ino}, nil
 }

@@ -64,8 +64,11 @@ func born(pid int, group *os.File) error {
 		if err == unix.EINTR {
 			continue
 		}
-		if err != nil || !status.Stopped() {
-			return fmt.Errorf("process %d did not start: %v", pid, errors.Join(err))
+		if err != nil {
+			return fmt.Errorf("process %d did not start: %w", pid, err)
+		}
+		if !status.Stopped() {
+			return fmt.Errorf("process %d did not start: it ended (wait status %#x)", pid, int(status))
 		}
 		break
 	}

@@ -167,7 +167,7 @@ func overlayfs(context.Context, *scratch) (string, error) {
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, ""); err != nil {
 		return "", fmt.Errorf("mount tmpfs: %w", err)
 	}
-	defer unix.Unmount(dir, unix.MNT_DETACH)
+	defer func() { _ = unix.Unmount(dir, unix.MNT_DETACH) }()
 	for _, d := range []string{"lower", "upper", "work", "all"} {
 		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
 			return "", err
@@ -201,6 +201,6 @@ func moveMount(context.Context, *scratch) (string, error) {
 		unix.Close(fd)
 	}
 	var uts unix.Utsname
-	unix.Uname(&uts)
+	_ = unix.Uname(&uts) // fails for a bad address only
 	return "Linux " + unix.ByteSliceToString(uts.Release[:]), err
 }
