@@ -205,7 +205,7 @@ func (p *parser) decode(line int, body string, into any) error {
 	}
 	msg := err.Error()
 	if m := yamlLine.FindStringSubmatchIndex(msg); m != nil {
-		fmt.Sscan(msg[m[2]:m[3]], &line)
+		_, _ = fmt.Sscan(msg[m[2]:m[3]], &line)
 		msg = msg[m[1]:]
 	}
 	msg, _, _ = strings.Cut(msg, "\n")

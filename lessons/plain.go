@@ -34,7 +34,6 @@ type Plain struct {
 	GoalWithin time.Duration
 
 	decisions *decisions
-	ended     error // why no more events come
 }
 
 // Line is a line of the JSON form.

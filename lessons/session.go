@@ -28,7 +28,6 @@ type Session struct {
 	failed   error
 	ready    bool // the lab is at the lesson's beginning
 	reveal   bool
-	view     string        // the pane that was last asked for
 	changed  chan struct{} // closed when something has changed
 }
 

@@ -21,9 +21,7 @@ import (
 
 // story is a source whose live form goes on when something is picked.
 type story struct {
-	events []*step.Event
 	live   bool
-	told   int
 	picked []uint64
 	how    []step.How
 	modes  []step.Mode

@@ -55,7 +55,7 @@ func NewInspect(h *fold.History, s *fold.State, m Mask, seq uint64) *Inspect {
 			in.RV = c.RV
 		}
 	}
-	in.change(h, s, m, e)
+	in.change(s, m, e)
 	return in
 }
 
@@ -117,7 +117,7 @@ func verdicts(d step.ScheduleDetail) []string {
 }
 
 // change finds the revision that the event, or its step, made or is about.
-func (in *Inspect) change(h *fold.History, s *fold.State, m Mask, e *step.Event) {
+func (in *Inspect) change(s *fold.State, m Mask, e *step.Event) {
 	key, rv := fold.KeyOf(e.Object), e.RV
 	if len(in.Causes) > 0 && in.Causes[0].Cause.Step == e.Step && in.Causes[0].Cause.RV != 0 && !in.Causes[0].Hidden {
 		key, rv = fold.KeyOf(in.Causes[0].Cause.Object), in.Causes[0].Cause.RV
