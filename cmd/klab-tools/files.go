@@ -36,7 +36,7 @@ func stat(c *call) int {
 			continue
 		}
 		fmt.Fprintf(c.out, "  File: %s\n  Size: %-12d Blocks: %-8d %v\n", name, s.Size, s.Blocks, fi.Mode().Type())
-		fmt.Fprintf(c.out, "Device: %d,%d  Inode: %-10d Links: %d\n", unix.Major(uint64(s.Dev)), unix.Minor(uint64(s.Dev)), s.Ino, s.Nlink)
+		fmt.Fprintf(c.out, "Device: %d,%d  Inode: %-10d Links: %d\n", unix.Major(s.Dev), unix.Minor(s.Dev), s.Ino, s.Nlink)
 		fmt.Fprintf(c.out, "Access: (%04o/%s)  Uid: %s  Gid: %s\n", s.Mode&0o7777, fi.Mode(),
 			withName("/etc/passwd", int(s.Uid)), withName("/etc/group", int(s.Gid)))
 		fmt.Fprintf(c.out, "Modify: %s\nChange: %s\n", fi.ModTime().Format(time.RFC3339Nano),

@@ -66,7 +66,7 @@ func (p *pinger) run(ctx context.Context, conn *net.IPConn, to *net.IPAddr) int 
 		if _, err := conn.WriteToIP(p.request(uint16(p.sent)), to); err != nil {
 			p.failf("seq=%d: %v", p.sent, err)
 		} else {
-			p.answer(conn, to, start)
+			p.answer(conn, start)
 		}
 		if p.count != 0 && p.sent == p.count {
 			break
@@ -105,7 +105,7 @@ func checksum(b []byte) uint16 {
 }
 
 // answer waits for the answer to the last request and reports it.
-func (p *pinger) answer(conn *net.IPConn, to *net.IPAddr, start time.Time) {
+func (p *pinger) answer(conn *net.IPConn, start time.Time) {
 	if err := conn.SetReadDeadline(start.Add(p.wait)); err != nil {
 		p.failf("%v", err)
 		return

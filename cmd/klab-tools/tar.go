@@ -159,7 +159,7 @@ func (j *tarJob) read(in io.Reader, unpack bool) error {
 	defer root.Close()
 	for {
 		h, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			// Whoever sends may pad the archive.
 			_, err = io.Copy(io.Discard, in)
 			return err

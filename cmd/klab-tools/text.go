@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -146,7 +147,7 @@ func head(c *call) int {
 	return c.each(files, func(_ string, r io.Reader) error {
 		if o.has("c") {
 			_, err := io.CopyN(c.out, r, int64(count))
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				err = nil
 			}
 			return err

@@ -55,13 +55,13 @@ func (s *liveSource) Live() bool          { return true }
 // Next implements tui.Source. It is called by one goroutine.
 func (s *liveSource) Next(ctx context.Context, from uint64) ([]*step.Event, error) {
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		// Whatever goes wrong, the daemon may come back: the stream is opened again.
 		var err error
 		if s.stream == nil || s.next != from {
 			err = s.open(ctx, from)
 		}
 		if err == nil {
-			var batch []*step.Event
-			if batch, err = s.stream.Next(); len(batch) > 0 {
+			if batch, _ := s.stream.Next(); len(batch) > 0 {
 				s.next = batch[len(batch)-1].Seq + 1
 				return batch, nil
 			}
