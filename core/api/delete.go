@@ -152,7 +152,7 @@ func collectorFinalizers(now []string, opts *metav1.DeleteOptions) []string {
 		orphan = *policy == metav1.DeletePropagationOrphan
 		foreground = *policy == metav1.DeletePropagationForeground
 	}
-	if o := opts.OrphanDependents; o != nil { //nolint:staticcheck // deprecated, but old clients send it
+	if o := opts.OrphanDependents; o != nil { // deprecated, but old clients send it
 		orphan, foreground = *o, false
 	}
 	finalizers := slices.DeleteFunc(slices.Clone(now), func(f string) bool {

@@ -1,6 +1,7 @@
 package archtest
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -67,7 +68,7 @@ func goList(t *testing.T, cgo bool, args ...string) []string {
 	cmd.Env = append(os.Environ(), "CGO_ENABLED="+value)
 	out, err := cmd.Output()
 	var detail []byte
-	if exit, ok := err.(*exec.ExitError); ok {
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
 		detail = exit.Stderr
 	}
 	require.NoError(t, err, "%s", detail)

@@ -143,8 +143,8 @@ func (d *disk) append(file string, body io.Reader, begin bool) (size int64, err 
 		n, err = io.CopyN(f, body, chunk)
 		size += n
 		d.release(chunk - n)
-		if err == io.EOF {
-			return size, nil
+		if errors.Is(err, io.EOF) {
+			return size, f.Close()
 		}
 		if err != nil {
 			break

@@ -20,7 +20,7 @@ func Invariants() []Invariant {
 	return []Invariant{NeverTooManyPods(), NeverTooManyReplicas, AtMostOneController, StaysAvailable(), NodesNotOverfull}
 }
 
-// NeverTooManyPods: a ReplicaSet never has more pods than it ever wanted.
+// NeverTooManyPods says: a ReplicaSet never has more pods than it ever wanted.
 func NeverTooManyPods() Invariant {
 	highest := map[types.UID]int32{}
 	return func(s State) error {
@@ -34,7 +34,7 @@ func NeverTooManyPods() Invariant {
 	}
 }
 
-// NeverTooManyReplicas: the ReplicaSets of a Deployment in rolling update never
+// NeverTooManyReplicas says: the ReplicaSets of a Deployment in rolling update never
 // want more pods together than replicas and maxSurge. (The pods themselves can
 // be more for a moment, also upstream: a set that has just been scaled down
 // still has its pods.)
@@ -64,7 +64,7 @@ func sizes(s State, d *appsv1.Deployment) (sum, surge, unavailable int32) {
 	return sum, surge, unavailable
 }
 
-// AtMostOneController: no object has two controlling owners.
+// AtMostOneController says: no object has two controlling owners.
 func AtMostOneController(s State) error {
 	check := func(name string, refs []metav1.OwnerReference) error {
 		count := 0
@@ -91,7 +91,7 @@ func AtMostOneController(s State) error {
 	return nil
 }
 
-// StaysAvailable: a Deployment that has once had all its pods ready never has
+// StaysAvailable says: a Deployment that has once had all its pods ready never has
 // fewer than replicas less maxUnavailable again. It does not hold for scaling
 // up, or when pods fail.
 func StaysAvailable() Invariant {
@@ -116,7 +116,7 @@ func StaysAvailable() Invariant {
 	}
 }
 
-// NodesNotOverfull: the pods on a node never ask for more than it has.
+// NodesNotOverfull says: the pods on a node never ask for more than it has.
 func NodesNotOverfull(s State) error {
 	for _, n := range s.Nodes {
 		left := n.Status.Allocatable.Cpu().DeepCopy()

@@ -57,7 +57,7 @@ func DialTLS(ctx context.Context, config *tls.Config, endpoints ...string) (Stor
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if _, err := s.Revision(ctx); err != nil {
-		s.Close()
+		_ = s.Close()
 		return nil, fmt.Errorf("no etcd answers at %s: check the address and that it is running: %w", strings.Join(endpoints, ","), err)
 	}
 	return s, nil

@@ -132,12 +132,12 @@ func openLocked(ctx context.Context, cfg EtcdConfig) (*etcdStore, error) {
 	}
 	server, err := start(ctx, cfg.embedded(log), failure)
 	if err != nil {
-		log.Close()
+		_ = log.Close()
 		return nil, err
 	}
 	if err := cfg.writeClientFile(server); err != nil {
 		server.Close()
-		log.Close()
+		_ = log.Close()
 		return nil, err
 	}
 	// A single member has every write that it acknowledged: it may answer reads
