@@ -80,11 +80,12 @@ fuzz: ## run every fuzz test for FUZZTIME each
 	  dir=$$(dirname "$$(grep -rl --include='*_test.go' "^func $$f(" . | head -1)"); \
 	  echo "== $$f in $$dir"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) "$$dir"; done
 
+LINT_VERSION := v2.15.0
 lint: ## formatting, vet, and golangci-lint where it is installed
 	@out=$$(gofmt -l cmd core netlab tui lessons labs 2>/dev/null || true); [ -z "$$out" ] || { echo "gofmt -w these: $$out" >&2; exit 1; }
 	@$(MAKE) --no-print-directory vet
 	@if command -v golangci-lint >/dev/null; then golangci-lint run ./...; \
-	  else echo "lint: golangci-lint is not installed; go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@latest run ./..."; fi
+	  else echo "lint: golangci-lint is not installed, so its rules were not checked: go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION), with \$$(go env GOPATH)/bin in PATH"; fi
 
 golden: ## write the golden files anew; look at the diff
 	@dirs=$$(grep -rl --include='*_test.go' 'flag.Bool("update"' . | xargs -r -n1 dirname | sort -u); \
