@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -159,10 +160,17 @@ func walk(t *testing.T, w, h int, say words, line string) {
 	require.Equal(t, "0 1 0", strings.TrimSpace(term.run("display-message", "-p", "#{alternate_on} #{cursor_flag} #{mouse_any_flag}")),
 		"the screen, the cursor and the mouse are the shell's again")
 	joined := term.run("capture-pane", "-p", "-J")
-	_, before, _ := strings.Cut(joined, "\nbefore=")
-	_, after, _ := strings.Cut(joined, "\nafter=")
-	before, _, _ = strings.Cut(before, "\n")
-	after, _, _ = strings.Cut(after, "\n")
-	require.NotEmpty(t, before)
-	require.Equal(t, strings.TrimSpace(before), strings.TrimSpace(after), "the settings of the terminal")
+	before, after := settings(joined, "before"), settings(joined, "after")
+	require.NotEmpty(t, before, joined)
+	require.Equal(t, before, after, "the settings of the terminal")
+}
+
+// settings finds what stty printed behind a name. It is not always at the
+// beginning of a line: a shell that starts late prints its prompt before it.
+func settings(screen, name string) string {
+	found := regexp.MustCompile(name + `=([0-9a-f]+(?::[0-9a-f]+)+)`).FindStringSubmatch(screen)
+	if found == nil {
+		return ""
+	}
+	return found[1]
 }

@@ -23,7 +23,9 @@ func furnish(ownCgroup bool) error {
 	}
 	for _, m := range mounts {
 		if m.fstype == "nsfs" {
-			if err := unix.Unmount(m.path, unix.MNT_DETACH); err != nil {
+			err := unix.Unmount(m.path, unix.MNT_DETACH)
+			// Who removes a pin elsewhere at this moment removes it here as well.
+			if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EINVAL) {
 				return fmt.Errorf("let go of the pin %s: %w", m.path, err)
 			}
 		}
