@@ -159,9 +159,12 @@ func walk(t *testing.T, w, h int, say words, line string) {
 	term.Expect("exit=0", "after=", "!"+say.replay)
 	require.Equal(t, "0 1 0", strings.TrimSpace(term.run("display-message", "-p", "#{alternate_on} #{cursor_flag} #{mouse_any_flag}")),
 		"the screen, the cursor and the mouse are the shell's again")
-	joined := term.run("capture-pane", "-p", "-J")
-	before, after := settings(joined, "before"), settings(joined, "after")
-	require.NotEmpty(t, before, joined)
+	var before, after string
+	require.Eventually(t, func() bool {
+		screen := term.run("capture-pane", "-p", "-J")
+		before, after = settings(screen, "before"), settings(screen, "after")
+		return before != "" && after != ""
+	}, 10*time.Second, 10*time.Millisecond)
 	require.Equal(t, before, after, "the settings of the terminal")
 }
 
