@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -123,8 +124,7 @@ func (n *node) runAgent(ctx context.Context) error {
 // command prepares a process of the node: marked as the cluster's, writing to
 // its own log, and on cgroup v2 in a leaf of the node's control group.
 func (n *node) command(role, path string, args ...string) (cmd *exec.Cmd, release func(), err error) {
-	name := filepath.Base(filepath.Dir(role+"x")) + "-" + n.name
-	log, err := os.OpenFile(n.d.log(name), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	log, err := os.OpenFile(n.d.log(strings.TrimSuffix(role, "/")+"-"+n.name), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
 	if err != nil {
 		return nil, nil, err
 	}
