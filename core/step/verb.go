@@ -70,7 +70,10 @@ const (
 	Ran       Verb = "ran"       // a command line that really ran, or its exact equivalent
 	Exited    Verb = "exited"    // a container ended by itself
 	Links     Verb = "links"     // a node's links and addresses
-	Usage     Verb = "usage"     // cgroup numbers
+	Usage     Verb = "usage"     // what a pod uses, from its cgroups
+	PodSeen   Verb = "pod-seen"  // a pod's namespaces, mounts and limits, as the kernel has them
+	Processes Verb = "processes" // the processes of a pod
+	Probe     Verb = "probe"     // what a probe of a container found
 	Mark      Verb = "mark"      // a named place in a recording
 	ModeSet   Verb = "mode"      // the gate opened, closed, or got breakpoints
 	ClockSet  Verb = "clock"     // the lab clock was moved or its rate changed
