@@ -69,33 +69,6 @@ func (c *container) exec(conn *net.UnixConn, req *shim.Exec, files []*os.File) (
 	}
 }
 
-// stats reads the container's cgroup.
-func (c *container) stats() (*shim.Response, error) {
-	lc := c.loaded()
-	if lc == nil {
-		return nil, &shim.Error{Code: shim.CodeState, Message: "the container has ended"}
-	}
-	all, err := lc.Stats()
-	if err != nil {
-		return nil, err
-	}
-	cg := all.CgroupStats
-	inactive := cg.MemoryStats.Stats["total_inactive_file"] // v1
-	if v, ok := cg.MemoryStats.Stats["inactive_file"]; ok && inactive == 0 {
-		inactive = v
-	}
-	usage := cg.MemoryStats.Usage.Usage
-	return &shim.Response{Stats: &shim.Stats{
-		CPUNanos:      cg.CpuStats.CpuUsage.TotalUsage,
-		ThrottledNano: cg.CpuStats.ThrottlingData.ThrottledTime,
-		MemoryBytes:   usage,
-		WorkingSet:    usage - min(usage, inactive),
-		MemoryLimit:   cg.MemoryStats.Usage.Limit,
-		Pids:          cg.PidsStats.Current,
-		OOMKills:      oomKills(lc),
-	}}, nil
-}
-
 // oomKills is how many processes of the container the kernel killed for want
 // of memory: memory.events of cgroup v2, memory.oom_control of v1.
 func oomKills(lc *libcontainer.Container) uint64 {

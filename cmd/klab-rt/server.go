@@ -125,8 +125,8 @@ func (c *container) answer(conn *net.UnixConn, req *shim.Request, files []*os.Fi
 		return c.exec(conn, req.Exec, files)
 	case shim.VerbAttach:
 		err = c.attach(conn, req.Attach, files)
-	case shim.VerbStats:
-		return c.stats()
+	case shim.VerbUpdate:
+		err = c.setResources(req.Resources)
 	default:
 		err = fmt.Errorf("unknown verb %q: klab-rt is of version %s", req.Verb, shim.Version)
 	}

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/klab-project/klab/core/runtime"
@@ -178,7 +179,7 @@ func (f *fakeRuntime) CreateContainer(_ context.Context, sandboxID string, confi
 func (c *fakeContainer) set(change func(*cri.ContainerStatus)) {
 	old := c.status
 	c.status = &cri.ContainerStatus{Id: old.Id, Metadata: old.Metadata, State: old.State, CreatedAt: old.CreatedAt, StartedAt: old.StartedAt,
-		FinishedAt: old.FinishedAt, ExitCode: old.ExitCode, Reason: old.Reason, Image: old.Image, ImageRef: old.ImageRef,
+		FinishedAt: old.FinishedAt, ExitCode: old.ExitCode, Reason: old.Reason, Image: old.Image, ImageRef: old.ImageRef, Resources: old.Resources,
 		Labels: old.Labels, Annotations: old.Annotations, LogPath: old.LogPath}
 	change(c.status)
 }
@@ -337,6 +338,42 @@ func (f *fakeRuntime) ContainerStatus(_ context.Context, id string) (*cri.Contai
 		return c.status, nil
 	}
 	return nil, fmt.Errorf("container %s: %w", id, runtime.ErrNotFound)
+}
+
+func (f *fakeRuntime) UpdateContainerResources(_ context.Context, id string, r *cri.LinuxContainerResources) error {
+	f.mu.Lock()
+	c := f.containers[id]
+	f.mu.Unlock()
+	if c == nil {
+		return fmt.Errorf("container %s: %w", id, runtime.ErrNotFound)
+	}
+	if err := f.call("UpdateContainerResources %s", c.config.Metadata.Name); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if c.status.State == cri.ContainerState_CONTAINER_EXITED {
+		return fmt.Errorf("container %s has ended", id)
+	}
+	c.set(func(s *cri.ContainerStatus) {
+		if s.Resources == nil {
+			s.Resources = &cri.ContainerResources{Linux: &cri.LinuxContainerResources{}}
+		}
+		all := proto.CloneOf(s.Resources)
+		proto.Merge(all.Linux, r)
+		s.Resources = all
+	})
+	return nil
+}
+
+func (f *fakeRuntime) UpdatePodSandboxResources(_ context.Context, id string, overhead, resources *cri.LinuxContainerResources) error {
+	return f.call("UpdatePodSandboxResources")
+}
+
+func (f *fakeRuntime) RuntimeStatus(context.Context) (*cri.StatusResponse, error) {
+	return &cri.StatusResponse{Status: &cri.RuntimeStatus{Conditions: []*cri.RuntimeCondition{
+		{Type: "RuntimeReady", Status: true}, {Type: "NetworkReady", Status: true},
+	}}}, nil
 }
 
 func (f *fakeRuntime) ReopenContainerLog(context.Context, string) error { return nil }

@@ -28,6 +28,7 @@ type Client struct {
 	rt     shim.Client
 	images *image.Store
 	v2     bool
+	cgroup cgroupFS
 
 	close context.CancelFunc
 	work  sync.WaitGroup
@@ -35,11 +36,11 @@ type Client struct {
 	mu     sync.Mutex
 	metas  map[string]*meta // a meta in it does not change
 	states tracker
+	rates  map[string]rate // of processor time, by cgroup
 }
 
 var (
 	_ Runtime = (*Client)(nil)
-	_ Stats   = (*Client)(nil)
 	_ Freezer = (*Client)(nil)
 )
 
@@ -66,7 +67,10 @@ func Open(ctx context.Context, c Config) (*Client, error) {
 		return nil, fmt.Errorf("runtime: images: %w", err)
 	}
 	_, err = os.Stat("/sys/fs/cgroup/cgroup.controllers")
-	cl := &Client{c: c, rt: shim.Client{Socket: c.Socket}, images: images, v2: err == nil, metas: map[string]*meta{}}
+	cl := &Client{c: c, rt: shim.Client{Socket: c.Socket}, images: images, v2: err == nil, metas: map[string]*meta{}, rates: map[string]rate{}}
+	if cl.cgroup, err = findCgroups(cl.v2); err != nil {
+		return nil, fmt.Errorf("runtime: %w", err)
+	}
 	if err := cl.loadMetas(); err != nil {
 		return nil, fmt.Errorf("runtime: %w", err)
 	}

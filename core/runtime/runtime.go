@@ -43,6 +43,10 @@ type Runtime interface {
 	Containers
 	Streams
 	Images
+	Stats
+	// RuntimeStatus says whether pods can be run, and what the runtime has
+	// beyond the basics: RuntimeReady, NetworkReady, features.
+	RuntimeStatus(ctx context.Context) (*cri.StatusResponse, error)
 	// Events are pushed as they happen: container created, started, stopped
 	// and deleted, of sandboxes too (then ContainerId is the sandbox's id).
 	// PodSandboxStatus and ContainersStatuses are those of the whole pod at
@@ -61,6 +65,9 @@ type Sandboxes interface {
 	RemovePodSandbox(ctx context.Context, id string) error
 	PodSandboxStatus(ctx context.Context, id string) (*cri.PodSandboxStatus, error)
 	ListPodSandbox(ctx context.Context) ([]*cri.PodSandbox, error)
+	// UpdatePodSandboxResources tells of a pod's new sums. The pod's cgroup is
+	// the kubelet's own; a runtime only takes note.
+	UpdatePodSandboxResources(ctx context.Context, id string, overhead, resources *cri.LinuxContainerResources) error
 }
 
 // Containers is the part of Runtime about the containers of pods.
@@ -73,6 +80,9 @@ type Containers interface {
 	RemoveContainer(ctx context.Context, id string) error
 	ListContainers(ctx context.Context) ([]*cri.Container, error)
 	ContainerStatus(ctx context.Context, id string) (*cri.ContainerStatus, error)
+	// UpdateContainerResources changes the limits of a living container. What
+	// r leaves out, zero or empty, stays as it is; -1 takes a limit away.
+	UpdateContainerResources(ctx context.Context, id string, r *cri.LinuxContainerResources) error
 	// ReopenContainerLog follows a log file that was renamed.
 	ReopenContainerLog(ctx context.Context, id string) error
 }
@@ -158,10 +168,16 @@ type Config struct {
 	MaxImageBytes int64
 }
 
-// Stats is the part of a Client that reads numbers from cgroups; it is not
-// needed to run pods.
+// Stats is the part of Runtime that reads numbers: of cgroups, of pods'
+// network namespaces and of directories, each at the time of the call.
 type Stats interface {
 	ContainerStats(ctx context.Context, id string) (*cri.ContainerStats, error)
+	// ListContainerStats has the containers that run.
+	ListContainerStats(ctx context.Context) ([]*cri.ContainerStats, error)
+	PodSandboxStats(ctx context.Context, id string) (*cri.PodSandboxStats, error)
+	ListPodSandboxStats(ctx context.Context) ([]*cri.PodSandboxStats, error)
+	// ImageFsInfo is what images and the writable layers of containers use.
+	ImageFsInfo(ctx context.Context) (*cri.ImageFsInfoResponse, error)
 }
 
 // Freezer is the part of a Client that stops a pod's processes in time.

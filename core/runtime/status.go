@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"time"
 
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -149,30 +148,6 @@ func (c *Client) containerStatus(m *meta, s *shim.State) *cri.ContainerStatus {
 		status.FinishedAt, status.ExitCode, status.Reason, status.Message = s.Finished, int32(s.ExitCode), s.Reason, s.Message
 	}
 	return status
-}
-
-// ContainerStats implements Stats.
-func (c *Client) ContainerStats(ctx context.Context, id string) (*cri.ContainerStats, error) {
-	m, err := c.containerMeta(id)
-	if err != nil {
-		return nil, err
-	}
-	res, err := c.rt.Do(ctx, shim.Request{Verb: shim.VerbStats, ID: id})
-	if err != nil {
-		return nil, translate(id, err)
-	}
-	now, s := time.Now().UnixNano(), res.Stats
-	stats := &cri.ContainerStats{
-		Attributes: &cri.ContainerAttributes{Id: id, Metadata: m.container.Metadata, Labels: m.container.Labels, Annotations: m.container.Annotations},
-		Cpu:        &cri.CpuUsage{Timestamp: now, UsageCoreNanoSeconds: &cri.UInt64Value{Value: s.CPUNanos}},
-		Memory: &cri.MemoryUsage{
-			Timestamp: now, UsageBytes: &cri.UInt64Value{Value: s.MemoryBytes}, WorkingSetBytes: &cri.UInt64Value{Value: s.WorkingSet},
-		},
-	}
-	if s.MemoryLimit < 1<<62 {
-		stats.Memory.AvailableBytes = &cri.UInt64Value{Value: s.MemoryLimit - min(s.MemoryLimit, s.WorkingSet)}
-	}
-	return stats, nil
 }
 
 // imageName is how people call a container's image: as the pod does if that is

@@ -127,6 +127,13 @@ func (s *steps) PullImage(ctx context.Context, ref string, auth *cri.AuthConfig)
 	return id, err
 }
 
+func (s *steps) RemoveImage(ctx context.Context, ref string) error {
+	object := step.Object{Resource: "images", Name: ref}
+	return s.do(ctx, step.RemoveImage, object, step.RuntimeDetail{Image: ref}, func(ctx context.Context) error {
+		return s.Runtime.RemoveImage(ctx, ref)
+	})
+}
+
 func (s *steps) CreateContainer(ctx context.Context, sandboxID string, config *cri.ContainerConfig, sandbox *cri.PodSandboxConfig) (id string, err error) {
 	detail := step.RuntimeDetail{
 		Pod: sandbox.GetMetadata().GetName(), Container: config.GetMetadata().GetName(), Image: config.GetImage().GetImage(),
@@ -160,6 +167,21 @@ func (s *steps) RemoveContainer(ctx context.Context, id string) error {
 	return s.do(ctx, step.RemoveContainer, object, detail, func(ctx context.Context) error {
 		defer s.forget(id)
 		return s.Runtime.RemoveContainer(ctx, id)
+	})
+}
+
+func (s *steps) UpdateContainerResources(ctx context.Context, id string, r *cri.LinuxContainerResources) error {
+	object, detail := s.container(ctx, id)
+	detail.Resources = r
+	return s.do(ctx, step.UpdateContainerResources, object, detail, func(ctx context.Context) error {
+		return s.Runtime.UpdateContainerResources(context.WithoutCancel(ctx), id, r)
+	})
+}
+
+func (s *steps) UpdatePodSandboxResources(ctx context.Context, id string, overhead, resources *cri.LinuxContainerResources) error {
+	detail := step.RuntimeDetail{ID: id, Resources: resources}
+	return s.do(ctx, step.UpdatePodSandboxResources, s.sandbox(ctx, id), detail, func(ctx context.Context) error {
+		return s.Runtime.UpdatePodSandboxResources(ctx, id, overhead, resources)
 	})
 }
 

@@ -82,6 +82,8 @@ type RuntimeDetail struct {
 	ExitCode  *int   `json:"exitCode,omitempty"`
 	Reason    string `json:"reason,omitempty"`
 	Bytes     int64  `json:"bytes,omitempty"`
+	// Resources are the limits that an update sets, as CRI words them.
+	Resources any `json:"resources,omitempty"`
 }
 
 // CNIDetail belongs to CNI verbs: the configuration and the result as the

@@ -54,6 +54,10 @@ const (
 	StopContainer    Verb = "StopContainer"
 	RemoveContainer  Verb = "RemoveContainer"
 	Exec             Verb = "Exec"
+
+	UpdateContainerResources  Verb = "UpdateContainerResources"
+	UpdatePodSandboxResources Verb = "UpdatePodSandboxResources"
+	RemoveImage               Verb = "RemoveImage"
 )
 
 // The container network interface and the overlay.
@@ -93,7 +97,8 @@ var classOf = map[Verb]Class{
 	Schedule: ClassSchedule, Filter: ClassSchedule, Score: ClassSchedule, Bind: ClassSchedule,
 	RunPodSandbox: ClassCRI, StopPodSandbox: ClassCRI, RemovePodSandbox: ClassCRI, PullImage: ClassCRI,
 	CreateContainer: ClassCRI, StartContainer: ClassCRI, StopContainer: ClassCRI, RemoveContainer: ClassCRI,
-	Exec: ClassCRI, CNIAdd: ClassCNI, CNIDel: ClassCNI, OverlayAdd: ClassNet, OverlayRemove: ClassNet,
+	Exec: ClassCRI, UpdateContainerResources: ClassCRI, UpdatePodSandboxResources: ClassCRI, RemoveImage: ClassCRI,
+	CNIAdd: ClassCNI, CNIDel: ClassCNI, OverlayAdd: ClassNet, OverlayRemove: ClassNet,
 }
 
 // Class is the class to which actions with this verb belong; facts and

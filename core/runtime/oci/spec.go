@@ -54,6 +54,10 @@ func Container(in Input) (*specs.Spec, error) {
 	if err != nil {
 		return nil, err
 	}
+	limits, err := resources(in.Config.GetLinux().GetResources(), in.V2, sec.GetPrivileged())
+	if err != nil {
+		return nil, err
+	}
 	spec := &specs.Spec{
 		Version: specs.Version,
 		Root:    &specs.Root{Path: in.Rootfs, Readonly: sec.GetReadonlyRootfs()},
@@ -70,7 +74,7 @@ func Container(in Input) (*specs.Spec, error) {
 		Linux: &specs.Linux{
 			CgroupsPath:   path.Join(in.Pod.Cgroup, in.ID),
 			Namespaces:    containerNamespaces(in),
-			Resources:     resources(in.Config.GetLinux().GetResources(), sec.GetPrivileged()),
+			Resources:     limits,
 			MaskedPaths:   masked(sec),
 			ReadonlyPaths: readonly(sec),
 		},
@@ -109,7 +113,7 @@ func Pause(id, rootfs string, pod Pod) *specs.Spec {
 		Linux: &specs.Linux{
 			CgroupsPath: path.Join(pod.Cgroup, id),
 			Namespaces:  []specs.LinuxNamespace{{Type: specs.MountNamespace}, {Type: specs.PIDNamespace}},
-			Resources:   resources(nil, false), // few shares would only make its start slow
+			Resources:   pauseResources(), // few shares would only make its start slow
 		},
 	}
 	if options.GetPid() == cri.NamespaceMode_NODE {

@@ -1,6 +1,10 @@
 package shim
 
-import "path/filepath"
+import (
+	"path/filepath"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
 
 // The verbs of requests.
 const (
@@ -18,7 +22,7 @@ const (
 	VerbFreeze   = "freeze"   // stops all processes of the container
 	VerbThaw     = "thaw"     // lets them go on
 	VerbReopen   = "reopen"   // the log file was renamed: make a new one
-	VerbStats    = "stats"    // Response.Stats
+	VerbUpdate   = "update"   // Resources, of a living container
 	VerbEvents   = "events"   // Events: all states, then one Synced, then what changes
 	VerbShutdown = "shutdown" // klab-rt ends; containers go on
 )
@@ -32,6 +36,9 @@ type Request struct {
 	Exec   *Exec   `json:"exec,omitempty"`
 	Attach *Attach `json:"attach,omitempty"`
 	Size   *Size   `json:"size,omitempty"`
+	// Resources are new limits in the words of the OCI runtime specification.
+	// What is missing stays as it is.
+	Resources *specs.LinuxResources `json:"resources,omitempty"`
 }
 
 // Create is what config.json does not say about a container.
@@ -110,17 +117,6 @@ type Event struct {
 	Synced bool   `json:"synced,omitempty"`
 }
 
-// Stats are numbers from a container's cgroup.
-type Stats struct {
-	CPUNanos      uint64 `json:"cpuNanos"`
-	ThrottledNano uint64 `json:"throttledNanos"`
-	MemoryBytes   uint64 `json:"memoryBytes"`
-	WorkingSet    uint64 `json:"workingSetBytes"`
-	MemoryLimit   uint64 `json:"memoryLimit"`
-	Pids          uint64 `json:"pids"`
-	OOMKills      uint64 `json:"oomKills"`
-}
-
 // Codes of errors.
 const (
 	CodeNotFound = "not-found"
@@ -134,7 +130,6 @@ type Response struct {
 	Code     string   `json:"code,omitempty"`
 	State    *State   `json:"state,omitempty"`
 	States   []*State `json:"states,omitempty"`
-	Stats    *Stats   `json:"stats,omitempty"`
 	ExitCode int      `json:"exitCode,omitempty"`
 	Version  string   `json:"version,omitempty"`
 }

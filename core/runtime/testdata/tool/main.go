@@ -61,6 +61,16 @@ func main() {
 			}
 			all = append(all, b)
 		}
+	case "burn":
+		fmt.Println("ready")
+		for {
+		}
+	case "fill": // a file, with so many bytes
+		size, _ := strconv.Atoi(args[2])
+		if err := os.WriteFile(args[1], make([]byte, size), 0o644); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
 	case "cat":
 		io.Copy(os.Stdout, os.Stdin)
 	case "read": // a file
