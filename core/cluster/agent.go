@@ -109,9 +109,10 @@ func (a *agent) runKubelet(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	transport := pullTransport()
 	rt, err := runtime.Open(ctx, runtime.Config{
 		Root: a.nodeRT(a.name), CgroupParent: a.cgroup, Network: network,
-		Transport: pullTransport(), Insecure: func(host string) bool { return host == registry.Host },
+		Transport: transport, Mirror: registry.Mirror(registry.Host, transport), Insecure: func(host string) bool { return host == registry.Host },
 	})
 	if err != nil {
 		return fmt.Errorf("container runtime: %w", err)

@@ -80,8 +80,13 @@ func (d *daemon) startAPI(ctx context.Context, fail context.CancelCauseFunc) (*a
 	if err != nil {
 		return nil, fmt.Errorf("start the API server: %w", err)
 	}
+	images, err := d.images()
+	if err != nil {
+		return nil, err
+	}
 	mux := http.NewServeMux()
 	mux.Handle(remote.Prefix, d.steps.Handler())
+	mux.Handle(imagesPrefix+"/", d.loads(images))
 	mux.Handle("/", api.Handler())
 	tlsConfig := &tls.Config{
 		Certificates: []tls.Certificate{serving}, ClientAuth: tls.RequestClientCert,
@@ -98,17 +103,13 @@ func (d *daemon) startAPI(ctx context.Context, fail context.CancelCauseFunc) (*a
 	d.serveHTTP(ctx, fail, mux, tlsConfig, local)
 	d.serveHTTP(ctx, fail, mux, tlsConfig, nodes)
 	context.AfterFunc(ctx, api.Close)
-	return api, d.startRegistry(ctx, fail)
+	return api, d.startRegistry(ctx, fail, images)
 }
 
-// startRegistry serves klab.local's images, and the way to all others, to the
-// nodes.
-func (d *daemon) startRegistry(ctx context.Context, fail context.CancelCauseFunc) error {
-	images, err := registry.New(registry.Config{Tools: d.parts.Tools})
-	if err != nil {
-		return fmt.Errorf("built-in registry: %w", err)
-	}
-	for port, handler := range map[int]http.Handler{registryPort: images, proxyPort: registry.Proxy(registry.ProxyConfig{})} {
+// startRegistry serves klab.local's images and those that were loaded, and the
+// way to all others, to the nodes.
+func (d *daemon) startRegistry(ctx context.Context, fail context.CancelCauseFunc, images *registry.Registry) error {
+	for port, handler := range map[int]http.Handler{registryPort: registry.ReadOnly(images), proxyPort: registry.Proxy(registry.ProxyConfig{})} {
 		l, err := netns.Listen(ctx, d.net.ControlNS(), "tcp", net.JoinHostPort(controlAddr.String(), strconv.Itoa(port)))
 		if err != nil {
 			return err

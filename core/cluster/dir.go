@@ -73,6 +73,7 @@ func (d Dir) etcd() string       { return filepath.Join(d.Path, "etcd") }
 func (d Dir) journal() string    { return filepath.Join(d.Path, "journal") }
 func (d Dir) usedFile() string   { return filepath.Join(d.Path, "journal", "used-step-ids") }
 func (d Dir) net() string        { return filepath.Join(d.Path, "net") }
+func (d Dir) registry() string   { return filepath.Join(d.Path, "registry") }
 func (d Dir) rtBinary() string   { return filepath.Join(d.Path, "bin", "klab-rt") }
 
 func (d Dir) log(name string) string { return filepath.Join(d.Path, "logs", name+".log") }

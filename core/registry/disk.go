@@ -27,8 +27,11 @@ type disk struct {
 	dir string
 	max int64
 
-	mu   sync.Mutex
-	used int64 // bytes in blobs and uploads
+	mu    sync.Mutex
+	used  int64           // bytes in blobs and uploads
+	fresh map[string]bool // blobs that no manifest has named yet
+
+	change sync.Mutex // held while manifests come and go
 }
 
 var (
@@ -37,7 +40,7 @@ var (
 )
 
 func openDisk(dir string, maxBytes int64) (*disk, error) {
-	d := &disk{dir: dir, max: maxBytes}
+	d := &disk{dir: dir, max: maxBytes, fresh: map[string]bool{}}
 	// Nobody goes on with an upload after a restart.
 	if err := os.RemoveAll(d.path("uploads")); err != nil {
 		return nil, err
@@ -104,6 +107,9 @@ func (d *disk) keep(file, digest string, size int64) error {
 		d.release(size)
 		return os.Remove(file)
 	}
+	d.mu.Lock()
+	d.fresh[digest] = true
+	d.mu.Unlock()
 	return os.Rename(file, d.blobPath(digest))
 }
 
@@ -128,6 +134,7 @@ func (d *disk) put(repo, ref string, m manifest) error {
 			return err
 		}
 	}
+	d.named(m.data)
 	return nil
 }
 

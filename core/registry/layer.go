@@ -21,7 +21,7 @@ func Pack(program []byte, names []string) ([]byte, error) {
 	if len(names) == 0 {
 		return nil, errors.New("pack layer: no command names")
 	}
-	plain, err := archive(program, names)
+	plain, err := packTar(program, names)
 	if err != nil {
 		return nil, fmt.Errorf("pack layer: %w", err)
 	}
@@ -64,7 +64,7 @@ var contents = map[string]string{
 	"etc/nsswitch.conf": "hosts: files dns\n",
 }
 
-func archive(program []byte, names []string) ([]byte, error) {
+func packTar(program []byte, names []string) ([]byte, error) {
 	var out bytes.Buffer
 	w := tar.NewWriter(&out)
 	add := func(h tar.Header, body []byte) error {

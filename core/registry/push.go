@@ -169,6 +169,8 @@ func (r *Registry) putManifest(w http.ResponseWriter, req *http.Request, repo, r
 		refuse(w, http.StatusBadRequest, "DIGEST_INVALID", fmt.Sprintf("%s is neither a tag nor the manifest's digest %s", ref, sum))
 		return
 	}
+	r.disk.change.Lock()
+	defer r.disk.change.Unlock()
 	missing, err := r.missing(data)
 	if err != nil {
 		refuse(w, http.StatusBadRequest, "MANIFEST_INVALID", err.Error())
@@ -185,26 +187,37 @@ func (r *Registry) putManifest(w http.ResponseWriter, req *http.Request, repo, r
 	created(w, "/v2/"+repo+"/manifests/"+sum, sum)
 }
 
-// missing returns a digest that the manifest or index refers to and that is
-// not here. Layers with addresses of their own may be elsewhere.
-func (r *Registry) missing(data []byte) (string, error) {
-	type descriptor struct {
-		Digest string
-		URLs   []string
-	}
+// part is what a manifest or index refers to.
+type part struct {
+	Digest string
+	URLs   []string
+	Size   int64
+}
+
+func partsOf(data []byte) ([]part, error) {
 	var m struct {
-		Config    *descriptor
-		Layers    []descriptor
-		Manifests []descriptor
+		Config    *part
+		Layers    []part
+		Manifests []part
 	}
 	if err := json.Unmarshal(data, &m); err != nil {
-		return "", fmt.Errorf("the manifest is no JSON object: %w", err)
+		return nil, err
 	}
 	all := append(m.Layers, m.Manifests...)
 	if m.Config != nil {
 		all = append(all, *m.Config)
 	}
-	for _, d := range all {
+	return all, nil
+}
+
+// missing returns a digest that the manifest or index refers to and that is
+// not here. Layers with addresses of their own may be elsewhere.
+func (r *Registry) missing(data []byte) (string, error) {
+	parts, err := partsOf(data)
+	if err != nil {
+		return "", fmt.Errorf("the manifest is no JSON object: %w", err)
+	}
+	for _, d := range parts {
 		if !isDigest(d.Digest) {
 			return "", fmt.Errorf("%q is no SHA-256 digest", d.Digest)
 		}

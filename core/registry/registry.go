@@ -101,10 +101,17 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	for _, e := range r.routes {
-		if m := e.path.FindStringSubmatch(req.URL.Path); m != nil {
-			e.serve(w, req, m[1:])
-			return
+		m := e.path.FindStringSubmatch(req.URL.Path)
+		if m == nil {
+			continue
 		}
+		if len(m) > 1 {
+			if m[1] = key(req.URL.Query().Get(mirrored), m[1]); m[1] == "" {
+				break
+			}
+		}
+		e.serve(w, req, m[1:])
+		return
 	}
 	refuse(w, http.StatusNotFound, "NAME_INVALID", "this registry knows no such path: "+req.URL.Path)
 }
@@ -179,8 +186,12 @@ func (r *Registry) tags(w http.ResponseWriter, req *http.Request, m []string) {
 
 func (r *Registry) manifest(w http.ResponseWriter, req *http.Request, m []string) {
 	repo, ref := m[0], m[1]
-	if req.Method == http.MethodPut {
+	switch req.Method {
+	case http.MethodPut:
 		r.putManifest(w, req, repo, ref)
+		return
+	case http.MethodDelete:
+		r.deleteManifest(w, repo, ref)
 		return
 	}
 	if !reads(w, req) {

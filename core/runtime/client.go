@@ -62,7 +62,7 @@ func Open(ctx context.Context, c Config) (*Client, error) {
 	if err := os.MkdirAll(filepath.Join(c.Root, "c"), 0o711); err != nil {
 		return nil, fmt.Errorf("runtime: %w", err)
 	}
-	images, err := image.Open(image.Options{Root: c.Root, Transport: c.Transport, Insecure: c.Insecure, MaxBytes: c.MaxImageBytes})
+	images, err := image.Open(image.Options{Root: c.Root, Transport: c.Transport, Mirror: c.Mirror, Insecure: c.Insecure, MaxBytes: c.MaxImageBytes})
 	if err != nil {
 		return nil, fmt.Errorf("runtime: images: %w", err)
 	}

@@ -162,6 +162,8 @@ type Config struct {
 	Network      Network
 	// Transport is how images are pulled; default http.DefaultTransport.
 	Transport http.RoundTripper
+	// Mirror, if any, is how images are asked for before their own registry is.
+	Mirror http.RoundTripper
 	// Insecure says of which registries plain http is asked; default none.
 	Insecure func(host string) bool
 	// MaxImageBytes limits what one image may unpack to; default 16 GiB.

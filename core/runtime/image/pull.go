@@ -75,13 +75,7 @@ func (s *Store) pull(ctx context.Context, ref name.Reference, auth authn.Authent
 	if auth == nil {
 		auth = authn.Anonymous
 	}
-	desc, err := remote.Get(ref,
-		remote.WithContext(ctx),
-		remote.WithAuth(auth),
-		remote.WithTransport(plainOnly{s.o.Transport, s.o.Insecure}),
-		remote.WithPlatform(v1.Platform{OS: "linux", Architecture: runtime.GOARCH}),
-		remote.WithRetryBackoff(remote.Backoff{Duration: 100 * time.Millisecond, Factor: 3, Steps: 2}),
-	)
+	desc, err := s.resolve(ctx, ref, auth)
 	if err != nil {
 		return Pulled{}, fmt.Errorf("failed to resolve reference: %w", trimmed{err})
 	}
@@ -90,6 +84,25 @@ func (s *Store) pull(ctx context.Context, ref name.Reference, auth authn.Authent
 		return Pulled{}, fmt.Errorf("no image for linux/%s: %w", runtime.GOARCH, err)
 	}
 	return s.fetch(ctx, ref, desc.Digest, img)
+}
+
+// resolve asks the mirror, if there is one, and then the registry itself.
+func (s *Store) resolve(ctx context.Context, ref name.Reference, auth authn.Authenticator) (*remote.Descriptor, error) {
+	options := []remote.Option{
+		remote.WithContext(ctx),
+		remote.WithPlatform(v1.Platform{OS: "linux", Architecture: runtime.GOARCH}),
+	}
+	if s.o.Mirror != nil {
+		desc, err := remote.Get(ref, append(options, remote.WithTransport(s.o.Mirror), remote.WithRetryBackoff(remote.Backoff{Steps: 1}))...)
+		if err == nil {
+			return desc, nil
+		}
+	}
+	return remote.Get(ref, append(options,
+		remote.WithAuth(auth),
+		remote.WithTransport(plainOnly{s.o.Transport, s.o.Insecure}),
+		remote.WithRetryBackoff(remote.Backoff{Duration: 100 * time.Millisecond, Factor: 3, Steps: 2}),
+	)...)
 }
 
 // fetch unpacks the layers that are missing, and lists the image.

@@ -46,6 +46,7 @@ type Image struct {
 type Options struct {
 	Root      string
 	Transport http.RoundTripper      // default http.DefaultTransport
+	Mirror    http.RoundTripper      // if any, asked before the registry itself
 	Insecure  func(host string) bool // registries asked by plain http
 	MaxBytes  int64                  // what one image may unpack to; default 16 GiB
 }
