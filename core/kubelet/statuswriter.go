@@ -126,12 +126,15 @@ func (s *statusWriter) patch(ctx context.Context, base *corev1.Pod, want *corev1
 	}
 }
 
-// merged is want with the conditions that others have set.
+// merged is want with the conditions that others have set. DisruptionTarget is
+// shared: the kubelet's is the one that says so.
 func merged(want *corev1.PodStatus, base *corev1.Pod) *corev1.PodStatus {
 	out := *want
 	out.Conditions = foreign(base.Status.Conditions)
 	for _, c := range want.Conditions {
-		if slices.Contains(ownedConditions, c.Type) {
+		if c.Type == corev1.DisruptionTarget && c.Reason == corev1.PodReasonTerminationByKubelet {
+			out.Conditions = setCondition(out.Conditions, c)
+		} else if slices.Contains(ownedConditions, c.Type) {
 			out.Conditions = append(out.Conditions, c)
 		}
 	}

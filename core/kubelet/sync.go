@@ -184,6 +184,9 @@ func (w *podWorker) post(ctx context.Context, pod *corev1.Pod, terminal bool) *c
 		in.terminal = true
 		status.Conditions = in.conditions(&status)
 	}
+	if e := w.endsBy(); e != nil && e.Disruption != "" {
+		status.Conditions = setCondition(status.Conditions, e.disrupted(pod, in.now))
+	}
 	w.last = &status
 	w.mu.Lock()
 	removed := w.removed

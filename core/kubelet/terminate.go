@@ -27,6 +27,9 @@ const noLimit = 100 * 365 * 24 * time.Hour
 func (w *podWorker) terminate(ctx context.Context, t turn) error {
 	step.Note(ctx, step.ReconcileDetail{Plan: w.endPlan(t.pod), Merged: t.merged})
 	w.stopTimers()
+	if e := w.endsBy(); e != nil && w.reason.Reason == "" {
+		w.reason = e.statusReason
+	}
 	if err := w.takeStock(ctx); err != nil { // an interrupted turn may have left something
 		return fmt.Errorf("list what runs: %w", err)
 	}
@@ -65,7 +68,11 @@ func (w *podWorker) grace(pod *corev1.Pod) time.Duration {
 	case pod.Spec.TerminationGracePeriodSeconds != nil:
 		seconds = *pod.Spec.TerminationGracePeriodSeconds
 	}
-	return max(time.Duration(seconds)*time.Second, minGrace)
+	grace := time.Duration(seconds) * time.Second
+	if e := w.endsBy(); e != nil {
+		grace = min(grace, e.Grace)
+	}
+	return max(grace, minGrace)
 }
 
 // stopAll stops the pod's containers, all at once but sidecars after the rest

@@ -30,13 +30,15 @@ type podWorker struct {
 	k       *Kubelet
 	uid     types.UID
 	wake    chan struct{}
+	stopped chan struct{} // closed when its containers have been stopped for good
 	changed chan struct{} // closed and renewed when the pod's grace period may have become shorter
 	writer  *statusWriter
 
 	mu      sync.Mutex
 	pod     *corev1.Pod
-	known   bool   // the API has told of this pod
-	removed bool   // the API has it no more
+	known   bool // the API has told of this pod
+	removed bool // the API has it no more
+	ending  *ending
 	counts  bool   // it was admitted: its requests are taken
 	stale   bool   // its volumes are to be compared with the API
 	ready   string // the sandbox that is ready, for port-forward
@@ -76,7 +78,7 @@ type statusReason struct{ Reason, Message string }
 func (k *Kubelet) startWorker(ctx context.Context, pod *corev1.Pod) *podWorker {
 	w := &podWorker{
 		k: k, uid: pod.UID, pod: pod, phase: syncing,
-		wake: make(chan struct{}, 1), changed: make(chan struct{}), ctx: ctx, timers: map[string]*step.Timer{},
+		wake: make(chan struct{}, 1), changed: make(chan struct{}), stopped: make(chan struct{}), ctx: ctx, timers: map[string]*step.Timer{},
 		waiting: map[string]waiting{}, restarts: backoff{}, pulls: backoff{},
 		pullError: map[string]string{}, messages: map[string]string{}, ended: map[string]time.Duration{},
 	}
@@ -105,7 +107,7 @@ type turn struct {
 func (w *podWorker) begin(cancel context.CancelCauseFunc) turn {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	ending := w.pod.DeletionTimestamp != nil || w.removed
+	ending := w.pod.DeletionTimestamp != nil || w.removed || w.ending != nil
 	if w.phase == syncing && ending {
 		w.phase = terminating
 	}
@@ -119,6 +121,9 @@ func (w *podWorker) begin(cancel context.CancelCauseFunc) turn {
 func (w *podWorker) setState(s workerState) {
 	w.mu.Lock()
 	w.phase = s
+	if s == terminated {
+		close(w.stopped)
+	}
 	w.mu.Unlock()
 	w.kick(0)
 }
