@@ -124,7 +124,7 @@ func (a *agent) runKubelet(ctx context.Context) error {
 	}
 	return kubelet.Run(ctx, kubelet.Config{
 		NodeName: a.name, NodeIP: nodeAddr(a.number), PodCIDR: nodePodNet(a.number).String(),
-		Client: a.client, Runtime: runtime.Steps(rt, a.name), Root: filepath.Join(a.node(a.name), "kubelet"),
+		Client: a.client, Runtime: runtime.Steps(rt, a.name), Seer: runtime.NewSeer(rt), Root: filepath.Join(a.node(a.name), "kubelet"),
 		Listen: listen, ServeTLS: tlsConfig, ClientCA: ca,
 		ServiceHost: serviceIP.String(), ServicePort: 443, Logger: slog.Default(),
 	})

@@ -32,6 +32,7 @@ type Config struct {
 
 	Client  kubernetes.Interface // its transport is wrapped with step.Transport
 	Runtime runtime.Runtime      // already decorated with runtime.Steps
+	Seer    Seer                 // of what the kernel has of pods; nil: it is not recorded
 	Root    string               // directory for pods' volumes and logs
 
 	// Clock is the time of back-offs, probes, grace periods and leases;
@@ -72,6 +73,7 @@ type Kubelet struct {
 	node   *node
 	events *recorder
 	prober *prober
+	seen   *lookout
 
 	mu      sync.Mutex
 	workers map[types.UID]*podWorker
@@ -100,7 +102,7 @@ func Run(ctx context.Context, c Config) error {
 		return fmt.Errorf("start kubelet %s: list what runs: %w", c.NodeName, err)
 	}
 	loops := []func(context.Context){
-		k.node.run, k.events.run, k.watchPods, k.relist,
+		k.node.run, k.events.run, k.watchPods, k.relist, k.seen.run,
 		func(ctx context.Context) { k.watchRuntime(ctx, events) },
 	}
 	if k.Listen != nil {
@@ -140,6 +142,7 @@ func newKubelet(ctx context.Context, c Config) (*Kubelet, error) {
 	k := &Kubelet{Config: c, log: c.Logger.With("node", c.NodeName), workers: map[types.UID]*podWorker{}}
 	k.events = newRecorder(k)
 	k.prober = newProber(k)
+	k.seen = newLookout(k)
 	var err error
 	k.node, err = newNode(ctx, k)
 	return k, err

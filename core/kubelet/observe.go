@@ -52,6 +52,7 @@ func (w *podWorker) refresh(ctx context.Context) (news bool) {
 	}
 	w.noteEnds(ctx)
 	w.noteIDs()
+	w.k.seen.news(ctx, w)
 	return news
 }
 
