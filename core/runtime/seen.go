@@ -34,13 +34,13 @@ type Seer struct {
 type seenPod struct {
 	id    string
 	procs []seenProc
-	dirs  cgroupDirs // of the pod
+	dirs  seenDirs // of the pod
 }
 
 type seenProc struct {
 	name, id string // no name: the pause process
 	pid      int
-	dirs     cgroupDirs
+	dirs     seenDirs
 }
 
 // NewSeer returns a Seer of the pods that c runs.
@@ -60,7 +60,7 @@ func (s *Seer) SeePod(ctx context.Context, sandboxID string) (*step.PodSeenDetai
 		s.Forget(sandboxID)
 		return d, nil
 	}
-	fs := newCgroupFS(s.c.v2, s.sysfs())
+	fs := newCgroupMounts(s.c.v2, s.sysfs())
 	for i := range pod.procs {
 		p := &pod.procs[i]
 		p.dirs = fs.of(filepath.Join(s.proc, strconv.Itoa(p.pid)))

@@ -72,17 +72,17 @@ func TestCgroupsOfBothVersions(t *testing.T) {
 		v1 = append(v1, mountLine{fs: "cgroup", root: "/part", target: filepath.Join(dir, c), super: "rw," + c})
 	}
 	want := step.CgroupUsage{CPU: step.Seconds(3 * time.Millisecond), Memory: 4096, Pids: 3, Periods: 10, Throttled: 4, Waited: step.Seconds(5 * time.Millisecond), OOMKills: 2}
-	d := newCgroupFS(false, v1).of(filepath.Join(dir, "proc"))
+	d := newCgroupMounts(false, v1).of(filepath.Join(dir, "proc"))
 	require.Equal(t, "/part/pod/c", d.path)
 	require.Equal(t, map[string]string{"cpu.shares": "102", "cpu.cfs_quota_us": "20000", "cpu.cfs_period_us": "100000"}, d.limits(), "what limits nothing is left out")
 	require.Equal(t, want, d.usage())
 	require.Equal(t, []int{5, 7}, d.processes())
 
-	d = newCgroupFS(true, []mountLine{{fs: "cgroup2", root: "/part", target: dir}}).of(filepath.Join(dir, "proc"))
+	d = newCgroupMounts(true, []mountLine{{fs: "cgroup2", root: "/part", target: dir}}).of(filepath.Join(dir, "proc"))
 	require.Equal(t, map[string]string{"cpu.weight": "4", "memory.max": "1048576"}, d.limits())
 	want.Memory = 8192
 	require.Equal(t, want, d.usage())
-	require.Equal(t, "/part/v2", newCgroupFS(true, nil).parent(d).path)
+	require.Equal(t, "/part/v2", newCgroupMounts(true, nil).parent(d).path)
 }
 
 func TestReadsItsOwnProcess(t *testing.T) {

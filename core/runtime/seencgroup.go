@@ -13,15 +13,15 @@ import (
 	"github.com/klab-project/klab/core/step"
 )
 
-// cgroupFS is where the cgroup hierarchies are mounted: by controller for
+// cgroupMounts is where the cgroup hierarchies are mounted: by controller for
 // version 1, under "" for version 2. Mounts of a part have it as their root.
-type cgroupFS struct {
+type cgroupMounts struct {
 	v2     bool
 	mounts map[string]mountLine
 }
 
-func newCgroupFS(v2 bool, mounts []mountLine) *cgroupFS {
-	f := &cgroupFS{v2: v2, mounts: map[string]mountLine{}}
+func newCgroupMounts(v2 bool, mounts []mountLine) *cgroupMounts {
+	f := &cgroupMounts{v2: v2, mounts: map[string]mountLine{}}
 	for _, m := range mounts {
 		switch {
 		case v2 && m.fs == "cgroup2":
@@ -35,16 +35,16 @@ func newCgroupFS(v2 bool, mounts []mountLine) *cgroupFS {
 	return f
 }
 
-// cgroupDirs is one cgroup: its path, and its directory by controller.
-type cgroupDirs struct {
+// seenDirs is one cgroup: its path, and its directory by controller.
+type seenDirs struct {
 	path string
 	v2   bool
 	dirs map[string]string
 }
 
 // of reads /proc/PID/cgroup.
-func (f *cgroupFS) of(proc string) cgroupDirs {
-	d := cgroupDirs{v2: f.v2, dirs: map[string]string{}}
+func (f *cgroupMounts) of(proc string) seenDirs {
+	d := seenDirs{v2: f.v2, dirs: map[string]string{}}
 	data, _ := os.ReadFile(proc + "/cgroup")
 	for line := range strings.Lines(string(data)) {
 		parts := strings.SplitN(strings.TrimSpace(line), ":", 3)
@@ -66,28 +66,28 @@ func (f *cgroupFS) of(proc string) cgroupDirs {
 }
 
 // parent is the cgroup above d.
-func (f *cgroupFS) parent(d cgroupDirs) cgroupDirs {
-	up := cgroupDirs{path: path.Dir(d.path), v2: d.v2, dirs: map[string]string{}}
+func (f *cgroupMounts) parent(d seenDirs) seenDirs {
+	up := seenDirs{path: path.Dir(d.path), v2: d.v2, dirs: map[string]string{}}
 	for controller, dir := range d.dirs {
 		up.dirs[controller] = filepath.Dir(dir)
 	}
 	return up
 }
 
-func (d cgroupDirs) dir(controller string) string {
+func (d seenDirs) dir(controller string) string {
 	if d.v2 {
 		return d.dirs[""]
 	}
 	return d.dirs[controller]
 }
 
-func (d cgroupDirs) there() bool {
+func (d seenDirs) there() bool {
 	_, err := os.Stat(d.dir("cpu"))
 	return err == nil && d.dir("cpu") != ""
 }
 
 // read is the content of one of a controller's files, "" if there is none.
-func (d cgroupDirs) read(controller, file string) string {
+func (d seenDirs) read(controller, file string) string {
 	dir := d.dir(controller)
 	if dir == "" {
 		return ""
@@ -99,13 +99,13 @@ func (d cgroupDirs) read(controller, file string) string {
 	return strings.TrimSpace(string(data))
 }
 
-func (d cgroupDirs) number(controller, file string) int64 {
+func (d seenDirs) number(controller, file string) int64 {
 	n, _ := strconv.ParseInt(d.read(controller, file), 10, 64)
 	return n
 }
 
 // field reads a line such as "nr_throttled 7".
-func (d cgroupDirs) fields(controller, file string) map[string]int64 {
+func (d seenDirs) fields(controller, file string) map[string]int64 {
 	out := map[string]int64{}
 	for line := range strings.Lines(d.read(controller, file)) {
 		if f := strings.Fields(line); len(f) == 2 {
@@ -116,7 +116,7 @@ func (d cgroupDirs) fields(controller, file string) map[string]int64 {
 }
 
 // processes are the numbers of the processes in the cgroup.
-func (d cgroupDirs) processes() []int {
+func (d seenDirs) processes() []int {
 	var out []int
 	for _, f := range strings.Fields(d.read("cpu", "cgroup.procs")) {
 		if pid, err := strconv.Atoi(f); err == nil && pid > 0 {
@@ -127,7 +127,7 @@ func (d cgroupDirs) processes() []int {
 	return out
 }
 
-func (d cgroupDirs) cpu() time.Duration {
+func (d seenDirs) cpu() time.Duration {
 	if d.v2 {
 		return time.Duration(d.fields("cpu", "cpu.stat")["usage_usec"]) * time.Microsecond
 	}
@@ -135,7 +135,7 @@ func (d cgroupDirs) cpu() time.Duration {
 }
 
 // usage reads the counters, of cgroups(7) by version.
-func (d cgroupDirs) usage() step.CgroupUsage {
+func (d seenDirs) usage() step.CgroupUsage {
 	stat := d.fields("cpu", "cpu.stat")
 	u := step.CgroupUsage{
 		CPU: step.Seconds(d.cpu().Round(time.Microsecond)), Pids: d.number("pids", "pids.current"),
@@ -168,7 +168,7 @@ var (
 )
 
 // limits reads what the cgroup limits.
-func (d cgroupDirs) limits() map[string]string {
+func (d seenDirs) limits() map[string]string {
 	list := limitsV1
 	if d.v2 {
 		list = limitsV2
@@ -193,7 +193,7 @@ func (d cgroupDirs) limits() map[string]string {
 }
 
 // cgroups reads the levels from the node's down to the pod's, and the containers'.
-func (s *Seer) cgroups(fs *cgroupFS, pod *seenPod) []step.SeenCgroup {
+func (s *Seer) cgroups(fs *cgroupMounts, pod *seenPod) []step.SeenCgroup {
 	var out []step.SeenCgroup
 	for level := pod.dirs; ; level = fs.parent(level) {
 		out = append(out, step.SeenCgroup{Path: level.path, Pod: level.path == pod.dirs.path, Limits: level.limits()})
