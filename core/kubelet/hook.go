@@ -3,15 +3,15 @@ package kubelet
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
-	"net"
+	"io"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/intstr"
+	httpprobe "k8s.io/kubernetes/pkg/probe/http"
 
 	"github.com/klab-project/klab/core/runtime"
 	"github.com/klab-project/klab/core/step"
@@ -30,15 +30,57 @@ func (k *Kubelet) hook(ctx context.Context, pod *corev1.Pod, c *corev1.Container
 			return fmt.Errorf("Exec lifecycle hook (%v) for Container %q in Pod %q failed - error: %w, message: %q", h.Exec.Command, c.Name, podText(pod), err, out) //nolint:staticcheck // upstream's words
 		}
 		return nil
-	case h.Sleep != nil:
-		a := k.action(step.Fire, pod)
-		return k.Clock.Sleep(ctx, time.Duration(h.Sleep.Seconds)*time.Second, a)
 	case h.HTTPGet != nil:
-		_, _, err := k.httpGet(ctx, c, h.HTTPGet, ips, "kube-lifecycle/1")
-		if err != nil {
+		if err := k.httpHook(ctx, pod, c, h.HTTPGet, ips); err != nil {
 			return fmt.Errorf("HTTP lifecycle hook (%s) for Container %q in Pod %q failed - error: %w", h.HTTPGet.Path, c.Name, podText(pod), err)
 		}
+		return nil
+	case h.Sleep != nil:
+		a := k.action(step.Fire, pod)
+		if k.Clock.Sleep(ctx, time.Duration(h.Sleep.Seconds)*time.Second, a) != nil {
+			return fmt.Errorf("Sleep lifecycle hook (%d) for Container %q in Pod %q failed - error: container terminated before sleep hook finished", h.Sleep.Seconds, c.Name, podText(pod)) //nolint:staticcheck // upstream's words
+		}
+		return nil
 	}
+	// tcpSocket is in the API and never did anything.
+	return fmt.Errorf("Cannot run handler: invalid handler: %v", h) //nolint:staticcheck // upstream's words
+}
+
+// httpHook asks; any answer is good. One by https that is answered in the
+// clear is made again by http, as upstream does.
+func (k *Kubelet) httpHook(ctx context.Context, pod *corev1.Pod, c *corev1.Container, get *corev1.HTTPGetAction, ips []string) error {
+	host := ""
+	if len(ips) > 0 {
+		host = ips[0]
+	}
+	req, err := httpRequest(ctx, get, c, host, "kube-lifecycle/1.37")
+	if err != nil {
+		return err
+	}
+	err = k.ask(req)
+	if err == nil || !strings.Contains(err.Error(), "server gave HTTP response to HTTPS client") {
+		return err
+	}
+	plain := req.Clone(ctx)
+	plain.URL.Scheme = "http"
+	plain.Header.Del("Authorization")
+	if k.ask(plain) != nil {
+		return err
+	}
+	k.events.pod(ctx, pod, corev1.EventTypeWarning, "LifecycleHTTPFallback",
+		"request to HTTPS lifecycle hook %s got HTTP response, retry with HTTP succeeded", req.URL.Host)
+	return nil
+}
+
+// ask sends a hook's request and reads the answer.
+func (k *Kubelet) ask(req *http.Request) error {
+	transport := &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+	resp, err := (&http.Client{Transport: transport, CheckRedirect: httpprobe.RedirectChecker(false)}).Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	_, _ = io.CopyN(io.Discard, resp.Body, maxOutput)
 	return nil
 }
 
@@ -59,66 +101,4 @@ func (k *Kubelet) execOutput(ctx context.Context, id string, command []string) (
 	var out limited
 	code, err := k.Runtime.Exec(ctx, id, runtime.ExecRequest{Command: command, Stdout: &out, Stderr: &out})
 	return code, out.String(), err
-}
-
-// httpGet sends the request of a hook or a probe and returns what came back.
-// Redirects are followed on the same host only, as upstream does.
-func (k *Kubelet) httpGet(ctx context.Context, c *corev1.Container, get *corev1.HTTPGetAction, ips []string, agent string) (int, string, error) {
-	host := get.Host
-	if host == "" {
-		if len(ips) == 0 {
-			return 0, "", fmt.Errorf("the pod has no IP address")
-		}
-		host = ips[0]
-	}
-	port, err := portNumber(c, get.Port)
-	if err != nil {
-		return 0, "", err
-	}
-	scheme := "http"
-	if get.Scheme != "" {
-		scheme = strings.ToLower(string(get.Scheme))
-	}
-	path := get.Path
-	if !strings.HasPrefix(path, "/") {
-		path = "/" + path
-	}
-	url := scheme + "://" + net.JoinHostPort(host, strconv.Itoa(port)) + path
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return 0, "", err
-	}
-	req.Header.Set("User-Agent", agent)
-	req.Header.Set("Accept", "*/*")
-	for _, h := range get.HTTPHeaders {
-		if strings.EqualFold(h.Name, "host") {
-			req.Host = h.Value
-			continue
-		}
-		req.Header.Add(h.Name, h.Value)
-	}
-	resp, err := k.prober.http.Do(req)
-	if err != nil {
-		return 0, "", err
-	}
-	defer resp.Body.Close()
-	var body limited
-	_, _ = body.ReadFrom(http.MaxBytesReader(nil, resp.Body, maxOutput))
-	return resp.StatusCode, body.String(), nil
-}
-
-// portNumber finds the port that a probe or hook means, by number or by name.
-func portNumber(c *corev1.Container, port intstr.IntOrString) (int, error) {
-	if port.Type == intstr.Int {
-		return port.IntValue(), nil
-	}
-	for _, p := range c.Ports {
-		if p.Name == port.StrVal {
-			return int(p.ContainerPort), nil
-		}
-	}
-	if n, err := strconv.Atoi(port.StrVal); err == nil {
-		return n, nil
-	}
-	return 0, fmt.Errorf("couldn't find port: %v in container %s", port.StrVal, c.Name)
 }

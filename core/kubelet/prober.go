@@ -2,14 +2,15 @@ package kubelet
 
 import (
 	"context"
-	"crypto/tls"
 	"maps"
-	"net/http"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	grpcprobe "k8s.io/kubernetes/pkg/probe/grpc"
+	httpprobe "k8s.io/kubernetes/pkg/probe/http"
+	tcpprobe "k8s.io/kubernetes/pkg/probe/tcp"
 )
 
 // probeKind is which of a container's probes.
@@ -24,26 +25,23 @@ const (
 // prober probes containers, one goroutine per container and kind, on the lab
 // clock, and keeps the verdicts by container id.
 type prober struct {
-	k    *Kubelet
-	http *http.Client
+	k     *Kubelet
+	http  httpprobe.Prober
+	tcp   tcpprobe.Prober
+	grpc  grpcprobe.Prober
+	plain grpcprobe.ProbeOptions
 
 	mu      sync.Mutex
 	results map[types.UID]verdicts
-	stops   map[types.UID]map[string]context.CancelFunc // by container id
+	stops   map[types.UID]map[string]stopProbes // by container id
 }
 
+// stopProbes end a container's probes: those that may restart it, and all.
+type stopProbes struct{ restarting, all context.CancelFunc }
+
 func newProber(k *Kubelet) *prober {
-	return &prober{k: k, results: map[types.UID]verdicts{}, stops: map[types.UID]map[string]context.CancelFunc{},
-		http: &http.Client{
-			Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, Proxy: nil},
-			CheckRedirect: func(req *http.Request, via []*http.Request) error {
-				if len(via) >= 10 || req.URL.Hostname() != via[0].URL.Hostname() {
-					return http.ErrUseLastResponse
-				}
-				return nil
-			},
-		},
-	}
+	return &prober{k: k, http: httpprobe.New(false), tcp: tcpprobe.New(), grpc: grpcprobe.New(),
+		results: map[types.UID]verdicts{}, stops: map[types.UID]map[string]stopProbes{}}
 }
 
 // verdicts is a copy of what is known about a pod's containers.
@@ -57,21 +55,25 @@ func (p *prober) verdicts(uid types.UID) verdicts {
 	return out
 }
 
-// stop ends all probes of a pod; their verdicts stand while its containers end.
-func (p *prober) stop(uid types.UID) {
+// stopRestarting ends the probes that could have a container restarted: the
+// pod ends. Readiness is probed as long as a container runs, so that what
+// still serves is known to.
+func (p *prober) stopRestarting(uid types.UID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, stop := range p.stops[uid] {
-		stop()
+		stop.restarting()
 	}
-	delete(p.stops, uid)
 }
 
 // remove forgets a pod.
 func (p *prober) remove(uid types.UID) {
-	p.stop(uid)
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	for _, stop := range p.stops[uid] {
+		stop.all()
+	}
+	delete(p.stops, uid)
 	delete(p.results, uid)
 }
 
@@ -82,14 +84,15 @@ func (p *prober) watch(w *podWorker, pod *corev1.Pod) {
 	defer p.mu.Unlock()
 	for id, stop := range p.stops[w.uid] {
 		if c := w.byID(id); c == nil || !c.running() {
-			stop()
+			stop.all()
 			delete(p.stops[w.uid], id)
 			delete(p.results[w.uid], id)
 		}
 	}
 	for _, c := range w.state.containers {
 		spec := findContainer(pod, c.name())
-		if spec == nil || !c.running() || p.stops[w.uid][c.Id] != nil || c != w.state.latest(c.name()) {
+		_, known := p.stops[w.uid][c.Id]
+		if spec == nil || !c.running() || known || c != w.state.latest(c.name()) {
 			continue
 		}
 		kinds := map[probeKind]*corev1.Probe{liveness: spec.LivenessProbe, readiness: spec.ReadinessProbe, startup: spec.StartupProbe}
@@ -97,22 +100,20 @@ func (p *prober) watch(w *podWorker, pod *corev1.Pod) {
 		if len(kinds) == 0 {
 			continue
 		}
-		ctx, cancel := context.WithCancel(w.ctx)
 		if p.stops[w.uid] == nil {
-			p.stops[w.uid] = map[string]context.CancelFunc{}
+			p.stops[w.uid] = map[string]stopProbes{}
 		}
 		if p.results[w.uid] == nil {
 			p.results[w.uid] = verdicts{}
 		}
-		p.stops[w.uid][c.Id] = cancel
-		p.begin(ctx, w, pod, spec, c, kinds)
+		p.begin(w, pod, spec, c, kinds)
 	}
 }
 
 // begin starts the probes of one container. Until the startup probe has
 // succeeded the others wait. One that was ready when an earlier kubelet went
 // away is taken to be so still.
-func (p *prober) begin(ctx context.Context, w *podWorker, pod *corev1.Pod, spec *corev1.Container, c *containerState, kinds map[probeKind]*corev1.Probe) {
+func (p *prober) begin(w *podWorker, pod *corev1.Pod, spec *corev1.Container, c *containerState, kinds map[probeKind]*corev1.Probe) {
 	results := map[probeKind]bool{}
 	p.results[w.uid][c.Id] = results
 	if old := findStatus(pod.Status.ContainerStatuses, spec.Name); w.adopted && old != nil && old.ContainerID == c.reference() {
@@ -123,6 +124,9 @@ func (p *prober) begin(ctx context.Context, w *podWorker, pod *corev1.Pod, spec 
 			results[readiness] = true
 		}
 	}
+	all, stopAll := context.WithCancel(w.ctx)
+	restarting, stop := context.WithCancel(all)
+	p.stops[w.uid][c.Id] = stopProbes{restarting: stop, all: stopAll}
 	started := make(chan struct{})
 	if kinds[startup] == nil || results[startup] {
 		close(started)
@@ -131,6 +135,10 @@ func (p *prober) begin(ctx context.Context, w *podWorker, pod *corev1.Pod, spec 
 	for kind, probe := range kinds {
 		t := &probeTask{p: p, w: w, pod: pod, spec: spec, id: c.Id, kind: kind, probe: probe, ips: w.ips(pod), started: started,
 			since: p.k.Clock.Since() - max(time.Since(time.Unix(0, c.StartedAt)), 0)} //nolint:forbidigo // the runtime's times are the machine's
+		ctx := restarting
+		if kind == readiness {
+			ctx = all
+		}
 		p.k.work.Go(func() { t.run(ctx) })
 	}
 }

@@ -2,12 +2,12 @@ package kubelet
 
 import (
 	"context"
-	"fmt"
-	"net"
-	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/kubernetes/pkg/probe"
+
+	"github.com/klab-project/klab/core/step"
 )
 
 // probeTask is one probe of one container.
@@ -22,8 +22,31 @@ type probeTask struct {
 	ips     []string
 	started chan struct{} // closed when the container has started
 	since   time.Duration // when the container began, on the lab clock
+
+	tally
 }
 
+// tally counts results of the same kind in a row.
+type tally struct {
+	last probe.Result
+	row  int
+}
+
+// add counts one more result; changed tells whether it differs from the one before.
+func (t *tally) add(result probe.Result) (changed bool) {
+	changed = t.last != result
+	if changed {
+		t.last, t.row = result, 0
+	}
+	t.row++
+	return changed
+}
+
+// maxProbeTries is how often a probe that cannot be made is tried at once.
+const maxProbeTries = 3
+
+// run probes at fixed points in time, one period apart from the first: how
+// long a probe takes moves none of them.
 func (t *probeTask) run(ctx context.Context) {
 	if t.kind != startup {
 		select {
@@ -32,29 +55,101 @@ func (t *probeTask) run(ctx context.Context) {
 			return
 		}
 	}
+	clock := t.p.k.Clock
 	period := max(time.Duration(t.probe.PeriodSeconds)*time.Second, time.Second)
-	wait := t.since + time.Duration(t.probe.InitialDelaySeconds)*time.Second - t.p.k.Clock.Since()
-	var row int
-	var last bool
-	for cause, ok := t.pause(ctx, wait); ok; cause, ok = t.pause(ctx, period) {
-		result, known := t.once(ctx)
-		if !known || ctx.Err() != nil {
-			continue
+	due := max(t.since+time.Duration(t.probe.InitialDelaySeconds)*time.Second, clock.Since())
+	for cause, ok := t.pause(ctx, due-clock.Since()); ok; cause, ok = t.pause(ctx, due-clock.Since()) {
+		if t.once(ctx, cause) {
+			return
 		}
-		if row++; result != last {
-			row, last = 1, result
-		}
-		if result && row < int(max(t.probe.SuccessThreshold, 1)) || !result && row < int(max(t.probe.FailureThreshold, 1)) {
-			continue
-		}
-		t.settle(result, cause)
-		if t.kind == startup && result {
-			close(t.started)
-		}
-		if t.kind == startup || t.kind == liveness && !result {
-			return // the next container is probed anew
+		for now := clock.Since(); due <= now; due += period {
 		}
 	}
+}
+
+// once probes and counts; over means that this container is not probed so again.
+func (t *probeTask) once(ctx context.Context, cause uint64) (over bool) {
+	result, output := t.try(ctx)
+	if ctx.Err() != nil {
+		return true
+	}
+	changed := t.add(result)
+	t.tell(ctx, result, output, changed)
+	if result == probe.Unknown {
+		return false
+	}
+	good := result != probe.Failure
+	if t.row < t.threshold(good) {
+		return false
+	}
+	t.settle(good, cause)
+	if t.kind == startup && good {
+		close(t.started)
+	}
+	return t.kind == startup || t.kind == liveness && !good // the next container is probed anew
+}
+
+func (t *probeTask) threshold(good bool) int {
+	if good {
+		return int(max(t.probe.SuccessThreshold, 1))
+	}
+	return int(max(t.probe.FailureThreshold, 1))
+}
+
+// try makes the probe and says by an event what is wrong. A warning, as for a
+// redirect to another host, counts as success.
+func (t *probeTask) try(ctx context.Context) (probe.Result, string) {
+	var result probe.Result
+	var output string
+	var err error
+	for range maxProbeTries {
+		if result, output, err = t.p.probe(ctx, t); err == nil || ctx.Err() != nil {
+			break
+		}
+	}
+	warn := func(reason, format string, args ...any) {
+		if ctx.Err() == nil {
+			t.p.k.events.container(ctx, t.pod, t.spec.Name, corev1.EventTypeWarning, reason, format, args...)
+		}
+	}
+	switch {
+	case err != nil:
+		warn("Unhealthy", "%s probe errored and resulted in %s state: %s", t.kind, result, err)
+		return probe.Unknown, err.Error()
+	case result == probe.Warning:
+		warn("ProbeWarning", "%s probe warning: %s", t.kind, output)
+		return probe.Success, output
+	case result == probe.Failure:
+		warn("Unhealthy", "%s probe failed: %s", t.kind, output)
+	}
+	return result, output
+}
+
+// tell records what the probe found: each time that it differs, and when it
+// has been so often enough to count. A probe that always says the same says it
+// once.
+func (t *probeTask) tell(ctx context.Context, result probe.Result, output string, changed bool) {
+	threshold := t.threshold(result != probe.Failure)
+	if !changed && t.row != threshold {
+		return
+	}
+	a := t.p.k.action(step.Probe, t.pod)
+	a.Detail = step.ProbeDetail{
+		Container: t.spec.Name, ID: t.id, Kind: t.kind.word(), How: probeHow(t.probe), Target: probeTarget(t.spec, t.probe),
+		Result: string(result), Streak: t.row, Threshold: threshold,
+		Period: step.Seconds(max(time.Duration(t.probe.PeriodSeconds)*time.Second, time.Second)), Output: cut(output, maxProbeOutput),
+	}
+	step.Fact(ctx, a)
+}
+
+// maxProbeOutput is how much of a probe's output is recorded.
+const maxProbeOutput = 256
+
+func cut(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
+	return s[:limit] + "…"
 }
 
 // pause lets lab time pass; it returns the step of the timer.
@@ -88,63 +183,4 @@ func (t *probeTask) settle(result bool, cause uint64) {
 	if !known || old != result {
 		t.w.kick(cause)
 	}
-}
-
-// once probes; known is false when the probe itself could not be made.
-func (t *probeTask) once(ctx context.Context) (ok, known bool) {
-	timeout := max(time.Duration(t.probe.TimeoutSeconds)*time.Second, time.Second)
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	ok, output, err := t.try(ctx, timeout)
-	if err != nil {
-		t.p.k.events.container(ctx, t.pod, t.spec.Name, corev1.EventTypeWarning, "Unhealthy",
-			"%s probe errored and resulted in unknown state: %v", t.kind, err)
-		return false, false
-	}
-	if !ok {
-		t.p.k.events.container(ctx, t.pod, t.spec.Name, corev1.EventTypeWarning, "Unhealthy", "%s probe failed: %s", t.kind, output)
-	}
-	return ok, true
-}
-
-func (t *probeTask) try(ctx context.Context, timeout time.Duration) (ok bool, output string, err error) {
-	k := t.p.k
-	switch {
-	case t.probe.Exec != nil:
-		code, out, err := k.execOutput(ctx, t.id, t.probe.Exec.Command)
-		if ctx.Err() != nil {
-			return false, fmt.Sprintf("command timed out: %q timed out after %s", t.probe.Exec.Command, timeout), nil
-		}
-		return code == 0, out, err
-	case t.probe.HTTPGet != nil:
-		code, body, err := k.httpGet(ctx, t.spec, t.probe.HTTPGet, t.ips, "kube-probe/1.37")
-		if err != nil {
-			return false, err.Error(), nil
-		}
-		if code < 200 || code >= 400 {
-			return false, fmt.Sprintf("HTTP probe failed with statuscode: %d", code), nil
-		}
-		return true, body, nil
-	case t.probe.TCPSocket != nil:
-		port, err := portNumber(t.spec, t.probe.TCPSocket.Port)
-		if err != nil {
-			return false, "", err
-		}
-		return t.dial(ctx, t.probe.TCPSocket.Host, port)
-	case t.probe.GRPC != nil:
-		return false, "", fmt.Errorf("gRPC probes are not supported yet")
-	}
-	return false, "", fmt.Errorf("missing probe handler for %s", podText(t.pod))
-}
-
-func (t *probeTask) dial(ctx context.Context, host string, port int) (bool, string, error) {
-	if host == "" && len(t.ips) > 0 {
-		host = t.ips[0]
-	}
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
-	if err != nil {
-		return false, err.Error(), nil
-	}
-	conn.Close()
-	return true, "", nil
 }

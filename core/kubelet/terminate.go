@@ -23,7 +23,8 @@ const minGrace = 2 * time.Second
 // the runtime's own time does not.
 const noLimit = 100 * 365 * 24 * time.Hour
 
-// terminate stops everything of the pod.
+// terminate stops everything of the pod. Meanwhile its status goes on: what
+// still serves is ready, and what has ended says so.
 func (w *podWorker) terminate(ctx context.Context, t turn) error {
 	step.Note(ctx, step.ReconcileDetail{Plan: w.endPlan(t.pod), Merged: t.merged})
 	w.stopTimers()
@@ -33,13 +34,32 @@ func (w *podWorker) terminate(ctx context.Context, t turn) error {
 	if err := w.takeStock(ctx); err != nil { // an interrupted turn may have left something
 		return fmt.Errorf("list what runs: %w", err)
 	}
-	w.k.prober.stop(w.uid)
+	w.k.prober.stopRestarting(w.uid)
 	w.post(ctx, t.pod, false)
-	if err := w.stopAll(ctx, t.pod); err != nil {
-		return err
+	stop := w.stopsAll(t.pod)
+	done := make(chan error, 1)
+	go func() { done <- stop.run(ctx) }()
+	for stopped := false; !stopped; {
+		select {
+		case err := <-done:
+			if err != nil {
+				return err
+			}
+			stopped = true
+		case <-w.wake:
+			w.refresh(ctx)
+			w.k.prober.watch(w, t.pod)
+			w.post(ctx, t.pod, false)
+		}
 	}
+	w.refresh(ctx)
+	w.k.prober.remove(w.uid)
 	w.waiting = map[string]waiting{}
+	w.mu.Lock()
+	w.resize = resizeState{}
+	w.mu.Unlock()
 	w.post(ctx, t.pod, true)
+	w.k.resizeAll(ctx, nil) // there is more room now
 	return nil
 }
 
@@ -47,7 +67,7 @@ func (w *podWorker) endPlan(pod *corev1.Pod) []string {
 	var plan []string
 	for _, c := range w.state.containers {
 		if c.running() {
-			plan = append(plan, fmt.Sprintf("stop container %s, within %s", c.name(), w.grace(pod)))
+			plan = append(plan, fmt.Sprintf("stop container %s, within %s", c.name(), max(w.grace(pod), minGrace)))
 		}
 	}
 	return append(plan, "stop the sandbox")
@@ -72,48 +92,66 @@ func (w *podWorker) grace(pod *corev1.Pod) time.Duration {
 	if e := w.endsBy(); e != nil {
 		grace = min(grace, e.Grace)
 	}
-	return max(grace, minGrace)
+	return grace
 }
 
-// stopAll stops the pod's containers, all at once but sidecars after the rest
-// and in reverse order, and then its sandboxes.
-func (w *podWorker) stopAll(ctx context.Context, pod *corev1.Pod) error {
-	began := w.k.Clock.Since()
-	deadline := func() time.Duration { return began + w.grace(w.current()) }
-	var wait sync.WaitGroup
-	var mu sync.Mutex
-	var errs []error
-	stop := func(c *containerState) {
-		if err := w.stopContainer(ctx, pod, c, deadline, "Stopping container "+c.name()); err != nil {
-			mu.Lock()
-			defer mu.Unlock()
-			errs = append(errs, err)
-		}
-	}
-	sidecars := map[string]*containerState{}
+// stoppingAll is all that is stopped when a pod ends: what the worker knew of it
+// when it began.
+type stoppingAll struct {
+	w          *podWorker
+	pod        *corev1.Pod
+	containers []*containerState
+	sandboxes  []string
+	ips        []string
+}
+
+func (w *podWorker) stopsAll(pod *corev1.Pod) *stoppingAll {
+	e := &stoppingAll{w: w, pod: pod, ips: w.ips(pod)}
 	for _, c := range w.state.containers {
-		if c.exited() {
-			continue
-		}
-		if spec := findContainer(pod, c.name()); spec != nil && isSidecar(spec) {
-			sidecars[c.name()] = c
-			continue
-		}
-		wait.Go(func() { stop(c) })
-	}
-	wait.Wait()
-	for _, spec := range slices.Backward(pod.Spec.InitContainers) {
-		if c := sidecars[spec.Name]; c != nil {
-			stop(c)
+		if !c.exited() {
+			e.containers = append(e.containers, c)
 		}
 	}
 	for _, box := range w.state.sandboxes {
-		if err := w.k.Runtime.StopPodSandbox(ctx, box.Id); err != nil {
+		e.sandboxes = append(e.sandboxes, box.Id)
+	}
+	return e
+}
+
+// run stops the containers, all at once but sidecars after the rest and in
+// reverse order, and then the sandboxes.
+func (e *stoppingAll) run(ctx context.Context) error {
+	w := e.w
+	began := w.k.Clock.Since()
+	deadline := func() time.Duration { return began + w.grace(w.current()) }
+	var names []string
+	for _, c := range e.containers {
+		names = append(names, c.name())
+	}
+	order := newTermOrder(e.pod, names)
+	var wait sync.WaitGroup
+	errs := make([]error, len(e.containers))
+	for i, c := range e.containers {
+		wait.Go(func() {
+			defer order.over(c.name())
+			s := stopping{w: w, pod: e.pod, c: c, deadline: deadline, why: "Stopping container " + c.name(), ips: e.ips, turn: order.turn(c.name())}
+			errs[i] = s.run(ctx)
+		})
+	}
+	wait.Wait()
+	for _, id := range e.sandboxes {
+		if err := w.k.Runtime.StopPodSandbox(ctx, id); err != nil {
 			errs = append(errs, fmt.Errorf("stop sandbox: %w", err))
 		}
 	}
-	w.refresh(ctx)
 	return errors.Join(errs...)
+}
+
+// stopAll stops everything of the pod in the course of a turn.
+func (w *podWorker) stopAll(ctx context.Context, pod *corev1.Pod) error {
+	err := w.stopsAll(pod).run(ctx)
+	w.refresh(ctx)
+	return err
 }
 
 // killDeadline is until when a single container that is to be stopped may run.
@@ -122,27 +160,51 @@ func (w *podWorker) killDeadline(pod *corev1.Pod, kill containerKill) func() tim
 	if c := findContainer(pod, kill.Name); c != nil {
 		probe := map[probeKind]*corev1.Probe{liveness: c.LivenessProbe, startup: c.StartupProbe}[kill.Probe]
 		if probe != nil && probe.TerminationGracePeriodSeconds != nil {
-			grace = max(time.Duration(*probe.TerminationGracePeriodSeconds)*time.Second, minGrace)
+			grace = time.Duration(*probe.TerminationGracePeriodSeconds) * time.Second
 		}
 	}
 	until := w.k.Clock.Since() + grace
 	return func() time.Duration { return until }
 }
 
-// stopContainer runs the container's pre-stop hook, sends SIGTERM, and SIGKILL
-// when the lab clock reaches the deadline, which may come nearer meanwhile.
+// stopContainer stops one container in the course of a turn.
 func (w *podWorker) stopContainer(ctx context.Context, pod *corev1.Pod, c *containerState, deadline func() time.Duration, why string) error {
-	w.k.events.container(ctx, pod, c.name(), corev1.EventTypeNormal, "Killing", "%s", why)
-	if spec := findContainer(pod, c.name()); spec != nil && spec.Lifecycle != nil && spec.Lifecycle.PreStop != nil && c.running() {
-		w.preStop(ctx, pod, spec, c, deadline)
+	s := stopping{w: w, pod: pod, c: c, deadline: deadline, why: why, ips: w.ips(pod)}
+	return s.run(ctx)
+}
+
+// stopping is how one container is brought to its end.
+type stopping struct {
+	w        *podWorker
+	pod      *corev1.Pod
+	c        *containerState
+	deadline func() time.Duration // on the lab clock; it may come nearer meanwhile
+	why      string
+	ips      []string
+	turn     <-chan error // nil: it waits for nobody
+}
+
+// run runs the container's pre-stop hook, waits for its turn, sends its stop
+// signal, and SIGKILL when the lab clock reaches the deadline.
+func (s *stopping) run(ctx context.Context) error {
+	w, c := s.w, s.c
+	w.k.events.container(ctx, s.pod, c.name(), corev1.EventTypeNormal, "Killing", "%s", s.why)
+	grace := s.deadline() > w.k.Clock.Since()
+	if spec := findContainer(s.pod, c.name()); grace && spec != nil && spec.Lifecycle != nil && spec.Lifecycle.PreStop != nil && c.running() {
+		s.preStop(ctx, spec)
+	}
+	if s.turn != nil {
+		if err := w.await(ctx, s.pod, s.turn, s.deadline); err != nil && !errors.Is(err, errOverdue) {
+			return err
+		}
 	}
 	began := w.k.Clock.Since()
-	until := func() time.Duration { return max(deadline(), began+minGrace) }
+	until := func() time.Duration { return max(s.deadline(), began+minGrace) }
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- w.k.Runtime.StopContainer(ctx, c.Id, noLimit) }()
-	err := w.await(ctx, pod, done, until)
+	err := w.await(ctx, s.pod, done, until)
 	if errors.Is(err, errOverdue) {
 		err = w.k.Runtime.StopContainer(ctx, c.Id, 0)
 	}
@@ -153,14 +215,13 @@ func (w *podWorker) stopContainer(ctx context.Context, pod *corev1.Pod, c *conta
 }
 
 // preStop runs the hook for as long as the grace period lasts.
-func (w *podWorker) preStop(ctx context.Context, pod *corev1.Pod, spec *corev1.Container, c *containerState, deadline func() time.Duration) {
+func (s *stopping) preStop(ctx context.Context, spec *corev1.Container) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	done := make(chan error, 1)
-	ips := w.ips(pod)
-	go func() { done <- w.k.hook(ctx, pod, spec, c.Id, spec.Lifecycle.PreStop, ips) }()
-	if err := w.await(ctx, pod, done, deadline); err != nil && !errors.Is(err, errOverdue) {
-		w.k.events.container(ctx, pod, spec.Name, corev1.EventTypeWarning, "FailedPreStopHook", "PreStopHook failed")
+	go func() { done <- s.w.k.hook(ctx, s.pod, spec, s.c.Id, spec.Lifecycle.PreStop, s.ips) }()
+	if err := s.w.await(ctx, s.pod, done, s.deadline); err != nil && !errors.Is(err, errOverdue) {
+		s.w.k.events.container(ctx, s.pod, spec.Name, corev1.EventTypeWarning, "FailedPreStopHook", "PreStopHook failed")
 	}
 }
 
