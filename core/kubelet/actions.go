@@ -21,6 +21,7 @@ type podActions struct {
 	StartInit      []int // indices of the pod's init containers, in order
 	StartEphemeral []int
 	Start          []int // indices of its containers
+	Resize         resizePlan
 }
 
 // containerKill is a container that runs and must not, and why.
@@ -67,6 +68,7 @@ func computeActions(pod *corev1.Pod, state *podState, probes verdicts) podAction
 		a.KillPod = true
 		a.StartInit = nil // sidecars do not keep a pod alive
 	}
+	a.Resize.starting(pod, a.Start, state.actuated)
 	return a
 }
 
@@ -139,6 +141,9 @@ func (a *podActions) container(pod *corev1.Pod, i int, state *podState, probes v
 		kill.Message, kill.Probe = fmt.Sprintf("Container %s failed liveness probe", c.Name), liveness
 	case probes.failed(now.Id, startup):
 		kill.Message, kill.Probe = fmt.Sprintf("Container %s failed startup probe", c.Name), startup
+	case a.Resize.container(pod, c, now, state.actuated):
+		kill.Message, restart = fmt.Sprintf("Container %s resize requires restart", c.Name), false
+		a.Start = append(a.Start, i)
 	default:
 		return true
 	}
@@ -178,7 +183,7 @@ func (a *podActions) initContainers(pod *corev1.Pod, state *podState, probes ver
 		if seen && !isSidecar(c) {
 			continue
 		}
-		done, fatal := a.initContainer(pod, i, now, probes)
+		done, fatal := a.initContainer(pod, i, now, state, probes)
 		if fatal {
 			a.KillPod, a.StartInit = true, nil
 			return false
@@ -200,14 +205,14 @@ func (a *podActions) initContainers(pod *corev1.Pod, state *podState, probes ver
 
 // initContainer plans for one init container that exists. done means that the
 // next one may start; fatal that the pod has failed.
-func (a *podActions) initContainer(pod *corev1.Pod, i int, now *containerState, probes verdicts) (done, fatal bool) {
+func (a *podActions) initContainer(pod *corev1.Pod, i int, now *containerState, state *podState, probes verdicts) (done, fatal bool) {
 	c := &pod.Spec.InitContainers[i]
 	sidecar := isSidecar(c)
 	switch now.State {
 	case cri.ContainerState_CONTAINER_CREATED:
 		a.StartInit = append(a.StartInit, i)
 	case cri.ContainerState_CONTAINER_RUNNING:
-		return a.runningInit(c, i, now, probes), false
+		return a.runningInit(pod, i, now, state, probes), false
 	case cri.ContainerState_CONTAINER_EXITED:
 		if sidecar {
 			a.StartInit = append(a.StartInit, i)
@@ -233,7 +238,8 @@ func (a *podActions) initContainer(pod *corev1.Pod, i int, now *containerState, 
 
 // runningInit plans for an init container that runs: only a sidecar can be
 // done, namely when it has started.
-func (a *podActions) runningInit(c *corev1.Container, i int, now *containerState, probes verdicts) (done bool) {
+func (a *podActions) runningInit(pod *corev1.Pod, i int, now *containerState, state *podState, probes verdicts) (done bool) {
+	c := &pod.Spec.InitContainers[i]
 	if !isSidecar(c) {
 		return false
 	}
@@ -250,6 +256,8 @@ func (a *podActions) runningInit(c *corev1.Container, i int, now *containerState
 		kill.Message = fmt.Sprintf("Init container %s definition changed", c.Name)
 	case probes.failed(now.Id, liveness):
 		kill.Message, kill.Probe = fmt.Sprintf("Init container %s failed liveness probe", c.Name), liveness
+	case a.Resize.container(pod, c, now, state.actuated):
+		kill.Message = fmt.Sprintf("Init container %s resize requires restart", c.Name)
 	default:
 		return true
 	}
@@ -269,6 +277,7 @@ func (a *podActions) plan(pod *corev1.Pod) []string {
 	if a.CreateSandbox {
 		lines = append(lines, "create the sandbox")
 	}
+	lines = append(lines, a.Resize.lines()...)
 	for _, i := range a.StartEphemeral {
 		lines = append(lines, "start ephemeral container "+pod.Spec.EphemeralContainers[i].Name)
 	}

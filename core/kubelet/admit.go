@@ -12,12 +12,32 @@ import (
 // asks for must be there besides what the others have, and the node must be
 // one that it selects. The scheduler has decided the same from what it knew.
 func (k *Kubelet) admit(w *podWorker, pod *corev1.Pod) (statusReason, bool) {
-	free := k.node.allocatable()
-	count := int64(1)
 	k.mu.Lock()
 	defer k.mu.Unlock() // to the end: of two pods that fit alone only one is taken
+	if reason, ok := k.fits(w, pod); !ok {
+		return reason, false
+	}
+	k.node.mu.Lock()
+	node := k.node.object
+	k.node.mu.Unlock()
+	if node != nil {
+		if ok, err := nodeaffinity.GetRequiredNodeAffinity(pod).Match(node); err == nil && !ok {
+			return statusReason{"NodeAffinity", "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"}, false
+		}
+	}
+	w.mu.Lock()
+	w.counts = true
+	w.mu.Unlock()
+	return statusReason{}, true
+}
+
+// fits tells whether what the pod asks for is there besides what the others
+// were granted; k.mu is held.
+func (k *Kubelet) fits(w *podWorker, pod *corev1.Pod) (statusReason, bool) {
+	free := k.node.allocatable()
+	count := int64(1)
 	for _, other := range k.workers {
-		p := other.current()
+		p := other.allocated()
 		if other == w || p.DeletionTimestamp != nil || finished(p.Status.Phase) || !other.wasAdmitted() {
 			continue
 		}
@@ -40,17 +60,6 @@ func (k *Kubelet) admit(w *podWorker, pod *corev1.Pod) (statusReason, bool) {
 		}
 		return outOf(string(name), want.Value(), used.Value(), total.Value()), false
 	}
-	k.node.mu.Lock()
-	node := k.node.object
-	k.node.mu.Unlock()
-	if node != nil {
-		if ok, err := nodeaffinity.GetRequiredNodeAffinity(pod).Match(node); err == nil && !ok {
-			return statusReason{"NodeAffinity", "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"}, false
-		}
-	}
-	w.mu.Lock()
-	w.counts = true
-	w.mu.Unlock()
 	return statusReason{}, true
 }
 

@@ -11,6 +11,7 @@ import (
 // ownedConditions are those that the kubelet writes; all others are kept.
 var ownedConditions = []corev1.PodConditionType{
 	corev1.PodReadyToStartContainers, corev1.PodInitialized, corev1.PodReady, corev1.ContainersReady, corev1.PodScheduled,
+	corev1.PodResizePending, corev1.PodResizeInProgress,
 }
 
 // conditions makes the pod's conditions, keeping the time at which each last
@@ -37,7 +38,7 @@ func (in *statusInput) conditions(s *corev1.PodStatus) []corev1.PodCondition {
 		}
 		list = append(list, c)
 	}
-	return list
+	return append(list, in.resize...)
 }
 
 func (in *statusInput) readyToStart() corev1.PodCondition {

@@ -1,6 +1,7 @@
 package kubelet
 
 import (
+	"slices"
 	"sort"
 	"strings"
 
@@ -70,10 +71,28 @@ func (in *statusInput) seen(spec *corev1.Container, c *containerState) corev1.Co
 	if s.Image == "" {
 		s.Image = spec.Image
 	}
-	if len(spec.Resources.Requests)+len(spec.Resources.Limits) > 0 {
-		s.Resources, s.AllocatedResources = spec.Resources.DeepCopy(), spec.Resources.Requests.DeepCopy()
-	}
+	in.resources(&s, spec, c)
 	return s
+}
+
+// resources are what the container was granted and what it has: that may be
+// something else while it runs and is being resized.
+func (in *statusInput) resources(s *corev1.ContainerStatus, spec *corev1.Container, c *containerState) {
+	if isEphemeral(in.pod, spec.Name) {
+		return
+	}
+	s.Resources, s.AllocatedResources = spec.Resources.DeepCopy(), spec.Resources.Requests.DeepCopy()
+	if in.state.actuated == nil || !c.running() {
+		return
+	}
+	if has, known := in.state.actuated.Containers[spec.Name]; known {
+		s.Resources = has.DeepCopy()
+		s.Resources.Claims = spec.Resources.Claims
+	}
+}
+
+func isEphemeral(pod *corev1.Pod, name string) bool {
+	return slices.ContainsFunc(pod.Spec.EphemeralContainers, func(c corev1.EphemeralContainer) bool { return c.Name == name })
 }
 
 func (in *statusInput) stateOf(c *containerState) corev1.ContainerState {

@@ -79,6 +79,8 @@ type Kubelet struct {
 	workers map[types.UID]*podWorker
 	synced  bool // the first list of pods has arrived
 	work    sync.WaitGroup
+
+	resizing sync.Mutex // held while resizes are granted, one after the other
 }
 
 // Run is a kubelet until ctx ends. It returns an error if it cannot begin:

@@ -16,6 +16,7 @@ import (
 type podState struct {
 	sandboxes  []*cri.PodSandboxStatus
 	containers []*containerState
+	actuated   *allocation // what the cgroups of its containers were last given
 }
 
 // containerState is one container as the runtime has it.

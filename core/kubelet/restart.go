@@ -69,7 +69,7 @@ type backoff map[string]*backoffEntry
 
 type backoffEntry struct {
 	delay time.Duration
-	last  time.Duration // when the attempt that was answered last had failed
+	last  time.Duration // when a failure was last answered by an attempt
 }
 
 // wait tells until when the next attempt after a failure at failed has to wait;
@@ -82,12 +82,15 @@ func (b backoff) wait(key string, failed, now time.Duration) (until, delay time.
 	return failed + e.delay, e.delay
 }
 
-// next notes that the failure at failed is being answered by an attempt.
-func (b backoff) next(key string, failed time.Duration) {
+// next notes that the failure at failed is being answered by an attempt at once.
+func (b backoff) next(key string, failed time.Duration) { b.answer(key, failed, failed) }
+
+// answer notes that the failure at failed is being answered by an attempt now.
+func (b backoff) answer(key string, failed, now time.Duration) {
 	e := b[key]
 	if e == nil || failed-e.last > backoffReset {
-		b[key] = &backoffEntry{delay: backoffFirst, last: failed}
+		b[key] = &backoffEntry{delay: backoffFirst, last: now}
 		return
 	}
-	e.delay, e.last = min(2*e.delay, backoffMax), failed
+	e.delay, e.last = min(2*e.delay, backoffMax), now
 }

@@ -59,6 +59,9 @@ func (s *starter) start(ctx context.Context, c *corev1.Container, target string)
 		w.kick(0) // it has ended already: no news will tell
 	}
 	w.k.events.container(ctx, s.pod, c.Name, corev1.EventTypeNormal, "Started", "Container started")
+	if err := w.startedWith(c); err != nil {
+		w.k.log.Warn("container started", "pod", podText(s.pod), "container", c.Name, "err", err)
+	}
 	delete(w.waiting, c.Name)
 	w.prune(ctx, c.Name)
 	if c.Lifecycle != nil && c.Lifecycle.PostStart != nil {
@@ -91,7 +94,10 @@ func (s *starter) backOff(ctx context.Context, c *corev1.Container) bool {
 	now := w.k.Clock.Since()
 	until, delay := w.restarts.wait(key, failed, now)
 	if until == 0 {
-		w.restarts.next(key, failed)
+		w.restarts.answer(key, failed, now)
+		if err := w.rememberRestarts(); err != nil {
+			w.k.log.Warn("remember the back-off", "pod", podText(s.pod), "err", err)
+		}
 		return false
 	}
 	w.k.events.container(ctx, s.pod, c.Name, corev1.EventTypeWarning, "BackOff",

@@ -19,6 +19,7 @@ type statusInput struct {
 	hostIP   string
 	now      time.Time
 	message  func(*containerState) string // a container's termination message
+	resize   []corev1.PodCondition        // of a resize that is asked for or under way
 }
 
 // waiting is why a container does not run, in the API's words.

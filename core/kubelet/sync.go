@@ -20,8 +20,12 @@ func (w *podWorker) sync(ctx context.Context, t turn) (ended bool, err error) {
 		if reason, ok := w.k.admit(w, pod); !ok && !w.adopted {
 			return w.reject(ctx, t, reason), nil
 		}
+		if err := w.firstGrant(pod); err != nil {
+			return false, err
+		}
 		w.admitted = true
 	}
+	pod = w.lookAtResize(ctx, pod)
 	if status := w.post(ctx, pod, false); finished(status.Phase) {
 		step.Note(ctx, step.ReconcileDetail{Plan: []string{"stop what is left: the pod has ended"}, Merged: t.merged})
 		return true, nil
@@ -37,6 +41,9 @@ func (w *podWorker) sync(ctx context.Context, t turn) (ended bool, err error) {
 	err = w.act(ctx, pod, &actions)
 	if w.refresh(ctx) {
 		w.kick(0) // something has ended meanwhile
+	}
+	if !actions.Resize.empty() {
+		w.followResize(ctx, pod, resizeProblem(err))
 	}
 	w.k.prober.watch(w, pod)
 	w.post(ctx, pod, false)
@@ -84,6 +91,11 @@ func (w *podWorker) act(ctx context.Context, pod *corev1.Pod, a *podActions) err
 	}
 	if len(a.Kill) > 0 {
 		w.refresh(ctx) // what was stopped counts for the back-off
+	}
+	if !a.Resize.empty() && !a.KillPod {
+		if err := w.actuate(ctx, pod, &a.Resize, a.SandboxID); err != nil {
+			return &resizeError{err}
+		}
 	}
 	if len(a.Start)+len(a.StartInit)+len(a.StartEphemeral) == 0 {
 		return nil
@@ -175,6 +187,9 @@ func (w *podWorker) post(ctx context.Context, pod *corev1.Pod, terminal bool) *c
 		pod: pod, state: &w.state, old: old, waiting: w.waiting, probes: w.verdicts(), terminal: terminal,
 		now: w.k.Clock.Now(), message: w.terminationMessage,
 	}
+	w.mu.Lock()
+	in.resize = w.resize.conditions()
+	w.mu.Unlock()
 	if w.k.NodeIP.IsValid() {
 		in.hostIP = w.k.NodeIP.String()
 	}

@@ -49,6 +49,10 @@ type podWorker struct {
 	must    bool                    // a turn is due even if the runtime has no news
 	cancel  context.CancelCauseFunc // of the turn under way
 	ids     []string                // of its containers and sandboxes, for owns
+	check   checkpoint
+	resize  resizeState
+
+	saving sync.Mutex // held while the checkpoint is written
 
 	// The rest belongs to the worker's goroutine.
 	adopted   bool // taken up from an earlier kubelet
@@ -83,6 +87,7 @@ func (k *Kubelet) startWorker(ctx context.Context, pod *corev1.Pod) *podWorker {
 		pullError: map[string]string{}, messages: map[string]string{}, ended: map[string]time.Duration{},
 	}
 	w.writer = newStatusWriter(k)
+	w.restore()
 	k.workers[pod.UID] = w
 	k.work.Go(func() { w.run(ctx) })
 	return w
@@ -111,7 +116,7 @@ func (w *podWorker) begin(cancel context.CancelCauseFunc) turn {
 	if w.phase == syncing && ending {
 		w.phase = terminating
 	}
-	t := turn{pod: w.pod, removed: w.removed, merged: w.merged, action: w.k.action(step.Sync, w.pod)}
+	t := turn{pod: w.check.Allocated.on(w.pod), removed: w.removed, merged: w.merged, action: w.k.action(step.Sync, w.pod)}
 	t.action.Revisions, t.action.Causes = w.revs, w.causes
 	t.must = w.must
 	w.revs, w.causes, w.merged, w.must, w.cancel = nil, nil, 0, false, cancel
