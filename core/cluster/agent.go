@@ -126,6 +126,7 @@ func (a *agent) runKubelet(ctx context.Context) error {
 		NodeName: a.name, NodeIP: nodeAddr(a.number), PodCIDR: nodePodNet(a.number).String(),
 		Client: a.client, Runtime: runtime.Steps(rt, a.name), Seer: runtime.NewSeer(rt), Root: filepath.Join(a.node(a.name), "kubelet"),
 		Listen: listen, ServeTLS: tlsConfig, ClientCA: ca,
+		Resources:   kubelet.Resources{CgroupRoot: a.cgroup},
 		ServiceHost: serviceIP.String(), ServicePort: 443, Logger: slog.Default(),
 	})
 }

@@ -23,7 +23,7 @@ const (
 )
 
 // podGroups is the control group of a node's pods, beside that of its agent.
-const podGroups = "pods"
+const podGroups = "kubepods"
 
 // node is the daemon's side of one node: its namespaces, and the two processes
 // that the daemon looks after. klab-rt has the containers and outlives both

@@ -61,9 +61,6 @@ func (k *Kubelet) containerConfig(ctx context.Context, in *containerInput) (*cri
 			SecurityContext: security,
 		},
 	}
-	if k.PodPids > 0 {
-		config.Linux.Resources.Unified = map[string]string{"pids.max": fmt.Sprint(k.PodPids)}
-	}
 	if c.Lifecycle != nil && c.Lifecycle.StopSignal != nil {
 		config.StopSignal = cri.Signal(cri.Signal_value[string(*c.Lifecycle.StopSignal)])
 	}

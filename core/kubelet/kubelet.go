@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/klab-project/klab/core/kubelet/cm"
 	"github.com/klab-project/klab/core/runtime"
 	"github.com/klab-project/klab/core/step"
 )
@@ -52,8 +53,10 @@ type Config struct {
 	Capacity corev1.ResourceList
 	Reserved corev1.ResourceList
 
-	// PodPids is how many processes a container may have; 0: the runtime's default.
+	// PodPids is how many processes a pod may have; 0: as many as the node.
 	PodPids int64
+
+	Resources Resources // how the node shares out what it has
 
 	ClusterDNS    []string // servers for dnsPolicy ClusterFirst; none: as Default
 	ClusterDomain string   // default cluster.local
@@ -74,6 +77,7 @@ type Kubelet struct {
 	events *recorder
 	prober *prober
 	seen   *lookout
+	groups *cm.Tree // nil: pods have no groups of the kubelet's
 
 	mu      sync.Mutex
 	workers map[types.UID]*podWorker
@@ -146,8 +150,10 @@ func newKubelet(ctx context.Context, c Config) (*Kubelet, error) {
 	k.prober = newProber(k)
 	k.seen = newLookout(k)
 	var err error
-	k.node, err = newNode(ctx, k)
-	return k, err
+	if k.node, err = newNode(ctx, k); err != nil {
+		return nil, err
+	}
+	return k, k.openGroups()
 }
 
 func setDefault(s *string, value string) {

@@ -50,16 +50,32 @@ func newNode(ctx context.Context, k *Kubelet) (*node, error) {
 
 func (n *node) memory() int64 { return n.capacity.Memory().Value() }
 
+// unreserved is what pods have together: the capacity less what is reserved.
+func (n *node) unreserved() corev1.ResourceList {
+	return lessen(n.capacity, n.k.Reserved, n.k.Resources.KubeReserved, n.k.Resources.SystemReserved)
+}
+
 // allocatable is what pods may ask for.
 func (n *node) allocatable() corev1.ResourceList {
-	list := n.capacity.DeepCopy()
-	for name, reserved := range n.k.Reserved {
-		if q, ok := list[name]; ok {
-			q.Sub(reserved)
-			list[name] = q
+	return n.unreserved()
+}
+
+// lessen takes away from what is there, down to nothing.
+func lessen(from corev1.ResourceList, lists ...corev1.ResourceList) corev1.ResourceList {
+	left := from.DeepCopy()
+	for _, list := range lists {
+		for name, less := range list {
+			q, ok := left[name]
+			if !ok {
+				continue
+			}
+			if q.Sub(less); q.Sign() < 0 {
+				q.Set(0)
+			}
+			left[name] = q
 		}
 	}
-	return list
+	return left
 }
 
 // run registers the node, at once and with its whole status, so that it is

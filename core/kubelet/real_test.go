@@ -146,7 +146,7 @@ func newMachine(t testing.TB) *machine {
 		WrapTransport: step.Transport})
 	require.NoError(t, err)
 	m.node = kubelet.Config{NodeName: "node-1", NodeIP: netip.MustParseAddr("127.0.0.1"), Client: node, Runtime: runtime.Steps(rt, "node-1"),
-		Root: root + "/kubelet", Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
+		Root: root + "/kubelet", Resources: kubelet.Resources{CgroupRoot: cgroup}, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	m.start(lab)
 	t.Cleanup(func() {
 		m.stop()

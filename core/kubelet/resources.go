@@ -4,65 +4,27 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	helper "k8s.io/component-helpers/resource"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/klab-project/klab/core/kubelet/cm"
 )
 
 // qosClass is the pod's quality of service class. (Kubernetes documentation,
 // "Pod Quality of Service Classes".)
-func qosClass(pod *corev1.Pod) corev1.PodQOSClass {
-	any, guaranteed := false, true
-	each := append(append([]corev1.Container(nil), pod.Spec.Containers...), pod.Spec.InitContainers...)
-	for i := range each {
-		r := &each[i].Resources
-		for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
-			request, limit := r.Requests[name], r.Limits[name]
-			if !request.IsZero() || !limit.IsZero() {
-				any = true
-			}
-			if limit.IsZero() || (!request.IsZero() && request.Cmp(limit) != 0) {
-				guaranteed = false
-			}
-		}
-	}
-	switch {
-	case !any:
-		return corev1.PodQOSBestEffort
-	case guaranteed:
-		return corev1.PodQOSGuaranteed
-	}
-	return corev1.PodQOSBurstable
-}
-
-// Cgroup arithmetic as in the documentation of cgroup v1's cpu controller: a
-// whole CPU is 1024 shares; a quota is CPU time per period of 100 ms.
-const (
-	sharesPerCPU = 1024
-	minShares    = 2
-	cpuPeriod    = 100_000 // µs
-	minQuota     = 1_000   // µs
-)
-
-func cpuShares(milli int64) int64 { return max(minShares, milli*sharesPerCPU/1000) }
-
-func cpuQuota(milli int64) int64 {
-	if milli == 0 {
-		return 0
-	}
-	return max(minQuota, milli*cpuPeriod/1000)
-}
+func qosClass(pod *corev1.Pod) corev1.PodQOSClass { return cm.QOS(pod) }
 
 // cgroupResources turns requests and limits into cgroup settings.
 func cgroupResources(requests, limits corev1.ResourceList) *cri.LinuxContainerResources {
 	r := &cri.LinuxContainerResources{
-		CpuShares:          cpuShares(requests.Cpu().MilliValue()),
+		CpuShares:          int64(cm.Shares(requests.Cpu().MilliValue())),
 		MemoryLimitInBytes: limits.Memory().Value(),
 	}
 	if _, asked := requests[corev1.ResourceCPU]; !asked {
 		if limit := limits.Cpu().MilliValue(); limit > 0 {
-			r.CpuShares = cpuShares(limit)
+			r.CpuShares = int64(cm.Shares(limit))
 		}
 	}
-	if quota := cpuQuota(limits.Cpu().MilliValue()); quota > 0 {
-		r.CpuPeriod, r.CpuQuota = cpuPeriod, quota
+	if quota := cm.Quota(limits.Cpu().MilliValue()); quota > 0 {
+		r.CpuPeriod, r.CpuQuota = cm.Period, quota
 	}
 	return r
 }
@@ -86,19 +48,4 @@ func podResources(pod *corev1.Pod) *cri.LinuxContainerResources {
 		}
 	}
 	return cgroupResources(helper.PodRequests(pod, helper.PodResourcesOptions{}), limits)
-}
-
-// oomScoreAdj makes the kernel kill best-effort pods first, and burstable ones
-// the earlier the less memory they asked for. ("Node out of memory behavior".)
-func oomScoreAdj(pod *corev1.Pod, c *corev1.Container, nodeMemory int64) int64 {
-	switch qosClass(pod) {
-	case corev1.PodQOSGuaranteed:
-		return -997
-	case corev1.PodQOSBestEffort:
-		return 1000
-	}
-	if nodeMemory <= 0 {
-		return 999
-	}
-	return min(max(1000-1000*c.Resources.Requests.Memory().Value()/nodeMemory, 3), 999)
 }

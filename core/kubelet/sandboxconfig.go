@@ -21,7 +21,7 @@ func (k *Kubelet) sandboxConfig(pod *corev1.Pod, attempt uint32) *cri.PodSandbox
 		Annotations:  sandboxAnnotations(pod),
 		PortMappings: portMappings(pod),
 		Linux: &cri.LinuxPodSandboxConfig{
-			CgroupParent:    "/pod" + string(pod.UID),
+			CgroupParent:    k.groupPath(pod),
 			SecurityContext: &cri.LinuxSandboxSecurityContext{NamespaceOptions: namespaces(pod)},
 			Resources:       podResources(pod),
 			Overhead:        cgroupResources(pod.Spec.Overhead, pod.Spec.Overhead),

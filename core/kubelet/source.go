@@ -97,6 +97,7 @@ func (podSource) Resync() error { return nil }
 func (k *Kubelet) sweep(known map[types.UID]bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.sweepGroups(known)
 	dirs, _ := os.ReadDir(k.Root + "/pods")
 	for _, dir := range dirs {
 		uid := types.UID(dir.Name())

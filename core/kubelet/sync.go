@@ -33,6 +33,9 @@ func (w *podWorker) sync(ctx context.Context, t turn) (ended bool, err error) {
 	if w.overdue(pod) {
 		return w.reject(ctx, t, statusReason{"DeadlineExceeded", "Pod was active on the node longer than the specified deadline"}), nil
 	}
+	if err := w.k.putGroup(ctx, pod); err != nil {
+		return false, err
+	}
 	actions := computeActions(pod, &w.state, w.verdicts())
 	step.Note(ctx, step.ReconcileDetail{Plan: actions.plan(pod), Merged: t.merged})
 	if err := w.prepare(ctx, pod); err != nil {

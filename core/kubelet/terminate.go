@@ -255,6 +255,9 @@ func (w *podWorker) await(ctx context.Context, pod *corev1.Pod, done <-chan erro
 // gone: containers, sandboxes, volumes, logs, and then the API's object. Until
 // then a finished pod keeps its containers for kubectl logs.
 func (w *podWorker) cleanUp(ctx context.Context, t turn) (done bool, err error) {
+	if err := w.k.removeGroup(t.pod.UID); err != nil {
+		return false, fmt.Errorf("control group of the pod: %w", err)
+	}
 	wanted := t.pod.DeletionTimestamp == nil && !t.removed
 	if wanted || w.deleted {
 		w.post(ctx, t.pod, true)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -121,8 +122,12 @@ func translate(id string, err error) error {
 	return err
 }
 
-// podCgroup is where a pod's containers are.
+// podCgroup is where a pod's containers are: the group that the kubelet names,
+// if it is one of this node, or else one that is named after the pod.
 func (c *Client) podCgroup(config *cri.PodSandboxConfig, id string) string {
+	if parent := path.Clean(config.GetLinux().GetCgroupParent()); strings.HasPrefix(parent, path.Clean(c.c.CgroupParent)+"/") {
+		return parent
+	}
 	uid := config.GetMetadata().GetUid()
 	if uid == "" || uid != path.Base(uid) || uid == ".." {
 		uid = id

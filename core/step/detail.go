@@ -86,6 +86,19 @@ type RuntimeDetail struct {
 	Resources any `json:"resources,omitempty"`
 }
 
+// CgroupDetail belongs to cgroup: the limits of a pod's control group; -1 is
+// none, and 0 is not said.
+type CgroupDetail struct {
+	Path   string `json:"path"`
+	QOS    string `json:"qos,omitempty"`
+	Shares uint64 `json:"shares,omitempty"` // of CPU time; a whole CPU is 1024
+	Quota  int64  `json:"quota,omitempty"`  // µs of CPU time per Period
+	Period int64  `json:"period,omitempty"` // µs
+	Memory int64  `json:"memory,omitempty"` // bytes
+	Pids   int64  `json:"pids,omitempty"`
+	Cpus   string `json:"cpus,omitempty"` // a list such as "0,2-3"
+}
+
 // CNIDetail belongs to CNI verbs: the configuration and the result as the
 // specification words them.
 type CNIDetail struct {

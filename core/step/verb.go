@@ -78,6 +78,7 @@ const (
 	PodSeen   Verb = "pod-seen"  // a pod's namespaces, mounts and limits, as the kernel has them
 	Processes Verb = "processes" // the processes of a pod
 	Probe     Verb = "probe"     // what a probe of a container found
+	Cgroup    Verb = "cgroup"    // a pod's control group got its limits
 	Mark      Verb = "mark"      // a named place in a recording
 	ModeSet   Verb = "mode"      // the gate opened, closed, or got breakpoints
 	ClockSet  Verb = "clock"     // the lab clock was moved or its rate changed

@@ -1,0 +1,17 @@
+package kubelet
+
+import (
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Resources says how the node shares out what it has.
+type Resources struct {
+	// CgroupRoot is the control group of all pods as processes of the node
+	// name it, such as "/klab-lab/node-1/kubepods". Empty: pods have no groups
+	// of the kubelet's, for tests.
+	CgroupRoot string
+
+	// KubeReserved and SystemReserved are not for pods.
+	KubeReserved   corev1.ResourceList
+	SystemReserved corev1.ResourceList
+}
