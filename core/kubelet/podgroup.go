@@ -22,7 +22,7 @@ func (k *Kubelet) openGroups() error {
 	return err
 }
 
-// putGroup makes the pod's control group what the pod's spec says.
+// putGroup makes the pod's control group, if it is missing.
 func (k *Kubelet) putGroup(ctx context.Context, pod *corev1.Pod) error {
 	if k.groups == nil {
 		return nil

@@ -6,6 +6,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/klab-project/klab/core/kubelet/cm"
 )
 
 // actuate brings the cgroups of a pod to what the pod was granted: memory
@@ -62,7 +64,7 @@ func (g *podCgroup) set(ctx context.Context, memory, quota, shares int64) error 
 	if next == g.now {
 		return nil
 	}
-	r := &cri.LinuxContainerResources{MemoryLimitInBytes: memory, CpuShares: shares, CpuQuota: quota, CpuPeriod: cpuPeriod}
+	r := &cri.LinuxContainerResources{MemoryLimitInBytes: memory, CpuShares: shares, CpuQuota: quota, CpuPeriod: cm.Period}
 	if err := g.w.k.resizePodCgroup(ctx, g.pod, g.sandbox, r); err != nil {
 		return fmt.Errorf("resize the pod's cgroup: %w", err)
 	}
@@ -99,7 +101,7 @@ func (w *podWorker) resizeContainers(ctx context.Context, pod *corev1.Pod, list 
 			r.MemoryLimitInBytes = -1
 		}
 		if r.CpuQuota == 0 {
-			r.CpuQuota, r.CpuPeriod = -1, cpuPeriod
+			r.CpuQuota, r.CpuPeriod = -1, cm.Period
 		}
 		if err := w.k.Runtime.UpdateContainerResources(ctx, u.ID, r); err != nil {
 			return fmt.Errorf("resize container %s: %w", u.Name, err)
@@ -155,5 +157,17 @@ func (w *podWorker) startedWith(c *corev1.Container) error {
 // resizePodCgroup changes the cgroup that holds a pod's containers and tells
 // the runtime.
 func (k *Kubelet) resizePodCgroup(ctx context.Context, pod *corev1.Pod, sandboxID string, r *cri.LinuxContainerResources) error {
+	s := cm.Settings{Shares: uint64(r.CpuShares), Quota: orNone(r.CpuQuota), Memory: orNone(r.MemoryLimitInBytes)}
+	if err := k.resizeGroup(ctx, pod, s); err != nil {
+		return err
+	}
 	return k.Runtime.UpdatePodSandboxResources(ctx, sandboxID, cgroupResources(pod.Spec.Overhead, pod.Spec.Overhead), r)
+}
+
+// orNone is a limit in the words of a control group: 0 stands for none.
+func orNone(limit int64) int64 {
+	if limit == 0 {
+		return cm.Unlimited
+	}
+	return limit
 }

@@ -2,7 +2,6 @@ package kubelet
 
 import (
 	corev1 "k8s.io/api/core/v1"
-	helper "k8s.io/component-helpers/resource"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/klab-project/klab/core/kubelet/cm"
@@ -36,16 +35,12 @@ func containerResources(pod *corev1.Pod, c *corev1.Container, nodeMemory int64) 
 	return r
 }
 
-// podResources are the settings of the cgroup around a pod's containers: a
-// limit holds for the pod if every container has one.
+// podResources are the settings of the cgroup around a pod's containers.
 func podResources(pod *corev1.Pod) *cri.LinuxContainerResources {
-	limits := helper.PodLimits(pod, helper.PodResourcesOptions{})
-	for _, c := range pod.Spec.Containers {
-		for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
-			if limit := c.Resources.Limits[name]; limit.IsZero() {
-				delete(limits, name)
-			}
-		}
+	s := cm.PodSettings(pod, 0)
+	r := &cri.LinuxContainerResources{CpuShares: int64(s.Shares), MemoryLimitInBytes: max(s.Memory, 0)}
+	if s.Quota > 0 {
+		r.CpuQuota, r.CpuPeriod = s.Quota, cm.Period
 	}
-	return cgroupResources(helper.PodRequests(pod, helper.PodResourcesOptions{}), limits)
+	return r
 }

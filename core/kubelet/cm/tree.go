@@ -76,27 +76,35 @@ func (t *Tree) classRoot(class corev1.PodQOSClass) string {
 	return t.c.Root
 }
 
-// Put makes the pod's group, or brings it up to date with what the pod's spec
-// says now. It returns the numbers, and whether they are new. A group that has
-// them already is not touched.
+// Put makes the pod's group with the numbers that follow from its spec. It
+// returns them, and whether the group was made now: one that exists keeps what
+// it has, see [Tree.Update].
 func (t *Tree) Put(pod *corev1.Pod) (Settings, bool, error) {
-	requests := helper.PodRequests(pod, helper.PodResourcesOptions{})
-	want := &podGroup{path: t.Path(pod), class: QOS(pod), settings: PodSettings(pod, t.c.PodPids), milli: requests.Cpu().MilliValue()}
+	want := &podGroup{path: t.Path(pod), class: QOS(pod), settings: PodSettings(pod, t.c.PodPids), milli: requested(pod)}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if have := t.pods[pod.UID]; have != nil && *have == *want && t.found(want.path) == len(t.mounts()) {
-		return want.settings, false, nil
+	have := t.pods[pod.UID]
+	exists := t.found(want.path) == len(t.mounts())
+	if have != nil && exists {
+		return have.settings, false, nil
 	}
-	if err := t.write(want.path, want.settings); err != nil {
-		return Settings{}, false, fmt.Errorf("control group of the pod: %w", err)
+	if !exists {
+		if err := t.write(want.path, want.settings); err != nil {
+			return Settings{}, false, fmt.Errorf("control group of the pod: %w", err)
+		}
 	}
 	t.pods[pod.UID] = want
-	return want.settings, true, t.share()
+	return want.settings, !exists, t.share()
+}
+
+func requested(pod *corev1.Pod) int64 {
+	requests := helper.PodRequests(pod, helper.PodResourcesOptions{})
+	return requests.Cpu().MilliValue()
 }
 
 // Update changes the numbers of a pod's group that exists, for a resize in
-// place: more before the containers get more, less after they have less. The
-// next [Tree.Put] says what the spec says.
+// place: more before the containers get more, less after they have less. What
+// s leaves out stays as it is. The pod is as it was granted.
 func (t *Tree) Update(pod *corev1.Pod, s Settings) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -108,7 +116,7 @@ func (t *Tree) Update(pod *corev1.Pod, s Settings) error {
 		return fmt.Errorf("control group of the pod: %w", err)
 	}
 	changed := *have
-	changed.settings = merge(have.settings, s)
+	changed.settings, changed.milli = merge(have.settings, s), requested(pod)
 	t.pods[pod.UID] = &changed
 	return t.share()
 }

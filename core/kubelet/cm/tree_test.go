@@ -10,7 +10,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/klab-project/klab/core/runtime/shim"
@@ -83,7 +82,7 @@ func TestTreeIsTheKernels(t *testing.T) {
 
 	_, changed, err = tree.Put(fixed)
 	require.NoError(t, err)
-	require.False(t, changed, "what is so already is not written")
+	require.False(t, changed, "it is there already")
 
 	for i, want := range []string{"256", "512"} { // together they have what they ask for
 		p := pod(fmt.Sprint("burst", i), container(list("250m", ""), nil))
@@ -100,17 +99,17 @@ func TestTreeIsTheKernels(t *testing.T) {
 	require.Equal(t, tree.Root()+"/besteffort/podfree", tree.Path(free))
 	require.Equal(t, []types.UID{"burst0", "burst1", "fixed", "free"}, tree.Pods())
 
-	// A resize: first the one, then what the spec says.
-	require.NoError(t, tree.Update(fixed, Settings{Memory: 96 << 20, Quota: 80_000}))
+	// A resize, one number and then another.
+	require.NoError(t, tree.Update(fixed, Settings{Memory: 96 << 20}))
+	require.NoError(t, tree.Update(fixed, Settings{Quota: 80_000}))
 	require.Equal(t, fmt.Sprint(96<<20), memory(tree.Path(fixed)))
 	require.Equal(t, "80000", quota(tree.Path(fixed)))
-	fixed.Spec.Containers[0].Resources.Limits[corev1.ResourceMemory] = resource.MustParse("32Mi")
-	fixed.Spec.Containers[0].Resources.Requests[corev1.ResourceMemory] = resource.MustParse("32Mi")
-	_, changed, err = tree.Put(fixed)
+	require.NoError(t, tree.Update(fixed, Settings{Quota: Unlimited}))
+	require.Equal(t, tree.either("-1", "max"), quota(tree.Path(fixed)))
+	now, _, err := tree.Put(fixed)
 	require.NoError(t, err)
-	require.True(t, changed)
-	require.Equal(t, fmt.Sprint(32<<20), memory(tree.Path(fixed)))
-	require.Equal(t, "50000", quota(tree.Path(fixed)))
+	require.Equal(t, Settings{Shares: 512, Quota: Unlimited, Memory: 96 << 20, Pids: 77}, now)
+	require.ErrorIs(t, tree.Update(pod("unknown"), Settings{Memory: 1 << 20}), os.ErrNotExist)
 
 	// A kubelet that begins anew finds the groups; removing kills what is left.
 	again, err := Open(tree.c)
