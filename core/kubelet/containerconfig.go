@@ -19,6 +19,7 @@ type containerInput struct {
 	image     string // as the runtime knows it
 	ips       []string
 	target    string // for ephemeral containers: whose processes it sees
+	users     *cri.UserNamespace
 }
 
 // containerConfig is what the runtime is told about one container.
@@ -37,6 +38,7 @@ func (k *Kubelet) containerConfig(ctx context.Context, in *containerInput) (*cri
 		return nil, err
 	}
 	security := containerSecurity(pod, c)
+	security.NamespaceOptions.UsernsOptions = in.users
 	if in.target != "" {
 		security.NamespaceOptions.Pid, security.NamespaceOptions.TargetId = cri.NamespaceMode_TARGET, in.target
 	}

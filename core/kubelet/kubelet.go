@@ -83,6 +83,7 @@ type Kubelet struct {
 	workers map[types.UID]*podWorker
 	synced  bool // the first list of pods has arrived
 	work    sync.WaitGroup
+	ids     *idRanges // of pods with a user namespace of their own
 
 	resizing sync.Mutex // held while resizes are granted, one after the other
 }
@@ -146,6 +147,7 @@ func newKubelet(ctx context.Context, c Config) (*Kubelet, error) {
 		}
 	}
 	k := &Kubelet{Config: c, log: c.Logger.With("node", c.NodeName), workers: map[types.UID]*podWorker{}}
+	k.ids = newIDRanges(k)
 	k.events = newRecorder(k)
 	k.prober = newProber(k)
 	k.seen = newLookout(k)

@@ -104,6 +104,7 @@ func (k *Kubelet) sweep(known map[types.UID]bool) {
 		if known[uid] || k.workers[uid] != nil {
 			continue
 		}
+		delete(k.ids.used, uid)
 		logs, _ := filepath.Glob(k.Root + "/logs/*_" + dir.Name())
 		err := errors.Join(k.removeVolumes(uid), os.RemoveAll(k.podDir(uid)))
 		for _, path := range logs {
@@ -131,6 +132,7 @@ func (k *Kubelet) forgetWorker(w *podWorker) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	delete(k.workers, w.uid)
+	delete(k.ids.used, w.uid)
 }
 
 // worker finds the worker of a pod by name; of several the one whose pod is

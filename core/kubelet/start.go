@@ -114,6 +114,7 @@ func (s *starter) create(ctx context.Context, c *corev1.Container, image, target
 	attempt := w.nextAttempt(c)
 	config, err := w.k.containerConfig(ctx, &containerInput{
 		pod: s.pod, container: c, attempt: attempt, image: image, ips: s.ips, target: w.targetID(target),
+		users: s.sandbox.Linux.SecurityContext.NamespaceOptions.UsernsOptions,
 	})
 	if err != nil {
 		return "", s.fail(ctx, c, "CreateContainerConfigError", err)

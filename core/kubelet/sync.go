@@ -69,8 +69,8 @@ func (w *podWorker) overdue(pod *corev1.Pod) bool {
 		return false
 	}
 	left := w.last.StartTime.Add(time.Duration(*pod.Spec.ActiveDeadlineSeconds) * time.Second).Sub(w.k.Clock.Now())
-	if left > 0 && w.deadline == nil {
-		w.deadline = w.k.after(left, pod, false, w.kick)
+	if left > 0 { // it may have been changed: the timer is set anew
+		w.wakeAt("deadline", w.k.Clock.Since()+left, pod)
 	}
 	return left <= 0
 }
@@ -104,9 +104,13 @@ func (w *podWorker) act(ctx context.Context, pod *corev1.Pod, a *podActions) err
 		return nil
 	}
 	sandbox := w.k.sandboxConfig(pod, a.Attempt)
+	users, err := w.userNamespace(pod)
+	if err != nil {
+		return w.sandboxFails(ctx, pod, err)
+	}
+	sandbox.Linux.SecurityContext.NamespaceOptions.UsernsOptions = users
 	id := a.SandboxID
 	if a.CreateSandbox {
-		var err error
 		if id, err = w.createSandbox(ctx, pod, sandbox); err != nil {
 			return err
 		}
@@ -115,12 +119,12 @@ func (w *podWorker) act(ctx context.Context, pod *corev1.Pod, a *podActions) err
 }
 
 func (w *podWorker) createSandbox(ctx context.Context, pod *corev1.Pod, config *cri.PodSandboxConfig) (string, error) {
+	if err := w.k.checkRuntimeClass(ctx, pod); err != nil {
+		return "", w.sandboxFails(ctx, pod, err)
+	}
 	id, err := w.k.Runtime.RunPodSandbox(ctx, config)
 	if err != nil {
-		if !errors.Is(context.Cause(ctx), errPodEnds) {
-			w.k.events.pod(ctx, pod, corev1.EventTypeWarning, "FailedCreatePodSandBox", "Failed to create pod sandbox: %s", plain(err))
-		}
-		return "", fmt.Errorf("create sandbox: %w", err)
+		return "", w.sandboxFails(ctx, pod, err)
 	}
 	status, err := w.k.Runtime.PodSandboxStatus(ctx, id)
 	if err != nil {
@@ -129,6 +133,14 @@ func (w *podWorker) createSandbox(ctx context.Context, pod *corev1.Pod, config *
 	w.state.putSandbox(status)
 	w.noteIDs()
 	return id, nil
+}
+
+// sandboxFails says why there is no sandbox, unless the pod is to end anyway.
+func (w *podWorker) sandboxFails(ctx context.Context, pod *corev1.Pod, err error) error {
+	if !errors.Is(context.Cause(ctx), errPodEnds) {
+		w.k.events.pod(ctx, pod, corev1.EventTypeWarning, "FailedCreatePodSandBox", "Failed to create pod sandbox: %s", plain(err))
+	}
+	return fmt.Errorf("create sandbox: %w", err)
 }
 
 // startAll starts the planned containers one after the other. What goes wrong

@@ -69,7 +69,6 @@ type podWorker struct {
 	timers    map[string]*step.Timer   // of back-offs, by what waits
 	retry     *step.Timer
 	failures  int
-	deadline  *step.Timer
 	last      *corev1.PodStatus
 	deleted   bool         // the API was told that nothing is left of the pod
 	reason    statusReason // of a pod that the kubelet itself has failed
@@ -109,12 +108,15 @@ type turn struct {
 }
 
 // begin takes everything that has come in.
-func (w *podWorker) begin(cancel context.CancelCauseFunc) turn {
+func (w *podWorker) begin(ctx context.Context, cancel context.CancelCauseFunc) turn {
+	var entered workerState
+	defer func() { w.tellState(ctx, entered) }() // when nothing is locked any more
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	ending := w.pod.DeletionTimestamp != nil || w.removed || w.ending != nil
 	if w.phase == syncing && ending {
 		w.phase = terminating
+		entered = w.phase
 	}
 	t := turn{pod: w.check.Allocated.on(w.pod), removed: w.removed, merged: w.merged, action: w.k.action(step.Sync, w.pod)}
 	t.action.Revisions, t.action.Causes = w.revs, w.causes
@@ -130,7 +132,18 @@ func (w *podWorker) setState(s workerState) {
 		close(w.stopped)
 	}
 	w.mu.Unlock()
+	w.tellState(w.ctx, s)
 	w.kick(0)
+}
+
+// tellState records that the worker has come to another state.
+func (w *podWorker) tellState(ctx context.Context, s workerState) {
+	if s == "" {
+		return
+	}
+	a := w.k.action(step.Worker, w.current())
+	a.Detail = step.WorkerDetail{State: string(s)}
+	step.Fact(ctx, a)
 }
 
 func (w *podWorker) run(ctx context.Context) {
@@ -154,7 +167,7 @@ func (w *podWorker) run(ctx context.Context) {
 		}
 		w.freshen(ctx)
 		turnCtx, cancel := context.WithCancelCause(ctx)
-		t := w.begin(cancel)
+		t := w.begin(ctx, cancel)
 		var done bool
 		var err error
 		if news := w.refresh(ctx); (news || t.must) && ctx.Err() == nil {
@@ -192,6 +205,7 @@ func (w *podWorker) finish() {
 	w.stopTimers()
 	w.k.prober.remove(w.uid)
 	w.k.forgetWorker(w)
+	w.k.resizeAll(w.ctx, nil) // there is more room now
 }
 
 func (w *podWorker) isRemoved() bool {
@@ -250,7 +264,7 @@ func (w *podWorker) again(ctx context.Context, t turn, err error, ends bool) {
 }
 
 func (w *podWorker) stopTimers() {
-	for _, t := range append(slices.Collect(maps.Values(w.timers)), w.retry, w.deadline) {
+	for _, t := range append(slices.Collect(maps.Values(w.timers)), w.retry) {
 		if t != nil {
 			t.Stop()
 		}

@@ -125,3 +125,9 @@ type ProbeDetail struct {
 	Period    Seconds `json:"period,omitempty"`
 	Output    string  `json:"output,omitempty"` // what it said, cut
 }
+
+// WorkerDetail belongs to worker: how far a kubelet's worker has come with its
+// pod: sync, terminating, terminated. A worker begins with sync.
+type WorkerDetail struct {
+	State string `json:"state"`
+}

@@ -79,6 +79,7 @@ const (
 	Processes Verb = "processes" // the processes of a pod
 	Probe     Verb = "probe"     // what a probe of a container found
 	Cgroup    Verb = "cgroup"    // a pod's control group got its limits
+	Worker    Verb = "worker"    // a pod's worker came to another state
 	Mark      Verb = "mark"      // a named place in a recording
 	ModeSet   Verb = "mode"      // the gate opened, closed, or got breakpoints
 	ClockSet  Verb = "clock"     // the lab clock was moved or its rate changed
