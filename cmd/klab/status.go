@@ -103,7 +103,11 @@ func printStatus(ctx context.Context, d cluster.Dir) error {
 				count++
 			}
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%s-%s\n", n.Name, condition(n, corev1.NodeReady), address(n), count, d.ID(), n.Name)
+		ready, netns := string(condition(n, corev1.NodeReady)), d.ID()+"-"+n.Name
+		if d.NodeOff(n.Name) {
+			ready, netns = "Off", "-"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%s\n", n.Name, ready, address(n), count, netns)
 	}
 	return t.Flush()
 }

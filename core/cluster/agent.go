@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"os/signal"
 	"path/filepath"
 	"strconv"
@@ -38,6 +39,8 @@ type agent struct {
 	client kubernetes.Interface
 	own    *link.Net // the node's network
 	seen   *seen
+	// powerFails gets a value when the node is about to be turned off.
+	powerFails chan struct{}
 }
 
 // RunAgent is the agent of a node of the cluster at path, until it gets
@@ -48,12 +51,18 @@ func RunAgent(path, name, cgroup string) error {
 	if err != nil {
 		return err
 	}
-	a := &agent{Dir: d, name: name, cgroup: cgroup, pki: filepath.Join(d.node(name), "pki")}
+	a := &agent{Dir: d, name: name, cgroup: cgroup, powerFails: make(chan struct{}), pki: filepath.Join(d.node(name), "pki")}
 	if _, err := fmt.Sscanf(name, "node-%d", &a.number); err != nil {
 		return fmt.Errorf("%q is no node of this cluster", name)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	power := make(chan os.Signal, 1)
+	signal.Notify(power, shutdownSignal)
+	go func() {
+		<-power
+		close(a.powerFails)
+	}()
 	return a.run(ctx)
 }
 
@@ -69,6 +78,8 @@ func (a *agent) run(ctx context.Context) error {
 	g.Go(func() error { stream.Run(ctx, func() { close(linked) }); return nil })
 	select {
 	case <-linked:
+	case <-a.powerFails:
+		return nil // nothing runs here yet
 	case <-ctx.Done():
 		return g.Wait()
 	}
@@ -93,7 +104,12 @@ func (a *agent) run(ctx context.Context) error {
 	a.seen = &seen{node: a.name, own: a.own}
 	a.seen.look(ctx)
 	g.Go(func() error { return a.syncOverlay(ctx) })
-	g.Go(func() error { return a.runKubelet(ctx) })
+	g.Go(func() error {
+		if err := a.runKubelet(ctx); err != nil {
+			return err
+		}
+		return context.Canceled // it has ended its pods: the rest of the node ends too
+	})
 	if err := g.Wait(); !errors.Is(err, context.Canceled) {
 		return err
 	}
@@ -127,6 +143,7 @@ func (a *agent) runKubelet(ctx context.Context) error {
 		Client: a.client, Runtime: runtime.Steps(rt, a.name), Seer: runtime.NewSeer(rt), Root: filepath.Join(a.node(a.name), "kubelet"),
 		Listen: listen, ServeTLS: tlsConfig, ClientCA: ca,
 		Resources:   kubelet.Resources{CgroupRoot: a.cgroup},
+		PowerFails:  a.powerFails,
 		ServiceHost: serviceIP.String(), ServicePort: 443, Logger: slog.Default(),
 	})
 }

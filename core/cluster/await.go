@@ -16,26 +16,34 @@ import (
 	"github.com/klab-project/klab/netlab/netns"
 )
 
-// awaitKubelets waits until all nodes' kubelets answer. After a crash a node is
-// Ready long before: its status is that of the kubelet before.
+// awaitKubelets waits until the kubelets of all nodes that are on answer. After
+// a crash a node is Ready long before: its status is that of the kubelet before.
 func (d *daemon) awaitKubelets(ctx context.Context) error {
-	dial := netns.Dialer(d.net.ControlNS())
-	for n := 1; n <= d.cfg.Nodes; n++ {
-		addr := net.JoinHostPort(nodeAddr(n).String(), strconv.Itoa(kubeletPort))
-		for {
-			conn, err := dial(ctx, "tcp", addr)
-			if err == nil {
-				conn.Close()
-				break
-			}
-			select {
-			case <-time.After(2 * time.Millisecond):
-			case <-ctx.Done():
-				return context.Cause(ctx)
-			}
+	for _, n := range d.nodes {
+		if d.isOff(n.name) {
+			continue
+		}
+		if err := d.awaitKubelet(ctx, n); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+func (d *daemon) awaitKubelet(ctx context.Context, n *node) error {
+	dial := netns.Dialer(d.net.ControlNS())
+	addr := net.JoinHostPort(nodeAddr(n.number).String(), strconv.Itoa(kubeletPort))
+	for {
+		conn, err := dial(ctx, "tcp", addr)
+		if err == nil {
+			return conn.Close()
+		}
+		select {
+		case <-time.After(2 * time.Millisecond):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }
 
 // awaitNodes waits until as many nodes are Ready as the cluster is to have.

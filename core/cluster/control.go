@@ -87,6 +87,7 @@ func (d *daemon) startAPI(ctx context.Context, fail context.CancelCauseFunc) (*a
 	mux := http.NewServeMux()
 	mux.Handle(remote.Prefix, d.steps.Handler())
 	mux.Handle(imagesPrefix+"/", d.loads(images))
+	mux.Handle("PUT "+powerPath, d.servePower(ctx))
 	mux.Handle("/", api.Handler())
 	tlsConfig := &tls.Config{
 		Certificates: []tls.Certificate{serving}, ClientAuth: tls.RequestClientCert,

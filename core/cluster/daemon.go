@@ -91,7 +91,7 @@ func serve(ctx context.Context, path string, parts Parts, say io.Writer) error {
 		return err
 	}
 	fmt.Fprintln(say, sayServing)
-	if awaitNodes(ctx, client, d.cfg.Nodes) == nil && d.awaitKubelets(ctx) == nil {
+	if awaitNodes(ctx, client, d.nodesOn()) == nil && d.awaitKubelets(ctx) == nil {
 		fmt.Fprintln(say, sayReady)
 	}
 	<-ctx.Done()
@@ -99,6 +99,17 @@ func serve(ctx context.Context, path string, parts Parts, say io.Writer) error {
 		return cause
 	}
 	return nil
+}
+
+// nodesOn is how many nodes are not turned off.
+func (d *daemon) nodesOn() int {
+	on := 0
+	for _, n := range d.nodes {
+		if !d.isOff(n.name) {
+			on++
+		}
+	}
+	return on
 }
 
 // open opens what keeps the cluster's state, and builds its network. What an

@@ -17,10 +17,9 @@ func (d *daemon) buildNetwork(ctx context.Context) error {
 	for i := 1; i <= d.cfg.Nodes; i++ {
 		n := &node{d: d, number: i, name: nodeName(i)}
 		d.nodes = append(d.nodes, n)
-		g.Go(func() (err error) {
-			n.ns, err = nodens.Create(nodens.Config{Dir: d.nodeNS(n.name), Hostname: n.name, Cgroup: d.cgroup(n.name)})
-			return err
-		})
+		if !d.isOff(n.name) {
+			g.Go(n.create)
+		}
 	}
 	g.Go(func() (err error) {
 		d.net, err = topology.Build(ctx, topology.Config{Dir: d.Dir.net(), Underlay: underlayNet, Pods: podNet})
@@ -29,21 +28,31 @@ func (d *daemon) buildNetwork(ctx context.Context) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	pins := map[string]string{
+	err := linkNames(d.Dir, map[string]string{
 		"underlay": d.net.UnderlayNS(), "gateway": d.net.GatewayNS(),
 		"control": d.net.ControlNS(), "outside": d.net.OutsideNS(),
-	}
-	for _, n := range d.nodes {
-		pins[n.name] = n.ns.NetNS()
-		g.Go(func() error {
-			if _, err := d.net.AddNode(ctx, topology.Node{N: n.number, Name: n.name, NetNS: n.ns.NetNS()}); err != nil {
-				return fmt.Errorf("connect %s: %w", n.name, err)
-			}
-			return nil
-		})
-	}
-	if err := g.Wait(); err != nil {
+	})
+	if err != nil {
 		return err
 	}
-	return linkNames(d.Dir, pins)
+	for _, n := range d.nodes {
+		if n.ns != nil {
+			g.Go(func() error { return n.connect(ctx) })
+		}
+	}
+	return g.Wait()
+}
+
+// create makes the node's namespaces.
+func (n *node) create() (err error) {
+	n.ns, err = nodens.Create(nodens.Config{Dir: n.d.nodeNS(n.name), Hostname: n.name, Cgroup: n.d.cgroup(n.name)})
+	return err
+}
+
+// connect plugs the node into the lab's network.
+func (n *node) connect(ctx context.Context) error {
+	if _, err := n.d.net.AddNode(ctx, topology.Node{N: n.number, Name: n.name, NetNS: n.ns.NetNS()}); err != nil {
+		return fmt.Errorf("connect %s: %w", n.name, err)
+	}
+	return linkNames(n.d.Dir, map[string]string{n.name: n.ns.NetNS()})
 }

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -32,44 +33,58 @@ type node struct {
 	d      *daemon
 	number int
 	name   string
-	ns     *nodens.Node
-	work   sync.WaitGroup // ends with the daemon's context
+
+	mu   sync.Mutex
+	ns   *nodens.Node            // nil while the node is off
+	stop context.CancelCauseFunc // ends its processes' loops
+	work sync.WaitGroup          // ends with the daemon's context, or with stop
 }
 
-// startNodes starts the processes of all nodes.
-func (d *daemon) startNodes(ctx context.Context) error {
+// prepareNodes makes what the processes of all nodes need.
+func (d *daemon) prepareNodes() error {
 	if err := os.MkdirAll(filepath.Dir(d.rtBinary()), 0o755); err != nil {
 		return err
 	}
-	if err := d.parts.RT(d.rtBinary()); err != nil {
-		return err
-	}
-	var g errgroup.Group
-	for _, n := range d.nodes {
-		g.Go(func() error {
-			return d.pki.nodePKI(filepath.Join(d.node(n.name), "pki"), n.name, n.name, nodeAddr(n.number).String())
-		})
-	}
-	if err := g.Wait(); err != nil {
+	return d.parts.RT(d.rtBinary())
+}
+
+// startNodes starts the processes of all nodes that are on.
+func (d *daemon) startNodes(ctx context.Context) error {
+	if err := d.prepareNodes(); err != nil {
 		return err
 	}
 	running, err := d.processes()
 	if err != nil {
 		return err
 	}
+	var g errgroup.Group
 	for _, n := range d.nodes {
+		if n.ns == nil {
+			continue
+		}
 		earlier := 0
 		for pid, role := range running {
 			if role == rtRole+n.name {
 				earlier = pid
 			}
 		}
-		n.work.Go(func() {
-			n.await(ctx, earlier)
-			keep(ctx, rtRole+n.name, n.runRT)
-		})
-		n.work.Go(func() { keep(ctx, agentRole+n.name, n.runAgent) })
+		g.Go(func() error { return n.start(ctx, earlier) })
 	}
+	return g.Wait()
+}
+
+// start starts the node's processes and keeps them running until ctx ends or
+// the node is turned off; earlier is the klab-rt of an earlier daemon, or 0.
+func (n *node) start(ctx context.Context, earlier int) error {
+	if err := n.d.pki.nodePKI(filepath.Join(n.d.node(n.name), "pki"), n.name, n.name, nodeAddr(n.number).String()); err != nil {
+		return err
+	}
+	ctx, n.stop = context.WithCancelCause(ctx)
+	n.work.Go(func() {
+		n.await(ctx, earlier)
+		keep(ctx, rtRole+n.name, n.runRT)
+	})
+	n.work.Go(func() { keep(ctx, agentRole+n.name, n.runAgent) })
 	return nil
 }
 
@@ -106,7 +121,8 @@ func (n *node) runRT(ctx context.Context) error {
 	}
 }
 
-// runAgent runs the node's agent until it ends or ctx does.
+// runAgent runs the node's agent until it ends or ctx does. It gets the time
+// to end its pods when the node is to be shut down.
 func (n *node) runAgent(ctx context.Context) error {
 	cmd, release, err := n.command(agentRole, n.d.parts.Self, "agent", n.d.Path, n.name, filepath.Join(n.ns.CgroupPath(), podGroups))
 	if err != nil {
@@ -116,7 +132,13 @@ func (n *node) runAgent(ctx context.Context) error {
 	if err := n.ns.Start(cmd); err != nil {
 		return err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
+	stop := context.AfterFunc(ctx, func() {
+		end := syscall.SIGKILL
+		if errors.Is(context.Cause(ctx), errShutdown) {
+			end = shutdownSignal
+		}
+		_ = cmd.Process.Signal(end)
+	})
 	defer stop()
 	return fmt.Errorf("agent ended: %v", cmd.Wait()) //nolint:errorlint // nil too
 }

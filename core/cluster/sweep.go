@@ -118,6 +118,14 @@ func linkNames(d Dir, pins map[string]string) error {
 	return nil
 }
 
+func unlinkName(d Dir, name string) error {
+	err := os.Remove(filepath.Join(namedDir, d.ID()+"-"+name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
 // unlinkNames removes the names, and their directory if klab made it.
 func unlinkNames(d Dir) error {
 	entries, err := os.ReadDir(namedDir)

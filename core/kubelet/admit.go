@@ -12,6 +12,9 @@ import (
 // asks for must be there besides what the others have, and the node must be
 // one that it selects. The scheduler has decided the same from what it knew.
 func (k *Kubelet) admit(w *podWorker, pod *corev1.Pod) (statusReason, bool) {
+	if k.isLeaving() {
+		return statusReason{"NodeShutdown", "Pod was rejected as the node is shutting down."}, false
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock() // to the end: of two pods that fit alone only one is taken
 	if reason, ok := k.fits(w, pod); !ok {

@@ -1,6 +1,7 @@
 package kubelet
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -58,6 +59,11 @@ type Config struct {
 
 	Resources Resources // how the node shares out what it has
 
+	// PowerFails is closed, or sent to, when the node is about to be turned off:
+	// the kubelet ends its pods within Shutdown, and then itself.
+	PowerFails <-chan struct{}
+	Shutdown   Shutdown // default 30 s, of which 10 s for critical pods
+
 	ClusterDNS    []string // servers for dnsPolicy ClusterFirst; none: as Default
 	ClusterDomain string   // default cluster.local
 	ResolvConf    string   // of the node; default /etc/resolv.conf
@@ -80,6 +86,7 @@ type Kubelet struct {
 	groups *cm.Tree // nil: pods have no groups of the kubelet's
 
 	mu      sync.Mutex
+	leaving bool // the node is being shut down
 	workers map[types.UID]*podWorker
 	synced  bool // the first list of pods has arrived
 	work    sync.WaitGroup
@@ -118,8 +125,12 @@ func Run(ctx context.Context, c Config) error {
 	for _, loop := range loops {
 		k.work.Go(func() { loop(ctx) })
 	}
-	<-ctx.Done()
-	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+	select {
+	case <-k.PowerFails:
+		k.shutDown(ctx)
+	case <-ctx.Done():
+	}
+	if cause := context.Cause(ctx); ctx.Err() != nil && !errors.Is(cause, context.Canceled) {
 		return cause
 	}
 	return nil
@@ -138,6 +149,7 @@ func newKubelet(ctx context.Context, c Config) (*Kubelet, error) {
 	if c.Clock == nil {
 		c.Clock = step.NewClock(time.Now(), 0) //nolint:forbidigo // without a lab its time begins now
 	}
+	setDefault(&c.Shutdown, Shutdown{Grace: 30 * time.Second, Critical: 10 * time.Second})
 	setDefault(&c.Version, "v1.37.1-klab")
 	setDefault(&c.ClusterDomain, "cluster.local")
 	setDefault(&c.ResolvConf, "/etc/resolv.conf")
@@ -158,11 +170,7 @@ func newKubelet(ctx context.Context, c Config) (*Kubelet, error) {
 	return k, k.openGroups()
 }
 
-func setDefault(s *string, value string) {
-	if *s == "" {
-		*s = value
-	}
-}
+func setDefault[T comparable](at *T, value T) { *at = cmp.Or(*at, value) }
 
 // action is a step of this kubelet about pod.
 func (k *Kubelet) action(verb step.Verb, pod *corev1.Pod) step.Action {

@@ -270,6 +270,11 @@ func (n *node) build(ctx context.Context, old *corev1.Node) *corev1.Node {
 
 // healthy is why the node is not Ready, or nil.
 func (n *node) healthy(ctx context.Context) error {
-	_, err := n.k.Runtime.Version(ctx)
-	return err
+	if n.k.isLeaving() {
+		return errShuttingDown
+	}
+	if _, err := n.k.Runtime.Version(ctx); err != nil {
+		return fmt.Errorf("container runtime is down: %w", err)
+	}
+	return nil
 }

@@ -88,7 +88,7 @@ func (m *machine) info(version string) corev1.NodeSystemInfo {
 func nodeConditions(old []corev1.NodeCondition, now metav1.Time, trouble error) []corev1.NodeCondition {
 	ready := corev1.NodeCondition{Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "KubeletReady", Message: "kubelet is posting ready status"}
 	if trouble != nil {
-		ready.Status, ready.Reason, ready.Message = corev1.ConditionFalse, "KubeletNotReady", "container runtime is down: "+trouble.Error()
+		ready.Status, ready.Reason, ready.Message = corev1.ConditionFalse, "KubeletNotReady", trouble.Error()
 	}
 	list := []corev1.NodeCondition{
 		{Type: corev1.NodeMemoryPressure, Status: corev1.ConditionFalse, Reason: "KubeletHasSufficientMemory", Message: "kubelet has sufficient memory available"},

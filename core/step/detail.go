@@ -175,6 +175,11 @@ type ClockDetail struct {
 	Held bool    `json:"held,omitempty"`
 }
 
+// PowerDetail belongs to power: "start", "stop" or "kill".
+type PowerDetail struct {
+	How string `json:"how"`
+}
+
 // MarkDetail belongs to mark: a place that lessons and learners come back to.
 type MarkDetail struct {
 	Name string `json:"name"`

@@ -88,6 +88,7 @@ const (
 	Timers    Verb = "upcoming"  // the timers that wait while the clock is held
 	Reset     Verb = "reset"     // a new run begins: forget all objects
 	Delayed   Verb = "delayed"   // a held action was picked to happen later; Due says when
+	PowerSet  Verb = "power"     // a node's machine is started, shut down or cut off
 )
 
 var classOf = map[Verb]Class{
