@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -121,6 +122,7 @@ func serviceAccounts() *Resource {
 		warningsOnCreate: func(_ context.Context, sa *core.ServiceAccount) []string { return deprecated(sa, nil) },
 		warningsOnUpdate: func(_ context.Context, sa, old *core.ServiceAccount) []string { return deprecated(sa, old) },
 	}.untyped()
+	r.Subresources = []Subresource{{Name: "token", Kind: authenticationv1.SchemeGroupVersion.WithKind("TokenRequest"), Verbs: []string{"create"}}}
 	return r
 }
 

@@ -2,12 +2,15 @@ package api
 
 import (
 	"context"
+	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	podutil "k8s.io/kubernetes/pkg/api/pod"
 	"k8s.io/kubernetes/pkg/apis/core"
 	corevalidation "k8s.io/kubernetes/pkg/apis/core/validation"
+	"k8s.io/kubernetes/pkg/features"
 )
 
 func podStatus(r *Resource) Subresource {
@@ -133,4 +136,61 @@ func selectByLabelKeys(pod *core.Pod) {
 		c := &pod.Spec.TopologySpreadConstraints[i]
 		add(c.LabelSelector, c.MatchLabelKeys, metav1.LabelSelectorOpIn)
 	}
+}
+
+// podResize is where containers get other resources while they run: of the
+// pod that is sent, nothing else counts.
+// Source: k8s.io/kubernetes/pkg/registry/core/pod.
+func podResize(r *Resource) Subresource {
+	return Subresource{
+		Name: "resize", Kind: r.GVK(), Verbs: []string{"get", "patch", "update"},
+		Rules: rules[*core.Pod]{
+			prepareForUpdate: func(pod, old *core.Pod) {
+				onlyResources(pod, old)
+				if pod.Spec.Resources == nil && old.Spec.Resources != nil {
+					// Clients that do not know the field drop it.
+					pod.Spec.Resources = old.Spec.Resources.DeepCopy()
+				}
+				if pod.Spec.Resources != nil {
+					podutil.DefaultPodLevelResources(pod)
+				}
+				podutil.DropDisabledPodFields(pod, old)
+				bumpPodGeneration(pod, old)
+			},
+			validateUpdate: func(pod, old *core.Pod) field.ErrorList {
+				return corevalidation.ValidatePodResize(pod, old, podOptions(pod, old))
+			},
+		}.untyped(),
+	}
+}
+
+// onlyResources takes everything from old but the resources. A pod with other
+// containers stays as it is, for validation to refuse.
+func onlyResources(pod, old *core.Pod) {
+	if len(pod.Spec.Containers) != len(old.Spec.Containers) || len(pod.Spec.InitContainers) != len(old.Spec.InitContainers) {
+		return
+	}
+	containers := resized(pod.Spec.Containers, old.Spec.Containers)
+	inits := resized(pod.Spec.InitContainers, old.Spec.InitContainers)
+	volumes, whole := old.Spec.Volumes, old.Spec.Resources
+	if utilfeature.DefaultFeatureGate.Enabled(features.InPlacePodVerticalScalingMemoryBackedVolumes) {
+		volumes = pod.Spec.Volumes
+	}
+	if utilfeature.DefaultFeatureGate.Enabled(features.InPlacePodLevelResourcesVerticalScaling) {
+		whole = pod.Spec.Resources
+	}
+	pod.Spec, pod.Status = old.Spec, old.Status
+	metav1.ResetObjectMetaForStatus(&pod.ObjectMeta, &old.ObjectMeta)
+	pod.Spec.Containers, pod.Spec.InitContainers, pod.Spec.Volumes, pod.Spec.Resources = containers, inits, volumes, whole
+}
+
+func resized(now, was []core.Container) []core.Container {
+	out := slices.Clone(was)
+	for i := range now {
+		if now[i].Name != was[i].Name {
+			return now
+		}
+		out[i].Resources, out[i].ResizePolicy = now[i].Resources, now[i].ResizePolicy
+	}
+	return out
 }

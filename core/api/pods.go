@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -49,10 +50,11 @@ func pods() *Resource {
 		connect("attach", "PodAttachOptions", "create", "get"),
 		{Name: "binding", Kind: corev1.SchemeGroupVersion.WithKind("Binding"), Verbs: []string{"create"}},
 		ephemeralContainers(r),
+		{Name: "eviction", Kind: policyv1.SchemeGroupVersion.WithKind("Eviction"), Verbs: []string{"create"}},
 		connect("exec", "PodExecOptions", "create", "get"),
 		connect("log", "Pod", "get"),
 		connect("portforward", "PodPortForwardOptions", "create", "get"),
-		podStatus(r),
+		podResize(r), podStatus(r),
 	}
 	r.fields = podFields
 	r.graceful = podGrace

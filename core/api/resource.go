@@ -32,6 +32,7 @@ type Resource struct {
 	AllowCreateOnUpdate      bool // a PUT of an object that does not exist creates it
 	AllowUnconditionalUpdate bool // a PUT needs no resourceVersion
 	NoGarbageCollection      bool // its objects can neither orphan nor own (events)
+	plainTable               bool // Kubernetes prints no columns of its own
 
 	Rules
 	fields   func(obj runtime.Object) fields.Set
@@ -72,10 +73,12 @@ type Rules struct {
 func Resources() []*Resource { return slices.Clone(table()) }
 
 var table = sync.OnceValue(func() []*Resource {
-	return []*Resource{
-		configMaps(), endpoints(), events(), namespaces(), nodes(), pods(), serviceAccounts(), services(),
-		deployments(), replicaSets(), leases(), endpointSlices(), eventsV1(),
-	}
+	return append([]*Resource{
+		configMaps(), endpoints(), events(), limitRanges(), namespaces(), nodes(), pods(), podTemplates(),
+		replicationControllers(), resourceQuotas(), secrets(), serviceAccounts(), services(),
+		deployments(), replicaSets(), leases(), endpointSlices(), eventsV1(), runtimeClasses(), podDisruptionBudgets(),
+		clusterRoleBindings(), clusterRoles(), roleBindings(), roles(), priorityClasses(),
+	}, reviews()...)
 })
 
 // Find returns the row of a resource, or nil.

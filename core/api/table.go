@@ -38,7 +38,7 @@ func (r *Resource) Table(objs []runtime.Object, lm metav1.ListMeta, opts *metav1
 	}
 	for i, obj := range objs {
 		// Its own type has a printer, and so no list need be built.
-		t, err := generator().GenerateTable(aged(obj, skew), printers.GenerateOptions{Wide: true, NoHeaders: opts.NoHeaders || i > 0})
+		t, err := r.print(aged(obj, skew), printers.GenerateOptions{Wide: true, NoHeaders: opts.NoHeaders || i > 0})
 		if err != nil {
 			return nil, apierrors.NewInternalError(fmt.Errorf("print %s: %w", r.Name, err))
 		}
@@ -53,6 +53,30 @@ func (r *Resource) Table(objs []runtime.Object, lm metav1.ListMeta, opts *metav1
 		}
 	}
 	return out, nil
+}
+
+// print makes the table of one object. Kinds for which Kubernetes has no
+// columns show a name and a time.
+// Source: k8s.io/apiserver/pkg/registry/rest/table.go.
+func (r *Resource) print(obj runtime.Object, o printers.GenerateOptions) (*metav1.Table, error) {
+	if !r.plainTable {
+		return generator().GenerateTable(obj, o)
+	}
+	m, err := meta.Accessor(obj)
+	if err != nil {
+		return nil, err
+	}
+	t := &metav1.Table{Rows: []metav1.TableRow{{
+		Cells: []any{m.GetName(), m.GetCreationTimestamp().UTC().Format(time.RFC3339)}, Object: runtime.RawExtension{Object: obj},
+	}}}
+	if !o.NoHeaders {
+		docs := metav1.ObjectMeta{}.SwaggerDoc()
+		t.ColumnDefinitions = []metav1.TableColumnDefinition{
+			{Name: "Name", Type: "string", Format: "name", Description: docs["name"]},
+			{Name: "Created At", Type: "date", Description: docs["creationTimestamp"]},
+		}
+	}
+	return t, nil
 }
 
 // rowObject is what a row carries of its object.
