@@ -14,7 +14,6 @@ import (
 	"k8s.io/kubernetes/pkg/apis/core"
 
 	"github.com/klab-project/klab/core/api"
-	"github.com/klab-project/klab/core/store"
 )
 
 // admission is one rule of the cluster about what may be written. It returns
@@ -30,6 +29,7 @@ func admissions() []admission {
 	return []admission{
 		{"NamespaceLifecycle", (*request).namespaceLifecycle},
 		{"NodeRestriction", (*request).nodeRestriction},
+		{"RBAC", (*request).escalation},
 		{"ServiceAccount", (*request).defaultServiceAccount},
 		{"Priority", (*request).defaultPriority},
 		{"DefaultTolerationSeconds", (*request).defaultTolerations},
@@ -54,9 +54,7 @@ func (r *request) admit(ctx context.Context) error {
 	}
 	r.note(ctx, "%s", strings.Join(did, "; "))
 	switch {
-	case r.path.Verb == "delete":
-		return nil
-	case r.path.Sub == "binding":
+	case r.isDeletion(), r.path.Sub == "binding", r.result != nil:
 		return nil
 	case r.creates:
 		stamp := api.Stamp{Now: r.server.now(), UID: r.server.random.uid(), Suffix: r.server.random.suffix()}
@@ -107,26 +105,16 @@ func (r *request) namespaceLifecycle(ctx context.Context) (string, error) {
 
 // namespace looks a namespace up, in the cache if it is there.
 func (s *Server) namespace(ctx context.Context, name string) (*core.Namespace, error) {
-	row := api.Find(corev1.SchemeGroupVersion.WithResource("namespaces"))
-	c := s.cachers[row.Prefix]
-	key := row.Key("", name)
-	c.mu.Lock()
-	e := c.objects[key]
-	c.mu.Unlock()
-	if e == nil {
-		var err error
-		if e, err = c.get(ctx, key); errors.Is(err, store.ErrNotFound) {
-			return nil, apierrors.NewNotFound(row.GR(), name)
-		} else if err != nil {
-			return nil, storeError(err)
-		}
+	obj, err := s.lookup(ctx, corev1.SchemeGroupVersion.WithResource("namespaces"), "", name)
+	if err != nil {
+		return nil, err
 	}
-	return e.obj.(*core.Namespace), nil
+	return obj.(*core.Namespace), nil
 }
 
 // nodeRestriction lets a kubelet touch only its own node, the pods on it, and
 // its own lease.
-func (r *request) nodeRestriction(context.Context) (string, error) {
+func (r *request) nodeRestriction(ctx context.Context) (string, error) {
 	node := r.user.node()
 	if node == "" {
 		return "", nil
@@ -135,6 +123,8 @@ func (r *request) nodeRestriction(context.Context) (string, error) {
 		return "", apierrors.NewForbidden(r.resource.GR(), r.path.Name, fmt.Errorf(format, args...))
 	}
 	switch r.resource.Name {
+	case "serviceaccounts":
+		return "", r.nodeToken(ctx, node)
 	case "nodes":
 		name := r.path.Name
 		if n, ok := r.object.(*core.Node); ok && name == "" {

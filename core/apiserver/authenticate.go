@@ -3,7 +3,6 @@ package apiserver
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -83,33 +82,6 @@ func forbidden(a Attributes, reason string) error {
 	return apierrors.NewForbidden(schema.GroupResource{Group: a.Group, Resource: a.Resource}, a.Name, err)
 }
 
-// public are the paths that everybody may read, as upstream's role
-// system:public-info-viewer has them.
-var public = []string{"/healthz", "/livez", "/readyz", "/version", "/version/"}
-
-// defaultRule allows system:masters and the cluster's own components
-// everything, a kubelet what a kubelet does, and nobody else anything.
-func defaultRule(a Attributes) (bool, string) {
-	user := identity{Name: a.User, Groups: a.Groups}
-	switch {
-	case user.in(groupMasters):
-		return true, "system:masters may do everything"
-	case a.Path != "" && slices.Contains(public, strings.TrimSuffix(a.Path, "/")):
-		return true, "public"
-	case user.Name == anonymous.Name, strings.HasPrefix(user.Name, "system:serviceaccount:"):
-		return false, ""
-	case a.Path != "" && a.Verb == "get":
-		return true, "discovery is open to everybody who is known"
-	case a.Verb == "create" && (a.Resource == "selfsubjectaccessreviews" || a.Resource == "selfsubjectreviews"):
-		return true, "everybody may ask about themselves"
-	case user.in(groupNodes):
-		return nodeRule(a)
-	case user.component():
-		return true, "a component of the cluster"
-	}
-	return false, ""
-}
-
 // nodeRule is what a kubelet may do. Admission restricts writes further, to
 // the node's own objects (NodeRestriction).
 // Source: https://kubernetes.io/docs/reference/access-authn-authz/node/
@@ -121,9 +93,20 @@ func nodeRule(a Attributes) (bool, string) {
 	case "nodes":
 		allowed = reads || a.Verb == "create" && a.Subresource == "" || changes
 	case "pods":
-		allowed = a.Subresource == "" && (reads || a.Verb == "create" || a.Verb == "delete") || a.Subresource == "status" && (changes || a.Verb == "get")
-	case "services", "endpoints", "endpointslices", "configmaps", "namespaces", "serviceaccounts":
+		switch a.Subresource {
+		case "":
+			allowed = reads || a.Verb == "create" || a.Verb == "delete"
+		case "status":
+			allowed = changes || a.Verb == "get"
+		case "eviction":
+			allowed = a.Verb == "create"
+		}
+	case "serviceaccounts":
+		allowed = reads || a.Verb == "create" && a.Subresource == "token"
+	case "services", "endpoints", "endpointslices", "configmaps", "secrets", "namespaces", "runtimeclasses":
 		allowed = reads
+	case "tokenreviews", "subjectaccessreviews":
+		allowed = a.Verb == "create"
 	case "leases":
 		allowed = a.Verb == "get" || a.Verb == "create" || changes || a.Verb == "delete"
 	case "events":

@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -27,21 +28,68 @@ func (s *Server) bootstrap(ctx context.Context) error {
 	if s.cfg.Lab != nil {
 		ctx = step.With(ctx, s.cfg.Lab)
 	}
-	for _, name := range []string{metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease} {
+	var first []bootstrapped
+	for _, name := range firstNamespaces() {
 		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
-		if err := s.ensure(ctx, corev1.SchemeGroupVersion.WithResource("namespaces"), ns); err != nil {
-			return err
+		first = append(first, bootstrapped{corev1.SchemeGroupVersion.WithResource("namespaces"), ns})
+	}
+	first = append(append(first, firstAccounts()...), systemClasses()...)
+	if s.cfg.ServiceIP.IsValid() && s.cfg.Endpoint.IsValid() {
+		first = append(first, s.kubernetesService()...)
+	}
+	if err := s.ensureAll(ctx, 1, first); err != nil || s.policy == nil {
+		return err
+	}
+	return s.ensureAll(ctx, 16, defaultPolicy())
+}
+
+// ensureAll makes those objects that do not exist, some at a time: a store on
+// a disk writes many as quickly as one.
+func (s *Server) ensureAll(ctx context.Context, atOnce int, all []bootstrapped) error {
+	var group errgroup.Group
+	group.SetLimit(atOnce)
+	for _, o := range all {
+		put, err := s.ensure(ctx, o.gvr, o.obj)
+		if err != nil {
+			return errors.Join(err, group.Wait())
+		}
+		if put != nil {
+			group.Go(put)
 		}
 	}
-	if !s.cfg.ServiceIP.IsValid() || !s.cfg.Endpoint.IsValid() {
-		return nil
+	if err := group.Wait(); err != nil {
+		return err
 	}
-	for _, o := range s.kubernetesService() {
-		if err := s.ensure(ctx, o.gvr, o.obj); err != nil {
+	for _, o := range all {
+		if err := s.cached(ctx, o); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// cached waits until a cache has an object: who asks next is to find it.
+func (s *Server) cached(ctx context.Context, o bootstrapped) error {
+	m, err := meta.Accessor(o.obj)
+	if err != nil {
+		return err
+	}
+	row := api.Find(o.gvr)
+	c, key := s.cachers[row.Prefix], row.Key(m.GetNamespace(), m.GetName())
+	for {
+		c.mu.Lock()
+		_, here := c.objects[key]
+		more := c.newest.ready
+		c.mu.Unlock()
+		if here {
+			return nil
+		}
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }
 
 type bootstrapped struct {
@@ -81,42 +129,48 @@ func (s *Server) kubernetesService() []bootstrapped {
 	}
 }
 
-// ensure creates an object by the rules of its kind, if it does not exist.
-func (s *Server) ensure(ctx context.Context, gvr schema.GroupVersionResource, versioned runtime.Object) error {
+// ensure returns what creates an object by the rules of its kind, or nil if it
+// exists.
+func (s *Server) ensure(ctx context.Context, gvr schema.GroupVersionResource, versioned runtime.Object) (func() error, error) {
 	row := api.Find(gvr)
 	obj, err := row.ToInternal(versioned)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	m, err := meta.Accessor(obj)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	key := row.Key(m.GetNamespace(), m.GetName())
 	c := s.cachers[row.Prefix]
-	if _, err := c.get(ctx, key); !errors.Is(err, store.ErrNotFound) {
-		return err
+	c.mu.Lock()
+	_, exists := c.objects[key]
+	c.mu.Unlock()
+	if exists {
+		return nil, nil
 	}
 	if err := row.PrepareForCreate(obj, m.GetNamespace(), api.Stamp{Now: s.now(), UID: s.random.uid()}); err != nil {
-		return err
+		return nil, err
 	}
 	if _, err := row.ValidateCreate(ctx, obj); err != nil {
-		return err
+		return nil, err
 	}
 	value, err := row.EncodeStored(obj)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = c.write(ctx, key, func() (int64, error) { return s.cfg.Store.Put(ctx, key, value, 0) }, func(rev int64) {
-		setRevision(obj, rev)
-		if s.cfg.Lab != nil {
-			step.Committed(ctx, objectOf(row, obj), rev, step.Lazy(func() any { return s.commitDetail(row, nil, obj) }))
+	return func() error {
+		_, err := c.write(ctx, key, func() (int64, error) { return s.cfg.Store.Put(ctx, key, value, 0) }, func(rev int64) {
+			setRevision(obj, rev)
+			if s.cfg.Lab != nil {
+				step.Committed(ctx, objectOf(row, obj), rev, step.Lazy(func() any { return s.commitDetail(row, nil, obj) }))
+			}
+		})
+		if errors.Is(err, store.ErrExists) {
+			return nil // another server of this cluster was faster
 		}
-	})
-	if errors.Is(err, store.ErrExists) {
-		return nil // another server of this cluster was faster
-	}
-	return err
+		return err
+	}, nil
 }
 
 // defaultVersion is that of the Kubernetes module that klab is built with.

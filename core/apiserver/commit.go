@@ -25,7 +25,7 @@ func (r *request) validate(ctx context.Context) error {
 	var warnings []string
 	var err error
 	switch {
-	case r.path.Verb == "delete", r.path.Sub == "binding":
+	case r.isDeletion(), r.path.Sub == "binding", r.result != nil:
 		return nil // what they change was checked when they did so
 	case r.creates:
 		warnings, err = r.resource.ValidateCreate(ctx, r.object)
@@ -45,12 +45,16 @@ func (r *request) validate(ctx context.Context) error {
 // commit makes the new state the store's. It is the only stage that changes
 // anything outside the request.
 func (r *request) commit(ctx context.Context) error {
+	if r.result != nil {
+		r.note(ctx, "nothing to store")
+		return nil
+	}
 	m, err := meta.Accessor(r.object)
 	if err != nil {
 		return apierrors.NewInternalError(err)
 	}
 	key := r.resource.Key(m.GetNamespace(), m.GetName())
-	if r.current != nil && r.deletes == keep && r.path.Verb != "delete" && r.resource.DeletedByUpdate(r.object, r.current.obj) {
+	if r.current != nil && r.deletes == keep && !r.isDeletion() && r.resource.DeletedByUpdate(r.object, r.current.obj) {
 		r.deletes = remove
 	}
 	switch {
@@ -126,6 +130,10 @@ func (r *request) commitRemoval(ctx context.Context, key, name string) error {
 
 // committed records the commit while nobody has heard of it yet.
 func (r *request) committed(ctx context.Context, old, obj runtime.Object, rev int64) {
+	r.committedOf(ctx, r.cache.row, old, obj, rev)
+}
+
+func (r *request) committedOf(ctx context.Context, row *api.Resource, old, obj runtime.Object, rev int64) {
 	if r.server.cfg.Lab == nil {
 		return
 	}
@@ -133,7 +141,6 @@ func (r *request) committed(ctx context.Context, old, obj runtime.Object, rev in
 	if obj == nil {
 		about = old
 	}
-	row := r.cache.row
 	step.Committed(step.WithParent(ctx, r.step), objectOf(row, about), rev, step.Lazy(func() any { return r.server.commitDetail(row, old, obj) }))
 }
 

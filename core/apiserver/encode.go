@@ -59,8 +59,11 @@ func (r *request) outcome(ctx context.Context) (runtime.Object, error) {
 			return r.deletionStatus(), nil
 		}
 	}
+	if r.result != nil {
+		return api.Scheme().ConvertToVersion(r.result, r.sub.Kind.GroupVersion())
+	}
 	switch r.path.Sub {
-	case "binding":
+	case "binding", "eviction":
 		r.code = http.StatusCreated
 		return &metav1.Status{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Status: metav1.StatusSuccess, Code: http.StatusCreated}, nil
 	case "scale":

@@ -79,6 +79,8 @@ func (s *Server) answerOther(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, s.cfg.Version)
 	case parts[0] == "healthz", parts[0] == "livez", parts[0] == "readyz":
 		s.health(w, r)
+	case r.URL.Path == keySetPath, r.URL.Path == "/.well-known/openid-configuration":
+		s.openID(w, r)
 	case parts[0] == "openapi":
 		s.openAPI(w, r, parts[1:])
 	case parts[0] == "api" && len(parts) == 1:

@@ -17,7 +17,9 @@ import (
 // identity is who sends a request: a user and its groups.
 type identity struct {
 	Name   string
+	UID    string
 	Groups []string
+	Extra  map[string][]string
 }
 
 var anonymous = identity{Name: "system:anonymous", Groups: []string{"system:unauthenticated"}}
@@ -83,9 +85,16 @@ func withIdentity(ctx context.Context, i identity) context.Context {
 }
 
 // identify finds out who sends r: the in-process transport says so in the
-// context, everybody else has a client certificate.
+// context, everybody else has a token or a client certificate.
 func (s *Server) identify(r *http.Request) (identity, error) {
 	if i, ok := r.Context().Value(identityKey{}).(identity); ok {
+		return i.authenticated(), nil
+	}
+	if token := bearer(r); token != "" {
+		i, _, err := s.whose(r.Context(), token, nil)
+		if err != nil {
+			return anonymous, err
+		}
 		return i.authenticated(), nil
 	}
 	if s.cfg.ClientCA == nil {
@@ -93,7 +102,7 @@ func (s *Server) identify(r *http.Request) (identity, error) {
 	}
 	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
 		if r.Header.Get("Authorization") != "" {
-			return anonymous, fmt.Errorf("tokens and passwords are not known here: send a client certificate")
+			return anonymous, fmt.Errorf("passwords are not known here: send a client certificate or a bearer token")
 		}
 		return anonymous, nil
 	}

@@ -32,7 +32,7 @@ func TestASecondServerGoesOnWithTheSameStore(t *testing.T) {
 
 	again := &lab{store: l.store, journal: step.NewJournal(1, 1000)}
 	again.Lab = step.NewLab(again.journal, step.NewClock(time.Now(), 0))
-	again.server, err = apiserver.New(ctx, apiserver.Config{Store: l.store, Lab: again.Lab})
+	again.server, err = apiserver.New(ctx, apiserver.Config{Store: l.store, Lab: again.Lab, Authorize: apiserver.AllowAll})
 	require.NoError(t, err)
 	defer again.server.Close()
 	var snapshots []string
@@ -44,7 +44,9 @@ func TestASecondServerGoesOnWithTheSameStore(t *testing.T) {
 		require.Contains(t, string(d.Patch), `"resourceVersion"`)
 		snapshots = append(snapshots, e.Object.String())
 	}
-	require.Equal(t, []string{"configmaps/default/a", "namespaces/default", "namespaces/kube-node-lease", "namespaces/kube-public", "namespaces/kube-system"}, snapshots)
+	require.Equal(t, []string{"configmaps/default/a", "namespaces/default", "namespaces/kube-node-lease", "namespaces/kube-public", "namespaces/kube-system",
+		"serviceaccounts/default/default", "serviceaccounts/kube-node-lease/default", "serviceaccounts/kube-public/default", "serviceaccounts/kube-system/default",
+		"priorityclasses.scheduling.k8s.io/system-cluster-critical", "priorityclasses.scheduling.k8s.io/system-node-critical"}, snapshots)
 	_, err = again.admin(t).CoreV1().ConfigMaps("default").Get(ctx, "a", metav1.GetOptions{})
 	require.NoError(t, err)
 	w, err := again.admin(t).CoreV1().ConfigMaps("default").Watch(ctx, metav1.ListOptions{ResourceVersion: "2"})

@@ -22,6 +22,10 @@ func (p *path) groupResource() schema.GroupResource {
 	return schema.GroupResource{Group: p.Group, Resource: p.Resource}
 }
 
+func (p *path) gvr() schema.GroupVersionResource {
+	return schema.GroupVersionResource{Group: p.Group, Version: p.Version, Resource: p.Resource}
+}
+
 // object is the path in a step's words.
 func (p *path) object() step.Object {
 	return step.Object{Resource: p.groupResource().String(), Namespace: p.Namespace, Name: p.Name}

@@ -57,9 +57,12 @@ type request struct {
 	object  runtime.Object // internal: the new state
 	creates bool           // there is no current object
 	deletes removal
-	strict  bool // the client said which revision it wants to change
+	result  runtime.Object // internal: the answer, if nothing is to be written
+	strict  bool           // the client said which revision it wants to change
 	plan    plan
 	retries int
+
+	budgeted bool // the eviction has used up a disruption budget
 
 	// encode
 	warnings []string

@@ -68,11 +68,16 @@ func (r *request) kind() schema.GroupVersionKind {
 
 // planFor says how the new state of the object comes about.
 func (r *request) planFor() plan {
-	binding, scale := r.path.Sub == "binding", r.path.Sub == "scale"
+	scale := r.path.Sub == "scale"
 	switch r.path.Verb {
 	case "create":
-		if binding {
+		switch r.path.Sub {
+		case "binding":
 			return (*request).bind
+		case "eviction":
+			return (*request).evict
+		case "token":
+			return (*request).requestToken
 		}
 		return (*request).create
 	case "update":

@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"context"
+	"crypto/ecdsa"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -30,7 +31,13 @@ type Config struct {
 	// ClientCA signs client certificates: the common name is the user, the
 	// organizations are the groups. Without it everybody is kubernetes-admin.
 	ClientCA *x509.CertPool
-	// Authorize decides instead of the built-in rule; see Attributes.
+	// TokenKey signs the tokens of service accounts (of the curve P-256), and
+	// Issuer is who they say they are from. Without a key there is a new one
+	// for each server; the default issuer is DefaultIssuer.
+	TokenKey *ecdsa.PrivateKey
+	Issuer   string
+	// Authorize decides instead of roles and bindings; see Attributes. With it
+	// the cluster does not get the default roles.
 	Authorize func(Attributes) (allowed bool, reason string)
 
 	// DialNode connects to a kubelet; the default is the machine's own network.
@@ -57,6 +64,8 @@ type Server struct {
 	cachers      map[string]*cacher // by prefix
 	kinds        *kinds
 	certificates certificates
+	tokens       *signer
+	policy       *roleRules // nil with an authorizer of Config
 	random       *random
 	kubelets     *http.Transport
 	events       eventPruner
@@ -81,10 +90,18 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 		cfg: withDefaults(cfg), codecs: api.Codecs(), rows: api.Resources(), cachers: map[string]*cacher{},
 		open: map[*context.CancelCauseFunc]struct{}{}, random: newRandom(cfg.Seed), kinds: newKinds(),
 	}
+	var err error
+	if s.tokens, err = newSigner(cfg.TokenKey, cfg.Issuer); err != nil {
+		return nil, err
+	}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	s.kubelets = s.kubeletTransport()
+	if s.cfg.Authorize == nil {
+		s.policy = newPolicy(s)
+		s.cfg.Authorize = s.policy.authorize
+	}
 	for _, row := range s.rows {
-		if s.cachers[row.Prefix] != nil {
+		if row.Review() || s.cachers[row.Prefix] != nil {
 			continue
 		}
 		c := &cacher{row: row, store: cfg.Store, log: s.cfg.Log, flights: map[string]chan struct{}{}}
@@ -117,9 +134,6 @@ func withDefaults(cfg Config) Config {
 	}
 	if cfg.DialNode == nil {
 		cfg.DialNode = (&net.Dialer{}).DialContext
-	}
-	if cfg.Authorize == nil {
-		cfg.Authorize = defaultRule
 	}
 	if cfg.Version.GitVersion == "" {
 		cfg.Version = defaultVersion()
@@ -170,7 +184,7 @@ func (s *Server) snapshot() {
 	done := map[string]bool{}
 	for _, row := range s.rows {
 		c := s.cachers[row.Prefix]
-		if done[row.Prefix] {
+		if row.Review() || done[row.Prefix] {
 			continue
 		}
 		done[row.Prefix] = true

@@ -29,7 +29,7 @@ func newLab(t testing.TB, change ...func(*apiserver.Config)) *lab {
 	t.Helper()
 	l := &lab{journal: step.NewJournal(1, 100_000), store: store.NewMemory()}
 	l.Lab = step.NewLab(l.journal, step.NewClock(time.Now(), 0))
-	cfg := apiserver.Config{Store: l.store, Lab: l.Lab}
+	cfg := apiserver.Config{Store: l.store, Lab: l.Lab, Authorize: apiserver.AllowAll}
 	for _, f := range change {
 		f(&cfg)
 	}

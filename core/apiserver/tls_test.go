@@ -95,7 +95,7 @@ func serve(t testing.TB, change ...func(*apiserver.Config)) *served {
 	t.Helper()
 	s := &served{ca: newAuthority(t)}
 	s.lab = newLab(t, append(change, func(cfg *apiserver.Config) {
-		cfg.ClientCA = s.ca.pool()
+		cfg.ClientCA, cfg.Authorize = s.ca.pool(), nil
 		cfg.ServiceIP, cfg.Endpoint = netip.MustParseAddr("10.96.0.1"), netip.MustParseAddrPort("172.30.0.2:6443")
 	})...)
 	s.http = httptest.NewUnstartedServer(s.lab.server.Handler())

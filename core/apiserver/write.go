@@ -101,7 +101,7 @@ func (r *request) decode(ctx context.Context) error {
 // convert carries out the plan: it makes the new state in the internal
 // version, with defaults, from the body and the state in the store.
 func (r *request) convert(ctx context.Context) error {
-	r.current, r.object, r.creates, r.deletes = nil, nil, false, keep
+	r.current, r.object, r.result, r.creates, r.deletes = nil, nil, nil, false, keep
 	if r.path.Name != "" {
 		current, err := r.cache.get(ctx, r.resource.Key(r.scope(), r.path.Name))
 		if err != nil && !errors.Is(err, store.ErrNotFound) {

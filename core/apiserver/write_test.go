@@ -395,10 +395,13 @@ func TestPaging(t *testing.T) {
 	require.True(t, apierrors.IsBadRequest(err))
 	err = l.admin(t).CoreV1().RESTClient().Get().Resource("configmaps").Param("resourceVersion", "100000").MaxRetries(0).Do(ctx).Error()
 	require.True(t, apierrors.IsTimeout(err), err)
-	exact, err := maps.List(ctx, metav1.ListOptions{ResourceVersion: "6", ResourceVersionMatch: metav1.ResourceVersionMatchExact})
+	first, err := maps.List(ctx, metav1.ListOptions{Limit: 1})
+	require.NoError(t, err)
+	at := first.Items[0].ResourceVersion
+	exact, err := maps.List(ctx, metav1.ListOptions{ResourceVersion: at, ResourceVersionMatch: metav1.ResourceVersionMatchExact})
 	require.NoError(t, err)
 	require.Len(t, exact.Items, 1)
-	require.Equal(t, "6", exact.ResourceVersion)
+	require.Equal(t, at, exact.ResourceVersion)
 
 	page, err := maps.List(ctx, metav1.ListOptions{Limit: 4})
 	require.NoError(t, err)

@@ -71,8 +71,12 @@ func (d *daemon) startAPI(ctx context.Context, fail context.CancelCauseFunc) (*a
 	if err := writeKubeconfig(d.Dir, d.pki, "https://"+net.JoinHostPort("127.0.0.1", strconv.Itoa(d.cfg.Port))); err != nil {
 		return nil, err
 	}
+	tokens, err := d.pki.tokenKey()
+	if err != nil {
+		return nil, fmt.Errorf("key of service account tokens: %w", err)
+	}
 	api, err := apiserver.New(ctx, apiserver.Config{
-		Store: d.store, Lab: d.lab, ClientCA: d.pki.pool(), Log: slog.Default(),
+		Store: d.store, Lab: d.lab, ClientCA: d.pki.pool(), TokenKey: tokens, Log: slog.Default(),
 		DialNode:   netns.Dialer(d.net.ControlNS()),
 		KubeletTLS: &tls.Config{Certificates: []tls.Certificate{serving}, RootCAs: d.pki.pool(), MinVersion: tls.VersionTLS12},
 		ServiceIP:  serviceIP, Endpoint: netip.AddrPortFrom(controlAddr, controlPort),

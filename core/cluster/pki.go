@@ -127,6 +127,32 @@ func (a *authority) write(name string, template, parent *x509.Certificate, signe
 	return writeFile(a.file(name+".crt"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644)
 }
 
+// tokenKey is the key by which the API server signs the tokens of service
+// accounts. It is kept, so that they are good after a restart.
+func (a *authority) tokenKey() (*ecdsa.PrivateKey, error) {
+	file := a.file("sa.key")
+	text, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			return nil, err
+		}
+		secret, err := x509.MarshalECPrivateKey(key)
+		if err != nil {
+			return nil, err
+		}
+		return key, writeFile(file, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: secret}), 0o600)
+	}
+	if err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode(text)
+	if block == nil {
+		return nil, fmt.Errorf("%s has no key in it; remove it, and there will be a new one (and no old token will be good)", file)
+	}
+	return x509.ParseECPrivateKey(block.Bytes)
+}
+
 func (a *authority) pool() *x509.CertPool {
 	pool := x509.NewCertPool()
 	pool.AddCert(a.cert)
