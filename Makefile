@@ -28,8 +28,9 @@ LAYER := core/registry/toolsbin/bin/tools.tar.gz
 TOOLS_FLAGS := -tags nethttpomithttp2,netgo,osusergo -gcflags=all=-l -ldflags '-s -w'
 K8S_VERSION := $(shell sed -n 's,^\tk8s.io/kubernetes \(v[^ ]*\).*,\1,p' go.mod)
 K8S_STAMP := -X k8s.io/component-base/version.gitVersion=$(K8S_VERSION)
+E2E_STAMP = -X k8s.io/component-base/version.gitVersion=$(shell sed -n 's,^\tk8s.io/kubernetes \(v[^ ]*\).*,\1,p' tests/conformance/go.mod)
 
-.PHONY: all lab test test-deps vet bench fuzz lint golden install clean sizes help FORCE
+.PHONY: all lab test test-deps vet conformance bench fuzz lint golden install clean sizes help FORCE
 
 all: bin/klab ## build bin/klab with everything that it carries
 
@@ -71,6 +72,16 @@ vet: $(RT) $(LAYER)
 	$(GO) vet ./...
 	CGO_ENABLED=1 $(GO) vet ./cmd/klab-rt
 
+# The official tests are a module of their own; programs of it are built with
+# the flags of everything else here. ONLY=failed leaves out what has passed.
+CLASS ?= b
+conformance: test-deps all bin/kubectl ## run Kubernetes' official tests (as root): CLASS=b:sig-node FOCUS=regex
+	@[ $$(id -u) = 0 ] || { echo "make conformance: containers and networks need root: sudo make conformance CLASS=$(CLASS)" >&2; exit 1; }
+	@echo "conformance: building the suite; the first time takes about ten minutes"
+	@cd tests/conformance && $(GO) test ./catalog ./images ./run
+	@cd tests/conformance && $(GO) test -c -ldflags '-s -w $(E2E_STAMP)' -o ../../bin/e2e.test ./suite && $(BUILD) -o ../../bin/conformance.run .
+	@cd tests/conformance && PATH="$$(dirname $(GO)):$$PATH" ../../bin/conformance.run -class '$(CLASS)' -sig '$(SIG)' -focus '$(FOCUS)' -only '$(ONLY)' $(CONFORMANCE_FLAGS)
+
 bench: all bin/kubectl ## print the figures: start-up, pods, idle memory (as root)
 	$(GO) test -run '^$$' -bench . -benchtime 3x -timeout 30m ./...
 
@@ -82,7 +93,7 @@ fuzz: ## run every fuzz test for FUZZTIME each
 
 LINT_VERSION := v2.15.0
 lint: ## formatting, vet, and golangci-lint where it is installed
-	@out=$$(gofmt -l cmd core netlab tui lessons labs 2>/dev/null || true); [ -z "$$out" ] || { echo "gofmt -w these: $$out" >&2; exit 1; }
+	@out=$$(gofmt -l cmd core netlab tui lessons labs tests 2>/dev/null || true); [ -z "$$out" ] || { echo "gofmt -w these: $$out" >&2; exit 1; }
 	@$(MAKE) --no-print-directory vet
 	@if command -v golangci-lint >/dev/null; then golangci-lint run ./...; \
 	  else echo "lint: golangci-lint is not installed, so its rules were not checked: go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION), with \$$(go env GOPATH)/bin in PATH"; fi

@@ -1,0 +1,136 @@
+package run_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/klab-project/klab/tests/conformance/catalog"
+	"github.com/klab-project/klab/tests/conformance/run"
+	"github.com/stretchr/testify/require"
+)
+
+func readPage(t *testing.T) string {
+	t.Helper()
+	b, err := os.ReadFile("../../../docs/conformance.md")
+	require.NoError(t, err)
+	return string(b)
+}
+
+// program makes a shell script that stands for the suite's program.
+func program(t *testing.T, script string) run.Process {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "e2e.test")
+	require.NoError(t, os.WriteFile(file, []byte("#!/bin/bash\n"+script), 0o755))
+	return run.Process{Program: file, Limit: time.Minute, Grace: time.Minute}
+}
+
+func collect(t *testing.T, p run.Process, names ...string) (results []run.Result, left []string, err error) {
+	t.Helper()
+	left, err = p.Run(t.Context(), names, filepath.Join(t.TempDir(), "log"), func(r run.Result) { results = append(results, r) })
+	return results, left, err
+}
+
+func TestProcessReportsEachTest(t *testing.T) {
+	p := program(t, `
+echo '{"name":"one"}' >&3
+echo '{"name":"one","state":"passed","seconds":1.5}' >&3
+echo '{"name":"two"}' >&3
+echo '{"name":"two","state":"failed","seconds":2,"error":"pod pods-1234 of\n  6f1ed002-ab5d-4d5e-a1b2-0123456789ab is late"}' >&3`)
+	results, left, err := collect(t, p, "one", "two", "three")
+	require.NoError(t, err)
+	require.Equal(t, []string{"three"}, left)
+	require.Equal(t, []run.Result{
+		{Name: "one", Passed: true, Seconds: 1.5},
+		{Name: "two", Seconds: 2, Error: "pod pods-… of … is late"},
+	}, results)
+}
+
+func TestProcessAsksForExactlyTheTests(t *testing.T) {
+	p := program(t, `printf '%s\n' "$@" >"$0.args"; echo '{"name":"x","state":"passed"}' >&3`)
+	_, _, err := collect(t, p, "[sig-node] a (b)", "c")
+	require.NoError(t, err)
+	args, err := os.ReadFile(p.Program + ".args")
+	require.NoError(t, err)
+	require.Contains(t, string(args), `--ginkgo.focus= (\[sig-node\] a \(b\)|c)$`)
+}
+
+func TestProcessThatRunsNothingIsAnError(t *testing.T) {
+	_, left, err := collect(t, program(t, "echo no cluster; exit 1"), "one")
+	require.ErrorContains(t, err, "ran no test (exit status 1)")
+	require.Equal(t, []string{"one"}, left)
+}
+
+func TestProcessThatEndsWithinATestFailsIt(t *testing.T) {
+	results, left, err := collect(t, program(t, `echo '{"name":"one"}' >&3; exit 7`), "one", "two")
+	require.NoError(t, err)
+	require.Equal(t, []string{"two"}, left)
+	require.Contains(t, results[0].Error, "ended within the test: exit status 7")
+}
+
+func TestLateTestIsInterruptedAndThenKilled(t *testing.T) {
+	p := program(t, `
+trap 'echo "{\"name\":\"one\",\"state\":\"interrupted\",\"error\":\"Interrupted by User\"}" >&3; exit 1' INT
+echo '{"name":"one"}' >&3
+while :; do sleep 0.01; done`)
+	p.Limit = 200 * time.Millisecond
+	results, _, err := collect(t, p, "one")
+	require.NoError(t, err)
+	require.Equal(t, "took longer than 200ms: Interrupted by User", results[0].Error)
+
+	p = program(t, `trap '' INT; echo '{"name":"one"}' >&3; while :; do sleep 0.01; done`)
+	p.Limit, p.Grace = 200*time.Millisecond, 10*time.Millisecond
+	results, left, err := collect(t, p, "one", "two")
+	require.NoError(t, err)
+	require.Contains(t, results[0].Error, "signal: killed")
+	require.Equal(t, []string{"two"}, left)
+}
+
+func TestAllRunsEachTestOnceAndSerialOnesAloneAtTheEnd(t *testing.T) {
+	var mu sync.Mutex
+	running, again := 0, false
+	var order []string
+	one := func(_ context.Context, names []string) ([]string, error) {
+		mu.Lock()
+		running++
+		beside := running - 1
+		order = append(order, names...)
+		// One process ends early, once: its last test comes back.
+		var left []string
+		if !again && len(names) > 1 {
+			again, left = true, names[len(names)-1:]
+			order = order[:len(order)-1]
+		}
+		mu.Unlock()
+		for _, name := range names {
+			require.False(t, strings.Contains(name, "[Serial]") && beside > 0, "%s is not alone", name)
+		}
+		mu.Lock()
+		running--
+		mu.Unlock()
+		return left, nil
+	}
+	all := catalog.All()
+	require.NoError(t, run.All(t.Context(), all, 4, one))
+	require.Len(t, order, len(all))
+	first := slices.IndexFunc(order, func(name string) bool { return catalog.Test{Name: name}.Serial() })
+	for _, name := range order[first:] {
+		require.True(t, catalog.Test{Name: name}.Serial(), name)
+	}
+	slices.Sort(order)
+	require.Len(t, slices.Compact(order), len(all))
+}
+
+func TestAllEndsWhenItIsTold(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	err := run.All(ctx, catalog.All(), 2, func(context.Context, []string) ([]string, error) {
+		cancel()
+		return nil, nil
+	})
+	require.ErrorIs(t, err, context.Canceled)
+}
