@@ -32,6 +32,10 @@ func clamp(spec *specs.Spec) []string {
 		return nil
 	}
 	var notes []string
+	if label := spec.Process.SelinuxLabel; label != "" {
+		spec.Process.SelinuxLabel = ""
+		notes = append(notes, "the SELinux label "+label+" is not applied: this runtime does not do SELinux")
+	}
 	if !own.Get(capability.EFFECTIVE, capability.CAP_SYS_RESOURCE) {
 		notes = append(notes, clampOOM(spec.Process)...)
 		notes = append(notes, clampRlimits(spec.Process)...)

@@ -101,6 +101,9 @@ func (c *container) launch() (_ *libcontainer.Process, err error) {
 	process.Init = true
 	out, err := newOutput(c.dir(), c.req, spec.Process.Terminal)
 	if err == nil {
+		err = giveFiles(config, process.UID, out.fifos())
+	}
+	if err == nil {
 		var given *stdio
 		if given, err = out.connect(process); err == nil {
 			err = lc.Start(process)
@@ -145,6 +148,7 @@ func newProcess(p *specs.Process) *libcontainer.Process {
 		GID:             int(p.User.GID),
 		Cwd:             p.Cwd,
 		NoNewPrivileges: &p.NoNewPrivileges,
+		AppArmorProfile: p.ApparmorProfile,
 		LogLevel:        strconv.Itoa(int(logrus.GetLevel())),
 	}
 	if size := p.ConsoleSize; size != nil {

@@ -47,6 +47,10 @@ func (c *container) exec(conn *net.UnixConn, req *shim.Exec, files []*os.File) (
 		}
 	} else {
 		process.Stdin, process.Stdout, process.Stderr = files[0], files[1], files[2]
+		config := lc.Config()
+		if err := giveFiles(&config, process.UID, files); err != nil {
+			return nil, err
+		}
 	}
 	c.s.starts <- struct{}{}
 	err = lc.Start(process)

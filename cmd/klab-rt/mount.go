@@ -15,13 +15,23 @@ import (
 
 // mountAll makes the mounts; after an error none is left.
 func mountAll(mounts []shim.Mount) error {
+	mapped := true
 	for i, m := range mounts {
 		err := os.MkdirAll(m.Target, 0o755)
-		if err == nil {
+		switch {
+		case err != nil:
+		case m.Type == "bind" && m.UserNS != "":
+			var could bool
+			could, err = mountMapped(m)
+			mapped = mapped && could
+		default:
 			err = unix.Mount(m.Source, m.Target, m.Type, m.Flags, m.Data)
+			if err == nil && m.UserNS != "" && !mapped {
+				err = giveTo(m.UserNS, m.Target)
+			}
 		}
 		if err != nil {
-			unmountAll(mounts[:i])
+			unmountAll(mounts[:i+1])
 			return mountError(m, err)
 		}
 	}

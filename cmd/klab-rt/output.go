@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runc/libcontainer/configs"
 	"golang.org/x/sys/unix"
 
 	"github.com/klab-project/klab/core/runtime/shim"
@@ -68,6 +69,31 @@ func openFIFO(path string, flags int) (*os.File, error) {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	return os.NewFile(uintptr(fd), path), nil
+}
+
+func (o *output) fifos() (files []*os.File) {
+	for _, s := range o.streams {
+		files = append(files, s.fifo)
+	}
+	return files
+}
+
+// giveFiles makes pipes the process's own, so that it may open them again as
+// /dev/stdout also where its user namespace does not have our root.
+func giveFiles(config *configs.Config, user int, files []*os.File) error {
+	uid, err := config.HostUID(user)
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if info, err := f.Stat(); err != nil || info.Mode()&os.ModeNamedPipe == 0 {
+			continue
+		}
+		if err := f.Chown(uid, -1); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // stdio is the container's side of its streams while it is being started.

@@ -1,8 +1,10 @@
 package runtime
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -120,9 +122,72 @@ func TestStats(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, ready.Status.Conditions[0].Status)
 	require.NoError(t, n.StopPodSandbox(n.ctx, sandbox))
-	none, err := n.ListPodSandboxStats(n.ctx)
-	require.NoError(t, err)
-	require.Empty(t, none)
+	eventually(t, "no stats of what does not run", func() bool {
+		none, err := n.ListPodSandboxStats(n.ctx)
+		return err == nil && len(none) == 0
+	})
 	_, err = n.PodSandboxStats(n.ctx, "nobody")
 	require.ErrorIs(t, err, ErrNotFound)
+}
+
+// TestCgroupParent: the kubelet's tree is used and left as it was.
+func TestCgroupParent(t *testing.T) {
+	n := newNode(t)
+	tree := n.cgroup + "/kubepods/burstable/poduid"
+	own := filepath.Join("/sys/fs/cgroup", n.either("memory", ""), tree)
+	require.NoError(t, os.MkdirAll(own, 0o755))
+	config := n.sandboxConfig("web")
+	config.Linux.CgroupParent = tree
+	sandbox, err := n.RunPodSandbox(n.ctx, config)
+	require.NoError(t, err)
+	id := n.start(sandbox, n.containerConfig("main", "sleep"), config)
+	for _, one := range []string{sandbox, id} {
+		procs := n.cgroupFile("kubepods/burstable/poduid/"+one, "memory/cgroup.procs", "cgroup.procs")
+		require.Contains(t, strings.Fields(procs), strconv.Itoa(n.pid(one)))
+	}
+	require.NoError(t, n.RemovePodSandbox(n.ctx, sandbox))
+	require.DirExists(t, own, "it was there before")
+	left, err := os.ReadDir(own)
+	require.NoError(t, err)
+	for _, e := range left {
+		require.False(t, e.IsDir(), "%s is left", e.Name())
+	}
+	if !n.v2 {
+		require.NoDirExists(t, filepath.Join("/sys/fs/cgroup/pids", tree), "this one was not")
+	}
+
+	// One that names no node's cgroup is below this node's.
+	config.Linux.CgroupParent = "/other"
+	sandbox, err = n.RunPodSandbox(n.ctx, config)
+	require.NoError(t, err)
+	require.NotEmpty(t, n.cgroupFile("other/"+sandbox, "memory/cgroup.procs", "cgroup.procs"))
+}
+
+func TestMemoryReservationAndWeights(t *testing.T) {
+	n := newNode(t)
+	config := n.sandboxConfig("web")
+	sandbox, err := n.RunPodSandbox(n.ctx, config)
+	require.NoError(t, err)
+	container := n.containerConfig("main", "sleep")
+	container.Linux.Resources = &cri.LinuxContainerResources{
+		CpuShares: 512, CpusetCpus: "0", OomScoreAdj: 777,
+		Unified: map[string]string{"memory.low": "16777216", "memory.oom.group": "1"},
+	}
+	id := n.start(sandbox, container, config)
+	group := "uid-web/" + id
+	require.Equal(t, "16777216", n.cgroupFile(group, "memory/memory.soft_limit_in_bytes", "memory.low"))
+	require.Equal(t, n.either("512", "59"), n.cgroupFile(group, "cpu/cpu.shares", "cpu.weight"))
+	if n.v2 {
+		require.Equal(t, "1", n.cgroupFile(group, "", "memory.oom.group"))
+	}
+	adj, err := os.ReadFile(fmt.Sprintf("/proc/%d/oom_score_adj", n.pid(id)))
+	require.NoError(t, err)
+	require.Equal(t, "777", strings.TrimSpace(string(adj)))
+
+	container.Linux.Resources.Unified = map[string]string{"nonsense.max": "1"}
+	id, err = n.CreateContainer(n.ctx, sandbox, container, config)
+	if err == nil {
+		err = n.StartContainer(n.ctx, id)
+	}
+	require.ErrorContains(t, err, "nonsense")
 }

@@ -54,6 +54,7 @@ func Open(ctx context.Context, c Config) (*Client, error) {
 	case !path.IsAbs(c.CgroupParent) || path.Clean(c.CgroupParent) == "/":
 		return nil, fmt.Errorf("runtime: CgroupParent must be a cgroup below the root such as /klab/node-1, not %q", c.CgroupParent)
 	}
+	c.CgroupParent = path.Clean(c.CgroupParent)
 	if c.Socket == "" {
 		c.Socket = shim.Socket(c.Root)
 	}
@@ -122,11 +123,15 @@ func translate(id string, err error) error {
 	return err
 }
 
-// podCgroup is where a pod's containers are: the group that the kubelet names,
-// if it is one of this node, or else one that is named after the pod.
+// podCgroup is where a pod's containers are: below the node's cgroup, where
+// the kubelet says or in one named after the pod.
 func (c *Client) podCgroup(config *cri.PodSandboxConfig, id string) string {
-	if parent := path.Clean(config.GetLinux().GetCgroupParent()); strings.HasPrefix(parent, path.Clean(c.c.CgroupParent)+"/") {
-		return parent
+	if parent := config.GetLinux().GetCgroupParent(); parent != "" {
+		parent = path.Clean("/" + parent)
+		if parent == c.c.CgroupParent || strings.HasPrefix(parent, c.c.CgroupParent+"/") {
+			return parent
+		}
+		return path.Join(c.c.CgroupParent, parent)
 	}
 	uid := config.GetMetadata().GetUid()
 	if uid == "" || uid != path.Base(uid) || uid == ".." {

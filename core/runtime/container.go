@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -59,11 +58,11 @@ func (c *Client) createContainer(ctx context.Context, sandboxID string, config *
 			os.RemoveAll(c.dir(m.ID))
 		}
 	}()
-	spec, err := c.spec(m, pod, pause.PID, img)
+	spec, err := c.spec(ctx, m, pod, pause.PID, img)
 	if err != nil {
 		return "", err
 	}
-	mounts, err := c.overlay(m, img)
+	mounts, err := c.overlay(m, pod, pause.PID, img)
 	if err != nil {
 		return "", err
 	}
@@ -94,15 +93,35 @@ func (c *Client) newContainer(pod *meta, config *cri.ContainerConfig, sandbox *c
 	return m, nil
 }
 
-func (c *Client) spec(m, pod *meta, pid int, img *image.Image) (*specs.Spec, error) {
+func (c *Client) spec(ctx context.Context, m, pod *meta, pid int, img *image.Image) (*specs.Spec, error) {
 	user, err := c.user(m.container, img)
 	if err != nil {
 		return nil, err
 	}
+	m.User = &cri.LinuxContainerUser{Uid: int64(user.UID), Gid: int64(user.GID)}
+	for _, g := range user.AdditionalGids {
+		m.User.SupplementalGroups = append(m.User.SupplementalGroups, int64(g))
+	}
 	return oci.Container(oci.Input{
 		ID: m.ID, Pod: c.pod(pod, pid), Config: m.container, Image: img.Config,
-		Rootfs: filepath.Join(c.dir(m.ID), "fs"), User: user, V2: c.v2,
+		Rootfs: filepath.Join(c.dir(m.ID), "fs"), User: user, V2: c.v2, Target: c.target(ctx, m),
 	})
+}
+
+// target is the process of the container that m looks at, if it does.
+func (c *Client) target(ctx context.Context, m *meta) int {
+	options := m.container.GetLinux().GetSecurityContext().GetNamespaceOptions()
+	if options.GetPid() != cri.NamespaceMode_TARGET {
+		return 0
+	}
+	other, err := c.containerMeta(options.TargetId)
+	if err != nil || other.SandboxID != m.SandboxID {
+		return 0
+	}
+	if s, err := c.call(ctx, shim.VerbState, other.ID); err == nil && s.Status == shim.Running {
+		return s.PID
+	}
+	return 0
 }
 
 func (c *Client) user(config *cri.ContainerConfig, img *image.Image) (specs.User, error) {
@@ -124,25 +143,6 @@ func (c *Client) user(config *cri.ContainerConfig, img *image.Image) (specs.User
 		return oci.ResolveUser(sec, img.Config.User, passwd, nil)
 	}
 	return oci.ResolveUser(sec, img.Config.User, passwd, group)
-}
-
-// overlay is the mount that makes a container's root file system.
-func (c *Client) overlay(m *meta, img *image.Image) ([]shim.Mount, error) {
-	dir := c.dir(m.ID)
-	for _, name := range []string{"up", "work", "fs"} {
-		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
-			return nil, err
-		}
-	}
-	lower := c.images.Lower(img)
-	if len(lower) == 0 { // an image without layers
-		lower = []string{filepath.Join(dir, "fs")}
-	}
-	data := fmt.Sprintf("lowerdir=%s,upperdir=%s/up,workdir=%s/work", strings.Join(lower, ":"), dir, dir)
-	if len(data) >= os.Getpagesize() {
-		return nil, fmt.Errorf("the image has too many layers (%d) for the state directory's path: use a shorter one than %s", len(lower), c.c.Root)
-	}
-	return []shim.Mount{{Type: "overlay", Source: "overlay", Target: filepath.Join(dir, "fs"), Data: data}}, nil
 }
 
 // StartContainer implements Runtime.

@@ -29,12 +29,15 @@ type meta struct {
 	Addresses []string `json:"addresses,omitempty"`
 	Attached  bool     `json:"attached,omitempty"` // the network knows the pod
 	Stopped   bool     `json:"stopped,omitempty"`
+	Made      []string `json:"made,omitempty"` // directories of the pod's cgroup that were not there before
 
 	// Containers only.
 	ImageID    string   `json:"imageID,omitempty"`
 	Layers     []string `json:"layers,omitempty"`
 	StopSignal string   `json:"stopSignal,omitempty"`
 	LogPath    string   `json:"logPath,omitempty"`
+
+	User *cri.LinuxContainerUser `json:"user,omitempty"`
 
 	sandbox   *cri.PodSandboxConfig
 	container *cri.ContainerConfig

@@ -103,6 +103,7 @@ func newNode(t testing.TB) *node {
 	p := build(t)
 	root, err := os.MkdirTemp("", "klab-rt-") // short: overlay options have one page
 	require.NoError(t, err)
+	require.NoError(t, os.Chmod(root, 0o711)) // pods with a user namespace enter it
 	n := &node{t: t, root: root, logs: t.TempDir(), cgroup: fmt.Sprintf("/klab-test-%d/%s", os.Getpid(), filepath.Base(root)), network: &fakeNetwork{}}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	n.ctx = ctx
@@ -274,8 +275,32 @@ func (n *node) containerConfig(name string, args ...string) *cri.ContainerConfig
 		Metadata: &cri.ContainerMetadata{Name: name}, Image: &cri.ImageSpec{Image: n.image}, Args: args, LogPath: name + "/0.log",
 		Linux: &cri.LinuxContainerConfig{SecurityContext: &cri.LinuxContainerSecurityContext{
 			NamespaceOptions: &cri.NamespaceOption{Pid: cri.NamespaceMode_CONTAINER},
+			// As kubelets say it for procMount Default.
+			MaskedPaths:   []string{"/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware"},
+			ReadonlyPaths: []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"},
 		}},
 	}
+}
+
+// start makes a container in a sandbox and lets it run.
+func (n *node) start(sandbox string, container *cri.ContainerConfig, config *cri.PodSandboxConfig) string {
+	n.t.Helper()
+	id, err := n.CreateContainer(n.ctx, sandbox, container, config)
+	require.NoError(n.t, err)
+	require.NoError(n.t, n.StartContainer(n.ctx, id))
+	return id
+}
+
+// ns is the inode of a process's namespace; pid 0 is this process.
+func (n *node) ns(pid int, kind string) string {
+	n.t.Helper()
+	who := "self"
+	if pid > 0 {
+		who = fmt.Sprint(pid)
+	}
+	link, err := os.Readlink("/proc/" + who + "/ns/" + kind)
+	require.NoError(n.t, err)
+	return link
 }
 
 // run makes a pod with one running container.

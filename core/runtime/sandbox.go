@@ -26,13 +26,19 @@ func (c *Client) RunPodSandbox(ctx context.Context, config *cri.PodSandboxConfig
 		return "", fmt.Errorf("%w: %w", ErrCreatePodSandbox, err)
 	}
 	m.Cgroup = c.podCgroup(m.sandbox, m.ID)
+	m.Made = shim.MissingCgroup(m.Cgroup)
+	for _, other := range c.metasOf("") { // an earlier sandbox of the same pod
+		if other.Cgroup == m.Cgroup {
+			m.Made = append(m.Made, other.Made...)
+		}
+	}
 	if err := c.runSandbox(ctx, m); err != nil {
 		undo := step.Detach(ctx)
 		_ = c.detach(undo, m, "") // the error that is returned came first
 		_, _ = c.rt.Do(undo, shim.Request{Verb: shim.VerbDelete, ID: m.ID})
 		c.forget(m.ID)
 		os.RemoveAll(c.dir(m.ID))
-		_ = shim.RemoveCgroup(m.Cgroup)
+		_ = c.removeCgroup(m)
 		return "", fmt.Errorf("%w: %w", ErrCreatePodSandbox, err)
 	}
 	return m.ID, nil
@@ -45,18 +51,32 @@ func (c *Client) runSandbox(ctx context.Context, m *meta) error {
 	if err := c.put(m); err != nil {
 		return err
 	}
-	if err := podFiles(c.dir(m.ID), m.sandbox); err != nil {
+	users, err := oci.UserNamespace(namespaces(m.sandbox))
+	if err != nil {
+		return err
+	}
+	if users.On() {
+		if err := searchable(c.c.Root); err != nil {
+			return err
+		}
+	}
+	if err := podFiles(c.dir(m.ID), m.sandbox, users); err != nil {
 		return err
 	}
 	pod := c.pod(m, 0)
 	req := &shim.Create{}
 	if namespaces(m.sandbox).GetIpc() != cri.NamespaceMode_NODE {
+		uid, gid := users.Root()
 		req.Mounts = []shim.Mount{{
-			Type: "tmpfs", Source: "shm", Target: pod.Shm, Data: "mode=1777,size=65536k",
+			Type: "tmpfs", Source: "shm", Target: pod.Shm, Data: fmt.Sprintf("mode=1777,size=65536k,uid=%d,gid=%d", uid, gid),
 			Flags: unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC,
 		}}
 	}
-	state, err := c.create(ctx, m.ID, oci.Pause(m.ID, filepath.Join(c.c.Root, "pause"), pod), req)
+	spec, err := oci.Pause(m.ID, filepath.Join(c.c.Root, "pause"), pod)
+	if err != nil {
+		return err
+	}
+	state, err := c.create(ctx, m.ID, spec, req)
 	if err != nil {
 		return err
 	}
@@ -88,11 +108,29 @@ func (c *Client) create(ctx context.Context, id string, spec *specs.Spec, req *s
 	return res.State, nil
 }
 
-// podFiles writes what every container of the pod sees in /etc.
-func podFiles(dir string, config *cri.PodSandboxConfig) error {
+// searchable refuses a directory that a pod's root, who is nobody on the node,
+// cannot enter.
+func searchable(dir string) error {
+	for ; dir != "/"; dir = filepath.Dir(dir) {
+		info, err := os.Stat(dir)
+		if err != nil {
+			return err
+		}
+		if info.Mode().Perm()&0o001 == 0 {
+			return fmt.Errorf("a pod with a user namespace cannot enter %s, where its files are: chmod o+x %s, or use another state directory", dir, dir)
+		}
+	}
+	return nil
+}
+
+// podFiles writes what every container of the pod sees in /etc; they are the
+// pod's root's.
+func podFiles(dir string, config *cri.PodSandboxConfig, users oci.UserNS) error {
 	var err error
+	uid, gid := users.Root()
 	write := func(name, text string) {
-		err = errors.Join(err, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
+		path := filepath.Join(dir, name)
+		err = errors.Join(err, os.WriteFile(path, []byte(text), 0o644), os.Chown(path, uid, gid))
 	}
 	if name := oci.Hostname(config); name != "" && namespaces(config).GetNetwork() != cri.NamespaceMode_NODE {
 		write("hostname", name+"\n")
@@ -233,11 +271,16 @@ func (c *Client) RemovePodSandbox(ctx context.Context, id string) error {
 	if err := c.remove(ctx, m); err != nil {
 		return fmt.Errorf("remove pod: %w", err)
 	}
-	sharing := slices.ContainsFunc(c.metasOf(""), func(other *meta) bool { return other.Cgroup == m.Cgroup })
-	if sharing { // a new sandbox of the same pod
+	return c.removeCgroup(m)
+}
+
+// removeCgroup removes what was made for a pod. What was there before is
+// somebody else's, and what a new sandbox of the pod uses stays.
+func (c *Client) removeCgroup(m *meta) error {
+	if slices.ContainsFunc(c.metasOf(""), func(other *meta) bool { return other.Cgroup == m.Cgroup }) {
 		return nil
 	}
-	return shim.RemoveCgroup(m.Cgroup)
+	return shim.RemoveDirs(m.Made)
 }
 
 // remove deletes a container or sandbox with its bundle.

@@ -132,6 +132,7 @@ func (c *Client) containerStatus(m *meta, s *shim.State) *cri.ContainerStatus {
 		Image: m.container.Image, ImageRef: m.ImageID, ImageId: m.ImageID,
 		Labels: m.container.Labels, Annotations: m.container.Annotations, Mounts: m.container.Mounts, LogPath: m.LogPath,
 		Resources:  &cri.ContainerResources{Linux: m.container.GetLinux().GetResources()},
+		User:       &cri.ContainerUser{Linux: m.User},
 		StopSignal: cri.Signal(cri.Signal_value[m.StopSignal]),
 	}
 	if img, err := c.images.Find(m.ImageID); err == nil {

@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
@@ -81,6 +80,7 @@ func volume(m *cri.Mount) (specs.Mount, error) {
 	case cri.MountPropagation_PROPAGATION_HOST_TO_CONTAINER:
 		mount.Options[1] = "rslave"
 	}
+	mount.UIDMappings, mount.GIDMappings = idMappings(m.UidMappings), idMappings(m.GidMappings)
 	return mount, nil
 }
 
@@ -102,34 +102,4 @@ func ordered(all []specs.Mount) []specs.Mount {
 		return cmp.Compare(strings.Count(a.Destination, "/"), strings.Count(b.Destination, "/"))
 	})
 	return kept
-}
-
-// hostDevices are the device nodes that a privileged container gets.
-func hostDevices(dir string) []specs.LinuxDevice {
-	skip := []string{"pts", "shm", "mqueue", "fd", "console", ".udev", ".lxc"}
-	var found []specs.LinuxDevice
-	entries, _ := os.ReadDir(dir)
-	for _, e := range entries {
-		name := filepath.Join(dir, e.Name())
-		switch {
-		case slices.Contains(skip, e.Name()):
-		case e.IsDir():
-			found = append(found, hostDevices(name)...)
-		case e.Type()&os.ModeDevice != 0:
-			var st unix.Stat_t
-			if unix.Lstat(name, &st) != nil {
-				continue
-			}
-			kind := "b"
-			if st.Mode&unix.S_IFMT == unix.S_IFCHR {
-				kind = "c"
-			}
-			mode, uid, gid := os.FileMode(st.Mode&0o777), st.Uid, st.Gid
-			found = append(found, specs.LinuxDevice{
-				Path: name, Type: kind, Major: int64(unix.Major(st.Rdev)), Minor: int64(unix.Minor(st.Rdev)),
-				FileMode: &mode, UID: &uid, GID: &gid,
-			})
-		}
-	}
-	return found
 }

@@ -138,7 +138,8 @@ func TestPauseOfHostPod(t *testing.T) {
 	config := &cri.PodSandboxConfig{Hostname: "x", Linux: &cri.LinuxPodSandboxConfig{SecurityContext: &cri.LinuxSandboxSecurityContext{
 		NamespaceOptions: &cri.NamespaceOption{Network: cri.NamespaceMode_NODE, Ipc: cri.NamespaceMode_NODE, Pid: cri.NamespaceMode_NODE},
 	}}}
-	spec := Pause("id", "/p", Pod{Config: config, Cgroup: "/c"})
+	spec, err := Pause("id", "/p", Pod{Config: config, Cgroup: "/c"})
+	require.NoError(t, err)
 	require.Empty(t, spec.Hostname)
 	require.Empty(t, spec.Linux.Sysctl)
 	require.Len(t, spec.Linux.Namespaces, 1)

@@ -68,37 +68,6 @@ func names(list []string, name string) bool {
 	return slices.ContainsFunc(list, func(c string) bool { return capName(c) == name })
 }
 
-// Paths of proc(5) and sysfs(5) that show or change the whole machine.
-var (
-	defaultMasked = []string{
-		"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
-		"/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats",
-		"/sys/devices/virtual/powercap", "/sys/firmware",
-	}
-	defaultReadonly = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
-)
-
-// masked: none given means the default; an empty list means none.
-func masked(sec *cri.LinuxContainerSecurityContext) []string {
-	switch {
-	case sec.GetPrivileged():
-		return nil
-	case sec.GetMaskedPaths() != nil:
-		return sec.MaskedPaths
-	}
-	return defaultMasked
-}
-
-func readonly(sec *cri.LinuxContainerSecurityContext) []string {
-	switch {
-	case sec.GetPrivileged():
-		return nil
-	case sec.GetReadonlyPaths() != nil:
-		return sec.ReadonlyPaths
-	}
-	return defaultReadonly
-}
-
 // withSeccomp sets the profile: the default one unless the pod says otherwise.
 func withSeccomp(spec *specs.Spec, sec *cri.LinuxContainerSecurityContext) error {
 	profile := sec.GetSeccomp()
@@ -117,4 +86,32 @@ func withSeccomp(spec *specs.Spec, sec *cri.LinuxContainerSecurityContext) error
 		spec.Linux.Seccomp = seccomp(spec.Process.Capabilities.Bounding)
 	}
 	return nil
+}
+
+// withAppArmor names the profile that the kernel applies. The runtime brings
+// none of its own, so the default is what the kernel has without one.
+func withAppArmor(spec *specs.Spec, sec *cri.LinuxContainerSecurityContext) error {
+	profile := sec.GetApparmor()
+	if profile.GetProfileType() != cri.SecurityProfile_Localhost {
+		return nil
+	}
+	name := strings.TrimPrefix(profile.LocalhostRef, "localhost/")
+	enabled, err := os.ReadFile("/sys/module/apparmor/parameters/enabled")
+	if err != nil || !strings.HasPrefix(string(enabled), "Y") {
+		return fmt.Errorf("cannot enforce AppArmor profile %q: AppArmor is not enabled on the host", name)
+	}
+	loaded, err := os.ReadFile("/sys/kernel/security/apparmor/profiles")
+	if err == nil && !strings.Contains("\n"+string(loaded), "\n"+name+" (") {
+		return fmt.Errorf("AppArmor profile %q is not loaded", name)
+	}
+	spec.Process.ApparmorProfile = name
+	return nil
+}
+
+// selinuxLabel is what the pod asks for; klab-rt says that it is not applied.
+func selinuxLabel(o *cri.SELinuxOption) string {
+	if o == nil || o.User+o.Role+o.Type+o.Level == "" {
+		return ""
+	}
+	return strings.Join([]string{o.User, o.Role, o.Type, o.Level}, ":")
 }

@@ -38,6 +38,9 @@ type Input struct {
 	Rootfs string
 	User   specs.User // see [ResolveUser]
 	V2     bool       // the node has the unified cgroup hierarchy
+	// Target is the process whose pid namespace is joined, of a container
+	// that looks at another one.
+	Target int
 }
 
 // DefaultPath is the PATH of images that have none.
@@ -58,6 +61,10 @@ func Container(in Input) (*specs.Spec, error) {
 	if err != nil {
 		return nil, err
 	}
+	namespaces, err := containerNamespaces(in)
+	if err != nil {
+		return nil, err
+	}
 	spec := &specs.Spec{
 		Version: specs.Version,
 		Root:    &specs.Root{Path: in.Rootfs, Readonly: sec.GetReadonlyRootfs()},
@@ -70,73 +77,31 @@ func Container(in Input) (*specs.Spec, error) {
 			Cwd:             first(in.Config.WorkingDir, in.Image.WorkingDir, "/"),
 			Capabilities:    capabilities(sec),
 			NoNewPrivileges: sec.GetNoNewPrivs(),
+			SelinuxLabel:    selinuxLabel(sec.GetSelinuxOptions()),
 		},
 		Linux: &specs.Linux{
 			CgroupsPath:   path.Join(in.Pod.Cgroup, in.ID),
-			Namespaces:    containerNamespaces(in),
+			Namespaces:    namespaces,
 			Resources:     limits,
-			MaskedPaths:   masked(sec),
-			ReadonlyPaths: readonly(sec),
+			MaskedPaths:   sec.GetMaskedPaths(),
+			ReadonlyPaths: sec.GetReadonlyPaths(),
 		},
 	}
-	if err := withSeccomp(spec, sec); err != nil {
-		return nil, err
+	if sec.GetPrivileged() {
+		spec.Linux.MaskedPaths, spec.Linux.ReadonlyPaths = nil, nil
 	}
 	if adj := in.Config.GetLinux().GetResources().GetOomScoreAdj(); adj != 0 {
 		value := int(adj)
 		spec.Process.OOMScoreAdj = &value
 	}
-	if sec.GetPrivileged() {
-		spec.Linux.Devices = hostDevices("/dev")
+	for _, part := range []error{
+		withSeccomp(spec, sec), withAppArmor(spec, sec), withDevices(spec, in.Config), withPropagation(spec, in.Config.Mounts),
+	} {
+		if part != nil {
+			return nil, part
+		}
 	}
 	return spec, nil
-}
-
-// Pause is the specification of a sandbox: a process that only holds the
-// namespaces. rootfs has the directories dev and proc and the program /pause.
-func Pause(id, rootfs string, pod Pod) *specs.Spec {
-	sec := pod.Config.GetLinux().GetSecurityContext()
-	options := sec.GetNamespaceOptions()
-	adj := -998 // as kubelets protect it
-	spec := &specs.Spec{
-		Version:  specs.Version,
-		Root:     &specs.Root{Path: rootfs, Readonly: true},
-		Hostname: Hostname(pod.Config),
-		Mounts: []specs.Mount{
-			{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
-			{Destination: "/dev", Type: "bind", Source: rootfs + "/dev", Options: []string{"bind", "ro"}},
-		},
-		Process: &specs.Process{
-			User: specs.User{UID: 65535, GID: 65535}, Args: []string{"/pause"}, Env: []string{"PATH=/"}, Cwd: "/",
-			NoNewPrivileges: true, OOMScoreAdj: &adj, Capabilities: &specs.LinuxCapabilities{},
-		},
-		Linux: &specs.Linux{
-			CgroupsPath: path.Join(pod.Cgroup, id),
-			Namespaces:  []specs.LinuxNamespace{{Type: specs.MountNamespace}, {Type: specs.PIDNamespace}},
-			Resources:   pauseResources(), // few shares would only make its start slow
-		},
-	}
-	if options.GetPid() == cri.NamespaceMode_NODE {
-		spec.Linux.Namespaces = spec.Linux.Namespaces[:1]
-	}
-	if options.GetIpc() != cri.NamespaceMode_NODE {
-		spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.IPCNamespace})
-	}
-	if options.GetNetwork() == cri.NamespaceMode_NODE {
-		spec.Hostname = "" // such a pod has the node's name
-		return spec
-	}
-	spec.Linux.Namespaces = append(spec.Linux.Namespaces,
-		specs.LinuxNamespace{Type: specs.NetworkNamespace}, specs.LinuxNamespace{Type: specs.UTSNamespace})
-	// Any user may listen on any port and ping: the namespace is the pod's own.
-	spec.Linux.Sysctl = map[string]string{
-		"net.ipv4.ip_unprivileged_port_start": "0",
-		"net.ipv4.ping_group_range":           "0 2147483647",
-	}
-	for k, v := range pod.Config.GetLinux().GetSysctls() {
-		spec.Linux.Sysctl[k] = v
-	}
-	return spec
 }
 
 // Hostname is the name that a pod gives itself: at most 63 bytes.
@@ -146,7 +111,7 @@ func Hostname(config *cri.PodSandboxConfig) string {
 }
 
 // containerNamespaces joins the pause process but for what is the node's.
-func containerNamespaces(in Input) []specs.LinuxNamespace {
+func containerNamespaces(in Input) ([]specs.LinuxNamespace, error) {
 	options := in.Config.GetLinux().GetSecurityContext().GetNamespaceOptions()
 	if options == nil {
 		options = in.Pod.Config.GetLinux().GetSecurityContext().GetNamespaceOptions()
@@ -168,13 +133,26 @@ func containerNamespaces(in Input) []specs.LinuxNamespace {
 	switch options.GetPid() {
 	case cri.NamespaceMode_POD:
 		join(specs.PIDNamespace, "pid")
-	case cri.NamespaceMode_CONTAINER, cri.NamespaceMode_TARGET:
+	case cri.NamespaceMode_CONTAINER:
 		namespaces = append(namespaces, specs.LinuxNamespace{Type: specs.PIDNamespace})
+	case cri.NamespaceMode_TARGET:
+		if in.Target == 0 {
+			return nil, fmt.Errorf("target container %q does not run", options.GetTargetId())
+		}
+		namespaces = append(namespaces, specs.LinuxNamespace{Type: specs.PIDNamespace, Path: fmt.Sprintf("/proc/%d/ns/pid", in.Target)})
+	}
+	// All of a pod's containers have the pause process's user namespace.
+	users, err := UserNamespace(in.Pod.Config.GetLinux().GetSecurityContext().GetNamespaceOptions())
+	if err != nil {
+		return nil, err
+	}
+	if users.On() {
+		join(specs.UserNamespace, "user")
 	}
 	if in.V2 && !in.Config.GetLinux().GetSecurityContext().GetPrivileged() {
 		namespaces = append(namespaces, specs.LinuxNamespace{Type: specs.CgroupNamespace})
 	}
-	return namespaces
+	return namespaces, nil
 }
 
 // command follows CRI: a container's command replaces the image's entry point

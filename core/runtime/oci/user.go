@@ -12,7 +12,8 @@ import (
 
 // ResolveUser finds out who a container runs as: the pod's choice, else the
 // image's ("user", "user:group", names or numbers). passwd and group are the
-// image's files of passwd(5) and group(5), or nil.
+// image's files of passwd(5) and group(5), or nil. With the policy Strict the
+// groups that the image's file gives the user do not count.
 func ResolveUser(sec *cri.LinuxContainerSecurityContext, imageUser string, passwd, group io.Reader) (specs.User, error) {
 	name := imageUser
 	switch {
@@ -32,8 +33,10 @@ func ResolveUser(sec *cri.LinuxContainerSecurityContext, imageUser string, passw
 		return specs.User{}, fmt.Errorf("user %q: %w", name, err)
 	}
 	resolved := specs.User{UID: uint32(found.Uid), GID: uint32(found.Gid)}
-	for _, g := range found.Sgids {
-		resolved.AdditionalGids = append(resolved.AdditionalGids, uint32(g))
+	if sec.GetSupplementalGroupsPolicy() != cri.SupplementalGroupsPolicy_Strict {
+		for _, g := range found.Sgids {
+			resolved.AdditionalGids = append(resolved.AdditionalGids, uint32(g))
+		}
 	}
 	for _, g := range sec.GetSupplementalGroups() {
 		resolved.AdditionalGids = append(resolved.AdditionalGids, uint32(g))

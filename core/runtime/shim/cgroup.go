@@ -85,6 +85,32 @@ func RemoveCgroup(path string) error {
 	return failed
 }
 
+// MissingCgroup has the directories of a cgroup, one in each hierarchy, that
+// do not exist.
+func MissingCgroup(path string) []string {
+	var missing []string
+	for _, dir := range hierarchies() {
+		if _, err := os.Stat(filepath.Join(dir, path)); errors.Is(err, fs.ErrNotExist) {
+			missing = append(missing, filepath.Join(dir, path))
+		}
+	}
+	return missing
+}
+
+// RemoveDirs removes directories that MissingCgroup found and that were made
+// since. One that is not there, or has something in it again, is no error.
+func RemoveDirs(dirs []string) error {
+	var failed error
+	for _, dir := range dirs {
+		err := removeTree(dir)
+		if errors.Is(err, unix.EBUSY) {
+			err = nil
+		}
+		failed = errors.Join(failed, err)
+	}
+	return failed
+}
+
 func removeTree(root string) error {
 	var dirs []string
 	_ = filepath.WalkDir(root, func(dir string, d fs.DirEntry, err error) error {

@@ -59,6 +59,10 @@ type Mount struct {
 	Target string  `json:"target"`
 	Flags  uintptr `json:"flags,omitempty"`
 	Data   string  `json:"data,omitempty"`
+	// UserNS is a user namespace, /proc/PID/ns/user: the mount's files are
+	// those of the node's ids as the namespace has them. With an overlay it
+	// says whose the files are to be if its layers could not be mounted so.
+	UserNS string `json:"userns,omitempty"`
 }
 
 // Exec is a command for a running container; all else is as config.json says.

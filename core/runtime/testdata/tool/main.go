@@ -61,6 +61,22 @@ func main() {
 			}
 			all = append(all, b)
 		}
+	case "stat": // owner and mode of a file
+		info, err := os.Lstat(args[1])
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		st := info.Sys().(*syscall.Stat_t)
+		fmt.Printf("%d %d %o\n", st.Uid, st.Gid, st.Mode&0o7777)
+	case "spawn": // a child that outlives its parent if it may
+		c := exec.Command("/bin/tool", "sleep")
+		c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		if err := c.Start(); err != nil {
+			panic(err)
+		}
+		fmt.Println(c.Process.Pid)
+		time.Sleep(time.Hour)
 	case "burn":
 		fmt.Println("ready")
 		for {
