@@ -14,6 +14,7 @@ const (
 	ClassTimer     Class = "timer"     // the lab clock reaches a point in time
 	ClassSchedule  Class = "schedule"  // a scheduling cycle and its phases
 	ClassCRI       Class = "cri"       // a verb of the container runtime interface
+	ClassVolume    Class = "volume"    // a pod's volume on a node
 	ClassCNI       Class = "cni"       // a verb of the container network interface
 	ClassNet       Class = "net"       // any other change of a node's network
 	ClassFact      Class = "fact"      // state seen, no action

@@ -99,6 +99,23 @@ type CgroupDetail struct {
 	Cpus   string `json:"cpus,omitempty"` // a list such as "0,2-3"
 }
 
+// VolumeDetail belongs to mount and unmount: which of the pod's volumes, the
+// plugin that makes it, and where it is on the node. Type is the file system
+// that was mounted for it, if any ("tmpfs" with Size in bytes, or "bind" for a
+// SubPath of one Container). Files are those that a volume of the API shows
+// from then on.
+type VolumeDetail struct {
+	Volume    string   `json:"volume,omitempty"`
+	Plugin    string   `json:"plugin,omitempty"`
+	Path      string   `json:"path,omitempty"`
+	Type      string   `json:"type,omitempty"`
+	Size      int64    `json:"size,omitempty"`
+	Container string   `json:"container,omitempty"`
+	SubPath   string   `json:"subPath,omitempty"`
+	Files     []string `json:"files,omitempty"`
+	Update    bool     `json:"update,omitempty"` // it was there before, with other contents
+}
+
 // CNIDetail belongs to CNI verbs: the configuration and the result as the
 // specification words them.
 type CNIDetail struct {

@@ -60,6 +60,12 @@ const (
 	RemoveImage               Verb = "RemoveImage"
 )
 
+// Volumes of pods on a node.
+const (
+	Mount   Verb = "mount"   // a volume, or a subPath of one, is made or brought up to date
+	Unmount Verb = "unmount" // and removed
+)
+
 // The container network interface and the overlay.
 const (
 	CNIAdd        Verb = "ADD"
@@ -101,6 +107,7 @@ var classOf = map[Verb]Class{
 	RunPodSandbox: ClassCRI, StopPodSandbox: ClassCRI, RemovePodSandbox: ClassCRI, PullImage: ClassCRI,
 	CreateContainer: ClassCRI, StartContainer: ClassCRI, StopContainer: ClassCRI, RemoveContainer: ClassCRI,
 	Exec: ClassCRI, UpdateContainerResources: ClassCRI, UpdatePodSandboxResources: ClassCRI, RemoveImage: ClassCRI,
+	Mount: ClassVolume, Unmount: ClassVolume,
 	CNIAdd: ClassCNI, CNIDel: ClassCNI, OverlayAdd: ClassNet, OverlayRemove: ClassNet,
 }
 

@@ -170,6 +170,7 @@ var table = map[string][2]string{
 	"why.schedule":  {"{actor}: {verb} {object}", "{actor} {verb} {object}"},
 	"why.stage":     {"API server: {verb} {object}", "API server {verb} {object}"},
 	"why.cri":       {"{actor}: {verb} {object}", "{actor}：{verb} {object}"},
+	"why.volume":    {"{actor}: {verb} volume {volume} of {object}", "{actor}：{object} 的卷 {volume}：{verb}"},
 	"why.cni":       {"{actor}: network {verb} {object}", "{actor}：网络 {verb} {object}"},
 	"why.timer":     {"the clock reached its time: {verb} {object}", "时钟到点：{verb} {object}"},
 	"why.ran":       {"{actor} ran: {line}", "{actor} 执行：{line}"},

@@ -101,7 +101,7 @@ func laneOf(e *step.Event) Lane {
 		return Control
 	case step.ClassSchedule:
 		return Scheduling
-	case step.ClassCRI:
+	case step.ClassCRI, step.ClassVolume:
 		return Hands
 	case step.ClassCNI, step.ClassNet:
 		return Net

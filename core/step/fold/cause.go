@@ -53,6 +53,11 @@ func (h *History) cause(first, last *step.Event) Cause {
 		c.Key = WhyTimer
 	case step.ClassCRI:
 		c.Key = WhyCRI
+	case step.ClassVolume:
+		c.Key = WhyVolume
+		var d step.VolumeDetail
+		_ = detail(first, last, &d)
+		c.Args["volume"] = d.Volume
 	case step.ClassCNI, step.ClassNet:
 		c.Key = WhyCNI
 	case step.ClassFact:

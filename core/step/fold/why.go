@@ -37,6 +37,7 @@ const (
 	WhySchedule  = "why.schedule"  // {actor} looks for a node for {object}
 	WhyStage     = "why.stage"     // API server: {verb}
 	WhyCRI       = "why.cri"       // runtime on {node}: {verb} {object}
+	WhyVolume    = "why.volume"    // {actor} on {node}: {verb} volume {volume} of {object}
 	WhyCNI       = "why.cni"       // network on {node}: {verb} {object}
 	WhyTimer     = "why.timer"     // the clock reaches: {verb} {object}
 	WhyRan       = "why.ran"       // {node} runs: {line}
@@ -47,7 +48,7 @@ const (
 // WhyKeys lists all sentence keys.
 func WhyKeys() []string {
 	return []string{WhyRequest, WhyCommit, WhyDeliver, WhyReconcile, WhyPlan, WhySync, WhySchedule, WhyStage,
-		WhyCRI, WhyCNI, WhyTimer, WhyRan, WhyFact, WhyOther}
+		WhyCRI, WhyVolume, WhyCNI, WhyTimer, WhyRan, WhyFact, WhyOther}
 }
 
 // causesMax is the longest chain that Why follows.
