@@ -30,7 +30,7 @@ func (k *Kubelet) containerConfig(ctx context.Context, in *containerInput) (*cri
 		return nil, err
 	}
 	command, args := expandCommand(c, env)
-	mounts, err := k.mounts(in, env)
+	mounts, err := k.mounts(ctx, in, env)
 	if err != nil {
 		return nil, err
 	}

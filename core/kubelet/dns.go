@@ -10,36 +10,62 @@ import (
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// dnsConfig is the pod's resolver configuration. ("DNS for Services and Pods",
-// "Pod's DNS Policy" and "Pod's DNS Config".)
-func (k *Kubelet) dnsConfig(pod *corev1.Pod) *cri.DNSConfig {
-	policy := pod.Spec.DNSPolicy
-	if policy == corev1.DNSClusterFirst && pod.Spec.HostNetwork {
-		policy = corev1.DNSDefault
-	}
-	if policy == corev1.DNSClusterFirstWithHostNet {
-		policy = corev1.DNSClusterFirst
-	}
-	if policy == corev1.DNSClusterFirst && len(k.ClusterDNS) == 0 {
-		policy = corev1.DNSDefault // there is no cluster DNS: the node's servers are better than none
-	}
-	dns := &cri.DNSConfig{}
-	node := parseResolvConf(k.ResolvConf)
-	switch policy {
-	case corev1.DNSNone:
-	case corev1.DNSClusterFirst:
-		dns.Servers = slices.Clone(k.ClusterDNS)
-		dns.Searches = append([]string{pod.Namespace + ".svc." + k.ClusterDomain, "svc." + k.ClusterDomain, k.ClusterDomain}, node.Searches...)
-		dns.Options = []string{"ndots:5"}
+// Limits of a resolver's configuration. (resolv.conf(5); "DNS for Services and
+// Pods", "DNS search domain list limits".)
+const (
+	maxNameservers = 3
+	maxSearches    = 32
+	maxSearchChars = 2048
+	maxDomain      = 253
+)
+
+// dnsConfig is the pod's resolver configuration, and what the pod's events are
+// to say about it. ("DNS for Services and Pods", "Pod's DNS Policy" and "Pod's
+// DNS Config".)
+func (k *Kubelet) dnsConfig(pod *corev1.Pod) (*cri.DNSConfig, []statusReason) {
+	dns := parseResolvConf(k.ResolvConf)
+	switch {
+	case pod.Spec.DNSPolicy == corev1.DNSNone:
+		dns = &cri.DNSConfig{}
+	case pod.Spec.DNSPolicy == corev1.DNSDefault, pod.Spec.DNSPolicy == corev1.DNSClusterFirst && pod.Spec.HostNetwork:
+	case len(k.ClusterDNS) == 0: // a lab without DNS: the node's servers are better than none
 	default:
-		dns = node
+		dns.Servers = slices.Clone(k.ClusterDNS)
+		dns.Searches = unique(append([]string{pod.Namespace + ".svc." + k.ClusterDomain, "svc." + k.ClusterDomain, k.ClusterDomain}, dns.Searches...))
+		dns.Options = []string{"ndots:5"}
 	}
 	if more := pod.Spec.DNSConfig; more != nil {
 		dns.Servers = unique(append(dns.Servers, more.Nameservers...))
 		dns.Searches = unique(append(dns.Searches, more.Searches...))
 		dns.Options = mergeOptions(dns.Options, more.Options)
 	}
-	return dns
+	return dns, limitDNS(dns)
+}
+
+// limitDNS leaves out what resolvers would not read, and says so.
+func limitDNS(dns *cri.DNSConfig) []statusReason {
+	var warnings []statusReason
+	if len(dns.Servers) > maxNameservers {
+		dns.Servers = dns.Servers[:maxNameservers]
+		warnings = append(warnings, statusReason{"DNSConfigForming",
+			"Nameserver limits were exceeded, some nameservers have been omitted, the applied nameserver line is: " + strings.Join(dns.Servers, " ")})
+	}
+	kept, length := []string{}, -1
+	for _, search := range dns.Searches[:min(len(dns.Searches), maxSearches)] {
+		if len(search) > maxDomain {
+			continue
+		}
+		if length += 1 + len(search); length > maxSearchChars {
+			break
+		}
+		kept = append(kept, search)
+	}
+	if len(kept) < len(dns.Searches) {
+		warnings = append(warnings, statusReason{"DNSConfigForming",
+			"Search Line limits were exceeded, some search paths have been omitted, the applied search line is: " + strings.Join(kept, " ")})
+	}
+	dns.Searches = kept
+	return warnings
 }
 
 func unique(list []string) []string {
@@ -59,11 +85,20 @@ func mergeOptions(old []string, more []corev1.PodDNSConfigOption) []string {
 		if o.Value != nil && *o.Value != "" {
 			text += ":" + *o.Value
 		}
-		old = slices.DeleteFunc(old, func(s string) bool {
-			name, _, _ := strings.Cut(s, ":")
-			return name == o.Name
+		old = addOptions(old, text)
+	}
+	return old
+}
+
+// addOptions replaces options by those with the same name.
+func addOptions(old []string, more ...string) []string {
+	for _, o := range more {
+		name, _, _ := strings.Cut(o, ":")
+		old = slices.DeleteFunc(slices.Clone(old), func(s string) bool {
+			other, _, _ := strings.Cut(s, ":")
+			return other == name
 		})
-		old = append(old, text)
+		old = append(old, o)
 	}
 	return old
 }
@@ -83,27 +118,18 @@ func parseResolvConf(path string) *cri.DNSConfig {
 		switch fields[0] {
 		case "nameserver":
 			dns.Servers = append(dns.Servers, fields[1])
-		case "search":
-			dns.Searches = fields[1:]
+		case "search": // of several the last one counts
+			dns.Searches = nil
+			for _, domain := range fields[1:] {
+				if domain != "." {
+					dns.Searches = append(dns.Searches, strings.TrimSuffix(domain, "."))
+				}
+			}
 		case "options":
-			dns.Options = append(dns.Options, fields[1:]...)
+			dns.Options = addOptions(dns.Options, fields[1:]...)
 		}
 	}
 	return dns
-}
-
-func formatResolvConf(dns *cri.DNSConfig) string {
-	var b strings.Builder
-	if len(dns.Searches) > 0 {
-		fmt.Fprintf(&b, "search %s\n", strings.Join(dns.Searches, " "))
-	}
-	for _, server := range dns.Servers {
-		fmt.Fprintf(&b, "nameserver %s\n", server)
-	}
-	if len(dns.Options) > 0 {
-		fmt.Fprintf(&b, "options %s\n", strings.Join(dns.Options, " "))
-	}
-	return b.String()
 }
 
 // formatHosts is the /etc/hosts of a pod that has a network of its own.

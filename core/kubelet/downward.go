@@ -22,7 +22,7 @@ func (k *Kubelet) podField(pod *corev1.Pod, path string, ips []string) (string, 
 		case "metadata.labels":
 			return pod.Labels[key], nil
 		}
-		return "", fmt.Errorf("invalid fieldPath %q", path)
+		return "", fmt.Errorf("fieldPath %q does not support subscript", path)
 	}
 	switch path {
 	case "metadata.name":
@@ -70,32 +70,46 @@ func lines(m map[string]string) string {
 }
 
 // resourceField is a request or a limit of a container in units of the
-// divisor, rounded up; without a limit it is what the node has.
+// divisor, rounded up. What has no limit of its own has the pod's, or else what
+// the node has for pods.
 func (k *Kubelet) resourceField(pod *corev1.Pod, c *corev1.Container, ref *corev1.ResourceFieldSelector) (string, error) {
 	if ref.ContainerName != "" {
 		if c = findContainer(pod, ref.ContainerName); c == nil {
 			return "", fmt.Errorf("container %s not found", ref.ContainerName)
 		}
 	}
-	kind, name, _ := strings.Cut(ref.Resource, ".")
-	list := c.Resources.Requests
-	if kind == "limits" {
-		list = c.Resources.Limits
-	} else if kind != "requests" {
+	kind, word, _ := strings.Cut(ref.Resource, ".")
+	name := corev1.ResourceName(word)
+	common := name == corev1.ResourceCPU || name == corev1.ResourceMemory || name == corev1.ResourceEphemeralStorage
+	if kind != "limits" && kind != "requests" || !common && !strings.HasPrefix(word, corev1.ResourceHugePagesPrefix) {
 		return "", fmt.Errorf("unsupported container resource : %v", ref.Resource)
 	}
-	quantity, set := list[corev1.ResourceName(name)]
-	if !set && kind == "limits" {
-		quantity = k.node.allocatable()[corev1.ResourceName(name)]
+	quantity := c.Resources.Requests[name]
+	if kind == "limits" {
+		quantity = c.Resources.Limits[name]
+		if quantity.IsZero() && common {
+			quantity = k.outerLimit(pod, name)
+		}
 	}
 	divisor := ref.Divisor
 	if divisor.IsZero() {
 		divisor = resource.MustParse("1")
 	}
-	if name == string(corev1.ResourceCPU) {
+	if name == corev1.ResourceCPU {
 		return fmt.Sprint(ceil(quantity.MilliValue(), divisor.MilliValue())), nil
 	}
 	return fmt.Sprint(ceil(quantity.Value(), divisor.Value())), nil
+}
+
+// outerLimit is what holds for a container without a limit of its own.
+func (k *Kubelet) outerLimit(pod *corev1.Pod, name corev1.ResourceName) resource.Quantity {
+	node := k.node.allocatable()[name]
+	if r := pod.Spec.Resources; r != nil && name != corev1.ResourceEphemeralStorage && !node.IsZero() {
+		if limit := r.Limits[name]; !limit.IsZero() {
+			return limit
+		}
+	}
+	return node
 }
 
 func ceil(a, b int64) int64 {

@@ -2,13 +2,14 @@ package kubelet
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"strings"
+	"os"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/klab-project/klab/core/kubelet/volume"
 )
 
 // environ resolves the environment of one container.
@@ -17,15 +18,17 @@ type environ struct {
 	in      *containerInput
 	list    []corev1.EnvVar
 	index   map[string]int
-	maps    map[string]map[string]string // ConfigMaps and Secrets that were read
 	service map[string]string
 }
 
-// environment is the container's, in the order in which it is declared, the
-// variables of Service default/kubernetes last.
+// environment is the container's: ConfigMaps and Secrets as a whole, then what
+// is declared, in that order, and then the services that are not among them.
 func (k *Kubelet) environment(ctx context.Context, in *containerInput) ([]corev1.EnvVar, error) {
-	e := &environ{k: k, in: in, index: map[string]int{}, maps: map[string]map[string]string{}, service: map[string]string{}}
-	services := k.serviceVariables()
+	e := &environ{k: k, in: in, index: map[string]int{}, service: map[string]string{}}
+	services, err := k.serviceEnvironment(ctx, in.pod)
+	if err != nil {
+		return nil, err
+	}
 	for _, v := range services {
 		e.service[v.Name] = v.Value
 	}
@@ -51,6 +54,26 @@ func (k *Kubelet) environment(ctx context.Context, in *containerInput) ([]corev1
 	return e.list, nil
 }
 
+// serviceEnvironment are the variables by which the pod finds services.
+// Without a Service default/kubernetes in the API it is what this kubelet was
+// told.
+func (k *Kubelet) serviceEnvironment(ctx context.Context, pod *corev1.Pod) ([]corev1.EnvVar, error) {
+	if err := k.services.wait(ctx, k, pod); err != nil {
+		return nil, err
+	}
+	list := k.services.visible(pod)
+	found := false
+	for _, svc := range list {
+		found = found || svc.Name == "kubernetes"
+	}
+	if !found && k.ServiceHost != "" {
+		svc := &corev1.Service{Spec: corev1.ServiceSpec{ClusterIP: k.ServiceHost, Ports: []corev1.ServicePort{{Name: "https", Port: int32(k.ServicePort)}}}}
+		svc.Name = "kubernetes"
+		list = append(list, svc)
+	}
+	return serviceVariables(list), nil
+}
+
 func (e *environ) set(name, value string) {
 	if i, known := e.index[name]; known {
 		e.list[i].Value = value
@@ -60,6 +83,8 @@ func (e *environ) set(name, value string) {
 	e.list = append(e.list, corev1.EnvVar{Name: name, Value: value})
 }
 
+// from adds all keys of a ConfigMap or Secret. Every key that these may have
+// is a name that a variable may have.
 func (e *environ) from(ctx context.Context, from corev1.EnvFromSource) error {
 	var data map[string]string
 	var err error
@@ -67,30 +92,46 @@ func (e *environ) from(ctx context.Context, from corev1.EnvFromSource) error {
 	switch {
 	case from.ConfigMapRef != nil:
 		optional = from.ConfigMapRef.Optional
-		data, err = e.k.configMap(ctx, e.maps, e.in.pod.Namespace, from.ConfigMapRef.Name)
+		data, err = e.configMap(ctx, from.ConfigMapRef.Name)
 	case from.SecretRef != nil:
 		optional = from.SecretRef.Optional
-		data, err = e.k.secret(ctx, e.maps, e.in.pod.Namespace, from.SecretRef.Name)
+		data, err = e.secret(ctx, from.SecretRef.Name)
 	}
 	if apierrors.IsNotFound(err) && optional != nil && *optional {
 		return nil
 	}
-	if err != nil {
-		return err
-	}
 	for _, name := range sortedKeys(data) {
-		if len(validation.IsEnvVarName(from.Prefix+name)) == 0 {
-			e.set(from.Prefix+name, data[name])
-		}
+		e.set(from.Prefix+name, data[name])
 	}
-	return nil
+	return err
+}
+
+func (e *environ) configMap(ctx context.Context, name string) (map[string]string, error) {
+	cm, err := e.k.objects.configMap(ctx, e.in.pod, name)
+	if err != nil {
+		return nil, err
+	}
+	return cm.Data, nil // binary data is for volumes only
+}
+
+func (e *environ) secret(ctx context.Context, name string) (map[string]string, error) {
+	secret, err := e.k.objects.secret(ctx, e.in.pod, name)
+	if err != nil {
+		return nil, err
+	}
+	data := make(map[string]string, len(secret.Data))
+	for key, value := range secret.Data {
+		data[key] = string(value)
+	}
+	return data, nil
 }
 
 // value is one variable's; ok is false when it is optional and not there.
 func (e *environ) value(ctx context.Context, v corev1.EnvVar) (value string, ok bool, err error) {
-	if v.ValueFrom == nil {
+	if v.Value != "" || v.ValueFrom == nil {
 		return expand(v.Value, e.lookup), true, nil
 	}
+	namespace := e.in.pod.Namespace
 	switch from := v.ValueFrom; {
 	case from.FieldRef != nil:
 		value, err = e.k.podField(e.in.pod, from.FieldRef.FieldPath, e.in.ips)
@@ -100,12 +141,14 @@ func (e *environ) value(ctx context.Context, v corev1.EnvVar) (value string, ok 
 		return value, true, err
 	case from.ConfigMapKeyRef != nil:
 		ref := from.ConfigMapKeyRef
-		data, err := e.k.configMap(ctx, e.maps, e.in.pod.Namespace, ref.Name)
-		return pick(data, err, ref.Key, ref.Optional, "ConfigMap", e.in.pod.Namespace+"/"+ref.Name)
+		data, err := e.configMap(ctx, ref.Name)
+		return pick(data, err, ref.Key, ref.Optional, "ConfigMap", namespace+"/"+ref.Name)
 	case from.SecretKeyRef != nil:
 		ref := from.SecretKeyRef
-		data, err := e.k.secret(ctx, e.maps, e.in.pod.Namespace, ref.Name)
-		return pick(data, err, ref.Key, ref.Optional, "Secret", e.in.pod.Namespace+"/"+ref.Name)
+		data, err := e.secret(ctx, ref.Name)
+		return pick(data, err, ref.Key, ref.Optional, "Secret", namespace+"/"+ref.Name)
+	case from.FileKeyRef != nil:
+		return e.fromFile(from.FileKeyRef)
 	}
 	return "", true, nil
 }
@@ -125,107 +168,44 @@ func pick(data map[string]string, err error, key string, optional *bool, kind, n
 	return value, ok, nil
 }
 
+// fromFile reads a variable from a file that an init container has written.
+func (e *environ) fromFile(ref *corev1.FileKeySelector) (string, bool, error) {
+	v := findVolume(e.in.pod, ref.VolumeName)
+	if v == nil {
+		return "", false, fmt.Errorf("cannot find the volume %q referenced by FileKeyRef", ref.VolumeName)
+	}
+	path, err := volume.Path(e.k.podDir(e.in.pod.UID), v)
+	if err != nil {
+		return "", false, fmt.Errorf("failed to get host path for volume %q: %w", ref.VolumeName, err)
+	}
+	root, err := os.OpenRoot(path)
+	if err != nil {
+		return "", false, err
+	}
+	defer root.Close()
+	f, err := root.Open(ref.Path)
+	if err != nil {
+		e.k.log.Warn("read an environment file", "pod", podText(e.in.pod), "err", err)
+		return "", false, errors.New("couldn't parse env file")
+	}
+	defer f.Close()
+	value, err := readEnvFile(f, ref.Key)
+	switch {
+	case err != nil:
+		e.k.log.Warn("read an environment file", "pod", podText(e.in.pod), "err", err)
+		return "", false, errors.New("couldn't parse env file")
+	case value == "" && ref.Optional != nil && *ref.Optional:
+		return "", false, nil
+	case value == "":
+		return "", false, fmt.Errorf("environment variable key %q not found in file %q", ref.Key, path+"/"+ref.Path)
+	}
+	return value, true, nil
+}
+
 func (e *environ) lookup(name string) (string, bool) {
 	if i, ok := e.index[name]; ok {
 		return e.list[i].Value, true
 	}
 	value, ok := e.service[name]
 	return value, ok
-}
-
-// expand replaces $(NAME) by NAME's value; $$ stands for $, and what is not
-// known stays as it is. ("Define Dependent Environment Variables".)
-func expand(s string, lookup func(string) (string, bool)) string {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] != '$' || i+1 == len(s) {
-			b.WriteByte(s[i])
-			continue
-		}
-		switch end := strings.IndexByte(s[i:], ')'); {
-		case s[i+1] == '$':
-			b.WriteByte('$')
-			i++
-		case s[i+1] == '(' && end > 0:
-			name := s[i+2 : i+end]
-			if value, ok := lookup(name); ok {
-				b.WriteString(value)
-			} else {
-				b.WriteString(s[i : i+end+1])
-			}
-			i += end
-		default:
-			b.WriteByte('$')
-		}
-	}
-	return b.String()
-}
-
-func expandCommand(c *corev1.Container, env []corev1.EnvVar) (command, args []string) {
-	values := map[string]string{}
-	for _, v := range env {
-		values[v.Name] = v.Value
-	}
-	lookup := func(name string) (string, bool) { v, ok := values[name]; return v, ok }
-	for _, word := range c.Command {
-		command = append(command, expand(word, lookup))
-	}
-	for _, word := range c.Args {
-		args = append(args, expand(word, lookup))
-	}
-	return command, args
-}
-
-// serviceVariables are those of Service default/kubernetes.
-func (k *Kubelet) serviceVariables() []corev1.EnvVar {
-	if k.ServiceHost == "" {
-		return nil
-	}
-	port := fmt.Sprint(k.ServicePort)
-	url := "tcp://" + k.ServiceHost + ":" + port
-	prefix := "KUBERNETES_PORT_" + port + "_TCP"
-	return []corev1.EnvVar{
-		{Name: "KUBERNETES_SERVICE_HOST", Value: k.ServiceHost}, {Name: "KUBERNETES_SERVICE_PORT", Value: port},
-		{Name: "KUBERNETES_SERVICE_PORT_HTTPS", Value: port}, {Name: "KUBERNETES_PORT", Value: url},
-		{Name: prefix, Value: url}, {Name: prefix + "_PROTO", Value: "tcp"},
-		{Name: prefix + "_PORT", Value: port}, {Name: prefix + "_ADDR", Value: k.ServiceHost},
-	}
-}
-
-func (k *Kubelet) configMap(ctx context.Context, cache map[string]map[string]string, namespace, name string) (map[string]string, error) {
-	if data, ok := cache["configmaps/"+name]; ok {
-		return data, nil
-	}
-	cm, err := k.Client.CoreV1().ConfigMaps(namespace).Get(ctx, name, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return nil, apierrors.NewNotFound(corev1.Resource("configmap"), name) // kubelets name the kind
-	}
-	if err != nil {
-		return nil, err
-	}
-	data := map[string]string{}
-	for key, value := range cm.BinaryData {
-		data[key] = string(value)
-	}
-	for key, value := range cm.Data {
-		data[key] = value
-	}
-	cache["configmaps/"+name] = data
-	return data, nil
-}
-
-func (k *Kubelet) secret(ctx context.Context, cache map[string]map[string]string, namespace, name string) (map[string]string, error) {
-	if data, ok := cache["secrets/"+name]; ok {
-		return data, nil
-	}
-	secret, err := k.Client.CoreV1().Secrets(namespace).Get(ctx, name, metav1.GetOptions{})
-	if err != nil {
-		return nil, err
-	}
-	data := map[string]string{}
-	for key, value := range secret.Data {
-		data[key] = string(value)
-	}
-	cache["secrets/"+name] = data
-	return data, nil
 }

@@ -1,69 +1,152 @@
 package kubelet
 
 import (
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-func TestVolumesChangeAllAtOnce(t *testing.T) {
-	dir := t.TempDir()
-	read := func(name string) string {
-		text, err := os.ReadFile(filepath.Join(dir, name))
-		require.NoError(t, err)
-		return string(text)
-	}
-	require.NoError(t, writeAtomically(dir, map[string]volumeFile{"a": {"1", 0o644}, "sub/b": {"2", 0o400}}))
-	require.Equal(t, "1", read("a"))
-	require.Equal(t, "2", read("sub/b"))
-	first, err := os.Readlink(filepath.Join(dir, "..data"))
-	require.NoError(t, err)
-	require.NoError(t, writeAtomically(dir, map[string]volumeFile{"a": {"1", 0o644}, "sub/b": {"2", 0o400}}))
-	same, err := os.Readlink(filepath.Join(dir, "..data"))
-	require.NoError(t, err)
-	require.Equal(t, first, same)
-
-	require.NoError(t, writeAtomically(dir, map[string]volumeFile{"a": {"9", 0o644}}))
-	require.Equal(t, "9", read("a"))
-	require.NoFileExists(t, filepath.Join(dir, "sub"))
-	require.NoDirExists(t, filepath.Join(dir, first))
-	require.Error(t, writeAtomically(dir, map[string]volumeFile{"../x": {"9", 0o644}}))
-}
-
-func TestSubPathStaysInItsVolume(t *testing.T) {
-	dir := t.TempDir()
-	path, err := subPath(dir, "a/b")
-	require.NoError(t, err)
-	require.DirExists(t, path)
-	require.NoError(t, os.Symlink("/etc", filepath.Join(dir, "out")))
-	_, err = subPath(dir, "out")
-	require.Error(t, err)
-	_, err = subPath(dir, "../x")
-	require.Error(t, err)
-}
-
-func TestResolvConfAndHosts(t *testing.T) {
+func TestResolvers(t *testing.T) {
 	conf := filepath.Join(t.TempDir(), "resolv.conf")
-	require.NoError(t, os.WriteFile(conf, []byte("# comment\nnameserver 192.0.2.1\nsearch lan\noptions rotate\n"), 0o600))
-	k := &Kubelet{Config: Config{NodeName: "node-1", NodeIP: netip.MustParseAddr("172.30.0.11"), ClusterDNS: []string{"10.96.0.10"}, ClusterDomain: "cluster.local", ResolvConf: conf}}
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "p"}, Spec: corev1.PodSpec{DNSPolicy: corev1.DNSClusterFirst}}
-	five := "2"
-	pod.Spec.DNSConfig = &corev1.PodDNSConfig{Nameservers: []string{"192.0.2.9"}, Options: []corev1.PodDNSConfigOption{{Name: "ndots", Value: &five}}}
-	require.Equal(t, "search ns.svc.cluster.local svc.cluster.local cluster.local lan\nnameserver 10.96.0.10\nnameserver 192.0.2.9\noptions ndots:2\n",
-		formatResolvConf(k.dnsConfig(pod)))
-	pod.Spec.DNSPolicy, pod.Spec.DNSConfig = corev1.DNSDefault, nil
-	require.Equal(t, "search lan\nnameserver 192.0.2.1\noptions rotate\n", formatResolvConf(k.dnsConfig(pod)))
+	require.NoError(t, os.WriteFile(conf, []byte("# comment\nnameserver 192.0.2.1\nsearch other\nsearch lan. .\noptions rotate ndots:1\noptions ndots:3\n"), 0o600))
+	k := &Kubelet{Config: Config{NodeName: "node-1", ClusterDNS: []string{"10.96.0.10"}, ClusterDomain: "cluster.local", ResolvConf: conf}}
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "p"}}
+	node := &cri.DNSConfig{Servers: []string{"192.0.2.1"}, Searches: []string{"lan"}, Options: []string{"rotate", "ndots:3"}}
+	cluster := &cri.DNSConfig{Servers: []string{"10.96.0.10"}, Searches: []string{"ns.svc.cluster.local", "svc.cluster.local", "cluster.local", "lan"}, Options: []string{"ndots:5"}}
+	for _, c := range []struct {
+		policy corev1.DNSPolicy
+		host   bool
+		want   *cri.DNSConfig
+	}{
+		{corev1.DNSClusterFirst, false, cluster}, {corev1.DNSClusterFirst, true, node}, {corev1.DNSClusterFirstWithHostNet, true, cluster},
+		{corev1.DNSDefault, false, node}, {corev1.DNSNone, false, &cri.DNSConfig{Searches: []string{}}},
+	} {
+		pod.Spec.DNSPolicy, pod.Spec.HostNetwork = c.policy, c.host
+		got, warnings := k.dnsConfig(pod)
+		require.Empty(t, warnings)
+		require.Equal(t, c.want, got, c.policy)
+	}
 
+	two := "2"
+	pod.Spec.DNSPolicy = corev1.DNSClusterFirst
+	pod.Spec.HostNetwork = false
+	pod.Spec.DNSConfig = &corev1.PodDNSConfig{
+		Nameservers: []string{"192.0.2.9", "10.96.0.10", "192.0.2.10", "192.0.2.11"}, Searches: []string{"lan", "x"},
+		Options: []corev1.PodDNSConfigOption{{Name: "ndots", Value: &two}, {Name: "debug"}},
+	}
+	got, warnings := k.dnsConfig(pod)
+	require.Equal(t, []string{"10.96.0.10", "192.0.2.9", "192.0.2.10"}, got.Servers)
+	require.Equal(t, []string{"ns.svc.cluster.local", "svc.cluster.local", "cluster.local", "lan", "x"}, got.Searches)
+	require.Equal(t, []string{"ndots:2", "debug"}, got.Options)
+	require.Equal(t, []statusReason{{"DNSConfigForming",
+		"Nameserver limits were exceeded, some nameservers have been omitted, the applied nameserver line is: 10.96.0.10 192.0.2.9 192.0.2.10"}}, warnings)
+
+	pod.Spec.DNSConfig = &corev1.PodDNSConfig{}
+	for i := range 40 {
+		pod.Spec.DNSConfig.Searches = append(pod.Spec.DNSConfig.Searches, fmt.Sprintf("d%d", i))
+	}
+	got, warnings = k.dnsConfig(pod)
+	require.Len(t, got.Searches, 32)
+	require.Len(t, warnings, 1)
+	require.Contains(t, warnings[0].Message, "Search Line limits were exceeded, some search paths have been omitted, the applied search line is: ns.svc.cluster.local ")
+
+	k.ClusterDNS, pod.Spec.DNSConfig = nil, nil
+	got, warnings = k.dnsConfig(pod)
+	require.Equal(t, node, got)
+	require.Empty(t, warnings)
+}
+
+func TestHostNames(t *testing.T) {
+	k := &Kubelet{Config: Config{NodeName: "node-1", ClusterDomain: "cluster.local"}}
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "p"}}
 	pod.Spec.Subdomain = "sub"
 	pod.Spec.HostAliases = []corev1.HostAlias{{IP: "192.0.2.7", Hostnames: []string{"x", "y"}}}
+	require.Contains(t, k.formatHosts(pod, []string{"10.244.1.2", "fd00::2"}), "10.244.1.2\tp.sub.ns.svc.cluster.local\tp\nfd00::2\tp.sub.ns.svc.cluster.local\tp\n")
+	require.Contains(t, k.formatHosts(pod, nil), "\n# Entries added by HostAliases.\n192.0.2.7\tx\ty\n")
+	name := func() string {
+		name, err := k.kernelHostname(pod)
+		require.NoError(t, err)
+		return name
+	}
+	require.Equal(t, "p", name())
+	full := true
+	pod.Spec.SetHostnameAsFQDN = &full
+	require.Equal(t, "p.sub.ns.svc.cluster.local", name())
 	require.Contains(t, k.formatHosts(pod, []string{"10.244.1.2"}), "10.244.1.2\tp.sub.ns.svc.cluster.local\tp\n")
-	require.Contains(t, k.formatHosts(pod, nil), "192.0.2.7\tx\ty\n")
+	pod.Spec.Subdomain = ""
+	require.Equal(t, "p", name())
+	pod.Spec.Hostname = strings.Repeat("a", 62) + "-b"
+	require.Equal(t, strings.Repeat("a", 62), name())
+	pod.Spec.Subdomain = "sub"
+	_, err := k.kernelHostname(pod)
+	require.ErrorContains(t, err, "is too long (64 characters is the max, 87 characters requested)")
+	pod.Spec.HostNetwork = true
+	require.Equal(t, "node-1", name())
+}
+
+func TestExpansion(t *testing.T) {
+	lookup := among([]corev1.EnvVar{{Name: "A", Value: "1"}, {Name: "E"}})
+	for in, want := range map[string]string{
+		"$(A)": "1", "$$(A)": "$(A)", "$(B)": "$(B)", "$(A": "$(A", "$A": "$A", "x$(A)$(A)y$": "x11y$", "$$$(A)": "$1", "$(E)": "", "$()": "$()",
+	} {
+		require.Equal(t, want, expand(in, lookup), in)
+	}
+	_, err := expandSubPath("$(B)/$(A)/$(E)", []corev1.EnvVar{{Name: "A", Value: "1"}, {Name: "E"}})
+	require.EqualError(t, err, "missing value for B, E")
+}
+
+func TestEnvironmentFiles(t *testing.T) {
+	file := "# comment\n\n  A='1'\nB='two\nlines # kept' # comment\nC= 'x'\nD=''\n"
+	for key, want := range map[string]string{"A": "1", "B": "two\nlines # kept", "C": "", "D": "", "none": ""} {
+		got, err := readEnvFile(strings.NewReader(file), key)
+		require.NoError(t, err)
+		require.Equal(t, want, got, key)
+	}
+	for text, want := range map[string]string{
+		"A": "at line 1: missing '='", "\n='x'": "at line 2: empty variable name", "A ='x'": "whitespace before '=' is not allowed",
+		"A=x": "value must be enclosed in single quotes", "A='x": "starting at line 1: unclosed single quote", "A='x\ny' z": "at line 2: unexpected content",
+	} {
+		_, err := readEnvFile(strings.NewReader(text), "Z")
+		require.ErrorContains(t, err, want)
+	}
+}
+
+func TestServiceVariables(t *testing.T) {
+	s := newServices()
+	service := func(namespace, name, ip string, ports ...corev1.ServicePort) any {
+		return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Spec: corev1.ServiceSpec{ClusterIP: ip, Ports: ports}}
+	}
+	web := []corev1.ServicePort{{Name: "http-a", Port: 80}, {Name: "dns", Port: 53, Protocol: corev1.ProtocolUDP}}
+	require.NoError(t, s.Replace([]any{
+		service("default", "kubernetes", "10.96.0.1", corev1.ServicePort{Name: "https", Port: 443}), service("default", "other", "10.96.0.9", web...),
+		service("ns", "my-web", "10.96.0.2", web...), service("ns", "headless", corev1.ClusterIPNone, web...),
+	}, ""))
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns"}}
+	vars := map[string]string{}
+	for _, v := range serviceVariables(s.visible(pod)) {
+		vars[v.Name] = v.Value
+	}
+	require.Equal(t, map[string]string{
+		"KUBERNETES_SERVICE_HOST": "10.96.0.1", "KUBERNETES_SERVICE_PORT": "443", "KUBERNETES_SERVICE_PORT_HTTPS": "443",
+		"KUBERNETES_PORT": "tcp://10.96.0.1:443", "KUBERNETES_PORT_443_TCP": "tcp://10.96.0.1:443", "KUBERNETES_PORT_443_TCP_PROTO": "tcp",
+		"KUBERNETES_PORT_443_TCP_PORT": "443", "KUBERNETES_PORT_443_TCP_ADDR": "10.96.0.1",
+		"MY_WEB_SERVICE_HOST": "10.96.0.2", "MY_WEB_SERVICE_PORT": "80", "MY_WEB_SERVICE_PORT_HTTP_A": "80", "MY_WEB_SERVICE_PORT_DNS": "53",
+		"MY_WEB_PORT": "tcp://10.96.0.2:80", "MY_WEB_PORT_80_TCP": "tcp://10.96.0.2:80", "MY_WEB_PORT_80_TCP_PROTO": "tcp",
+		"MY_WEB_PORT_80_TCP_PORT": "80", "MY_WEB_PORT_80_TCP_ADDR": "10.96.0.2", "MY_WEB_PORT_53_UDP": "udp://10.96.0.2:53",
+		"MY_WEB_PORT_53_UDP_PROTO": "udp", "MY_WEB_PORT_53_UDP_PORT": "53", "MY_WEB_PORT_53_UDP_ADDR": "10.96.0.2",
+	}, vars)
+	no := false
+	pod.Spec.EnableServiceLinks = &no
+	require.Len(t, s.visible(pod), 1)
 }
 
 func TestResources(t *testing.T) {

@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/klab-project/klab/core/kubelet/cm"
+	"github.com/klab-project/klab/core/kubelet/volume"
 	"github.com/klab-project/klab/core/runtime"
 	"github.com/klab-project/klab/core/step"
 )
@@ -85,6 +86,10 @@ type Kubelet struct {
 	seen   *lookout
 	groups *cm.Tree // nil: pods have no groups of the kubelet's
 
+	objects  *objects
+	services *services
+	hands    volume.Hands
+
 	mu      sync.Mutex
 	leaving bool // the node is being shut down
 	workers map[types.UID]*podWorker
@@ -108,6 +113,7 @@ func Run(ctx context.Context, c Config) error {
 	defer cancel(nil)
 	ctx = step.WithCrash(ctx, cancel)
 
+	k.objects.ctx = ctx
 	events, err := k.Runtime.Events(ctx)
 	if err != nil {
 		return fmt.Errorf("start kubelet %s: events of the runtime: %w", c.NodeName, err)
@@ -116,7 +122,7 @@ func Run(ctx context.Context, c Config) error {
 		return fmt.Errorf("start kubelet %s: list what runs: %w", c.NodeName, err)
 	}
 	loops := []func(context.Context){
-		k.node.run, k.events.run, k.watchPods, k.relist, k.seen.run,
+		k.node.run, k.events.run, k.watchPods, k.watchServices, k.relist, k.seen.run,
 		func(ctx context.Context) { k.watchRuntime(ctx, events) },
 	}
 	if k.Listen != nil {
@@ -163,6 +169,8 @@ func newKubelet(ctx context.Context, c Config) (*Kubelet, error) {
 	k.events = newRecorder(k)
 	k.prober = newProber(k)
 	k.seen = newLookout(k)
+	k.objects, k.services = newObjects(k), newServices()
+	k.hands = volume.Steps(volume.Kernel{Now: k.Clock.Now}, k.NodeName)
 	var err error
 	if k.node, err = newNode(ctx, k); err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/klab-project/klab/core/apiserver"
 	"github.com/klab-project/klab/core/kubelet"
+	"github.com/klab-project/klab/core/kubelet/volume"
 	"github.com/klab-project/klab/core/runtime"
 	"github.com/klab-project/klab/core/step"
 	"github.com/klab-project/klab/core/store"
@@ -57,6 +59,7 @@ func inLab(t *testing.T, f func(*lab)) {
 			server.Close()
 			require.NoError(t, memory.Close())
 			synctest.Wait()
+			l.unmount()
 		}()
 		f(l)
 	})
@@ -78,6 +81,14 @@ func (l *lab) start() {
 		require.NoError(l.t, <-done)
 	}
 	synctest.Wait()
+}
+
+// unmount removes the volumes of all pods, as of a node that is taken away.
+func (l *lab) unmount() {
+	pods, _ := filepath.Glob(l.root + "/pods/*")
+	for _, dir := range pods {
+		require.NoError(l.t, volume.TearDown(context.Background(), volume.Kernel{}, step.Object{}, dir))
+	}
 }
 
 // pass lets lab time pass.
@@ -389,48 +400,6 @@ func TestHooks(t *testing.T) {
 		require.Empty(t, l.runtime.did())
 		l.pass(2 * time.Second)
 		require.Contains(t, l.runtime.did(), "StopContainer main TERM")
-	})
-}
-
-func TestEnvironmentAndVolumes(t *testing.T) {
-	inLab(t, func(l *lab) {
-		_, err := l.admin.CoreV1().ConfigMaps("default").Create(context.Background(), &corev1.ConfigMap{
-			ObjectMeta: metav1.ObjectMeta{Name: "cm"}, Data: map[string]string{"colour": "red"}}, metav1.CreateOptions{})
-		require.NoError(t, err)
-		l.run("p", "sleep $(SECONDS)", func(p *corev1.Pod) {
-			c := &p.Spec.Containers[0]
-			c.EnvFrom = []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "cm"}}}}
-			c.Env = []corev1.EnvVar{
-				{Name: "SECONDS", Value: "9999"}, {Name: "BOTH", Value: "$(colour)-$(SECONDS)-$$(x)-$(none)"},
-				{Name: "IP", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "status.podIP"}}},
-			}
-			p.Spec.Volumes = []corev1.Volume{
-				{Name: "cm", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "cm"}}}},
-				{Name: "empty", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}},
-			}
-			c.VolumeMounts = []corev1.VolumeMount{{Name: "cm", MountPath: "/cm"}, {Name: "empty", MountPath: "/empty", SubPath: "a/b"}}
-		})
-		var config *fakeContainer
-		for _, c := range l.runtime.containers {
-			config = c
-		}
-		require.NotNil(t, config)
-		require.Equal(t, []string{"sleep", "9999"}, config.config.Command)
-		env := map[string]string{}
-		for _, e := range config.config.Envs {
-			env[e.Key] = string(e.Value)
-		}
-		require.Equal(t, "red-9999-$(x)-$(none)", env["BOTH"])
-		require.Equal(t, "10.244.1.2", env["IP"])
-		require.Equal(t, "10.96.0.1", env["KUBERNETES_SERVICE_HOST"])
-		mounts := map[string]string{}
-		for _, m := range config.config.Mounts {
-			mounts[m.ContainerPath] = m.HostPath
-		}
-		require.FileExists(t, mounts["/cm"]+"/colour")
-		require.DirExists(t, mounts["/empty"])
-		require.FileExists(t, mounts["/etc/hosts"])
-		require.FileExists(t, mounts["/dev/termination-log"])
 	})
 }
 

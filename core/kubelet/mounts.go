@@ -1,76 +1,72 @@
 package kubelet
 
 import (
+	"context"
 	"fmt"
-	"io"
 	"os"
+	"path"
 	"path/filepath"
 
 	corev1 "k8s.io/api/core/v1"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/klab-project/klab/core/kubelet/volume"
 )
 
-// mounts are a container's: its volumes, the pod's /etc files that the kubelet
-// manages, and the file for its termination message.
-func (k *Kubelet) mounts(in *containerInput, env []corev1.EnvVar) ([]*cri.Mount, error) {
+// mounts are a container's: its volumes, the hosts file that the kubelet
+// manages, and the file for its termination message. The runtime makes the
+// rest of /etc, by the sandbox's configuration.
+func (k *Kubelet) mounts(ctx context.Context, in *containerInput, env []corev1.EnvVar) ([]*cri.Mount, error) {
 	var list []*cri.Mount
-	taken := map[string]bool{}
-	values := map[string]string{}
-	for _, v := range env {
-		values[v.Name] = v.Value
-	}
-	lookup := func(name string) (string, bool) { v, ok := values[name]; return v, ok }
+	hosts := len(in.ips) > 0 || in.pod.Spec.HostNetwork
 	for i := range in.container.VolumeMounts {
-		m, err := k.mount(in.pod, &in.container.VolumeMounts[i], lookup)
+		m, err := k.mount(ctx, in, i, env)
 		if err != nil {
 			return nil, err
 		}
-		list, taken[m.ContainerPath] = append(list, m), true
+		list = append(list, m)
+		hosts = hosts && in.container.VolumeMounts[i].MountPath != hostsPath
 	}
-	files, err := k.etcFiles(in)
-	if err != nil {
-		return nil, err
-	}
-	for _, m := range files {
-		if !taken[m.ContainerPath] {
-			list = append(list, m)
+	if hosts {
+		m, err := k.hostsMount(in)
+		if err != nil {
+			return nil, err
 		}
+		list = append(list, m)
 	}
-	if path := in.container.TerminationMessagePath; path != "" {
+	if file := in.container.TerminationMessagePath; file != "" {
 		host := k.messageFile(in.pod, in.container.Name, in.attempt)
 		if err := writeFile(host, "", 0o666); err != nil {
 			return nil, fmt.Errorf("termination message: %w", err)
 		}
-		list = append(list, &cri.Mount{HostPath: host, ContainerPath: path})
+		list = append(list, &cri.Mount{HostPath: host, ContainerPath: file})
 	}
 	return list, nil
 }
 
-func (k *Kubelet) mount(pod *corev1.Pod, m *corev1.VolumeMount, lookup func(string) (string, bool)) (*cri.Mount, error) {
-	var volume *corev1.Volume
-	for i := range pod.Spec.Volumes {
-		if pod.Spec.Volumes[i].Name == m.Name {
-			volume = &pod.Spec.Volumes[i]
-		}
+// mount is the index-th of the container's volume mounts.
+func (k *Kubelet) mount(ctx context.Context, in *containerInput, index int, env []corev1.EnvVar) (*cri.Mount, error) {
+	m := &in.container.VolumeMounts[index]
+	v := findVolume(in.pod, m.Name)
+	if v == nil {
+		return nil, fmt.Errorf("cannot find volume %q to mount into container %q", m.Name, in.container.Name)
 	}
-	if volume == nil {
-		return nil, fmt.Errorf("cannot find volume %q to mount into container", m.Name)
-	}
-	host, err := k.hostPath(pod, volume)
+	host, err := volume.Path(k.podDir(in.pod.UID), v)
 	if err != nil {
 		return nil, err
 	}
 	sub := m.SubPath
 	if m.SubPathExpr != "" {
-		sub = expand(m.SubPathExpr, lookup)
-	}
-	if sub != "" {
-		if host, err = subPath(host, sub); err != nil {
-			return nil, fmt.Errorf("failed to prepare subPath for volumeMount %q: %w", m.Name, err)
+		if sub, err = expandSubPath(m.SubPathExpr, env); err != nil {
+			return nil, err
 		}
 	}
-	fromAPI := volume.ConfigMap != nil || volume.Secret != nil || volume.DownwardAPI != nil || volume.Projected != nil
-	out := &cri.Mount{HostPath: host, ContainerPath: m.MountPath, Readonly: m.ReadOnly || fromAPI}
+	if sub != "" {
+		if host, err = k.subPath(ctx, in, v, host, sub, index); err != nil {
+			return nil, err
+		}
+	}
+	out := &cri.Mount{HostPath: host, ContainerPath: path.Join("/", m.MountPath), Readonly: m.ReadOnly || volume.FromAPI(v)}
 	if m.MountPropagation != nil {
 		switch *m.MountPropagation {
 		case corev1.MountPropagationHostToContainer:
@@ -79,46 +75,80 @@ func (k *Kubelet) mount(pod *corev1.Pod, m *corev1.VolumeMount, lookup func(stri
 			out.Propagation = cri.MountPropagation_PROPAGATION_BIDIRECTIONAL
 		}
 	}
-	return out, nil
+	out.RecursiveReadOnly, err = recursiveReadOnly(m)
+	return out, err
 }
 
-// subPath is a path inside a volume, made as a directory if it is missing. It
-// never leaves the volume, whatever links are in it.
-func subPath(volume, sub string) (string, error) {
-	root, err := os.OpenRoot(volume)
-	if err != nil {
+// recursiveReadOnly tells whether mounts inside of the volume are to be
+// read-only as well. ("Volumes", "Recursive read-only mounts".) Any kernel
+// that klab runs on can do it.
+func recursiveReadOnly(m *corev1.VolumeMount) (bool, error) {
+	if m.RecursiveReadOnly == nil || *m.RecursiveReadOnly == corev1.RecursiveReadOnlyDisabled {
+		return false, nil
+	}
+	const failed = "failed to resolve recursive read-only mode: volume %q requested recursive read-only mode, but it is not "
+	if !m.ReadOnly {
+		return false, fmt.Errorf(failed+"read-only", m.Name)
+	}
+	if m.MountPropagation != nil && *m.MountPropagation != corev1.MountPropagationNone {
+		return false, fmt.Errorf(failed+"compatible with propagation %q", m.Name, *m.MountPropagation)
+	}
+	return true, nil
+}
+
+func findVolume(pod *corev1.Pod, name string) *corev1.Volume {
+	for i := range pod.Spec.Volumes {
+		if pod.Spec.Volumes[i].Name == name {
+			return &pod.Spec.Volumes[i]
+		}
+	}
+	return nil
+}
+
+// subPath mounts a path inside of a volume beside it and says where. What went
+// wrong is for the log only: it could tell of the node's files.
+func (k *Kubelet) subPath(ctx context.Context, in *containerInput, v *corev1.Volume, host, sub string, index int) (string, error) {
+	if err := volume.ValidSub(sub); err != nil {
 		return "", err
 	}
-	defer root.Close()
-	if _, err := root.Stat(sub); err != nil {
-		if err := root.MkdirAll(sub, 0o750); err != nil {
-			return "", err
-		}
+	name := in.container.Name
+	if err := volume.MakeSub(host, sub); err != nil {
+		k.log.Warn("make a subPath", "pod", podText(in.pod), "container", name, "volume", v.Name, "err", err)
+		return "", fmt.Errorf("failed to create subPath directory for volumeMount %q of container %q", v.Name, name)
 	}
-	return filepath.EvalSymlinks(filepath.Join(volume, sub))
+	whole := &volume.Mount{Pod: k.action("", in.pod).Object, Volume: v.Name, Plugin: "kubernetes.io/" + volume.Plugin(v), Path: host}
+	m := volume.Sub(whole, k.podDir(in.pod.UID), sub, name, index)
+	if m.Done() {
+		return m.Path, nil
+	}
+	if err := k.hands.Mount(ctx, m); err != nil {
+		if ctx.Err() != nil {
+			return "", context.Cause(ctx)
+		}
+		k.log.Warn("mount a subPath", "pod", podText(in.pod), "container", name, "volume", v.Name, "err", err)
+		return "", fmt.Errorf("failed to prepare subPath for volumeMount %q of container %q", v.Name, name)
+	}
+	return m.Path, nil
 }
 
-// etcFiles writes the pod's hosts, resolv.conf and hostname files. In the
-// node's network the node's hosts file is used, with the pod's aliases.
-func (k *Kubelet) etcFiles(in *containerInput) ([]*cri.Mount, error) {
-	pod := in.pod
-	hosts := k.formatHosts(pod, in.ips)
-	if pod.Spec.HostNetwork {
-		text, _ := os.ReadFile("/etc/hosts")
-		hosts = "# Kubernetes-managed hosts file (host network).\n" + string(text) + formatAliases(pod.Spec.HostAliases)
-	}
-	name, _ := k.hostname(pod)
-	var list []*cri.Mount
-	for _, f := range []struct{ name, text string }{
-		{"hosts", hosts}, {"resolv.conf", formatResolvConf(k.dnsConfig(pod))}, {"hostname", name + "\n"},
-	} {
-		path := filepath.Join(k.podDir(pod.UID), "etc-"+f.name)
-		if err := writeFile(path, f.text, 0o644); err != nil {
-			return nil, fmt.Errorf("write %s: %w", f.name, err)
+const hostsPath = "/etc/hosts"
+
+// hostsMount writes the pod's hosts file: in the node's network it is the
+// node's, with the pod's aliases.
+func (k *Kubelet) hostsMount(in *containerInput) (*cri.Mount, error) {
+	text := k.formatHosts(in.pod, in.ips)
+	if in.pod.Spec.HostNetwork {
+		node, err := os.ReadFile(hostsPath)
+		if err != nil {
+			return nil, err
 		}
-		list = append(list, &cri.Mount{HostPath: path, ContainerPath: "/etc/" + f.name})
+		text = "# Kubernetes-managed hosts file (host network).\n" + string(node) + formatAliases(in.pod.Spec.HostAliases)
 	}
-	return list, nil
+	file := filepath.Join(k.podDir(in.pod.UID), "etc-hosts")
+	if err := writeFile(file, text, 0o644); err != nil {
+		return nil, fmt.Errorf("write hosts: %w", err)
+	}
+	return &cri.Mount{HostPath: file, ContainerPath: hostsPath}, nil
 }
 
 // writeFile writes a file in place: containers have it mounted by its inode.
@@ -130,41 +160,4 @@ func writeFile(path, text string, mode os.FileMode) error {
 		return err
 	}
 	return os.Chmod(path, mode)
-}
-
-// messageFile is what a container finds at its terminationMessagePath.
-func (k *Kubelet) messageFile(pod *corev1.Pod, container string, attempt int) string {
-	return filepath.Join(k.podDir(pod.UID), "containers", container, fmt.Sprint(attempt))
-}
-
-// Limits of termination messages. ("Determine the Reason for Pod Failure".)
-const (
-	maxMessage      = 4096
-	maxMessageLog   = 2048
-	maxMessageLines = 80
-)
-
-// terminationMessage is what a container that has ended left to say: its file,
-// or the end of its log if it failed and its policy allows it.
-func (w *podWorker) terminationMessage(c *containerState) string {
-	if text, known := w.messages[c.Id]; known {
-		return text
-	}
-	pod := w.current()
-	text := readStart(w.k.messageFile(pod, c.name(), c.restarts()), maxMessage)
-	if text == "" && c.ExitCode != 0 && c.Annotations[annotationPolicy] == string(corev1.TerminationMessageFallbackToLogsOnError) {
-		text = logTail(c.LogPath, maxMessageLines, maxMessageLog)
-	}
-	w.messages[c.Id] = text
-	return text
-}
-
-func readStart(path string, limit int64) string {
-	f, err := os.Open(path)
-	if err != nil {
-		return ""
-	}
-	defer f.Close()
-	text, _ := io.ReadAll(io.LimitReader(f, limit))
-	return string(text)
 }

@@ -10,6 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/klab-project/klab/core/kubelet/volume"
 )
 
 // adopt takes up what the runtime has from an earlier kubelet: a worker for
@@ -115,14 +117,14 @@ func (k *Kubelet) watchRuntime(ctx context.Context, events <-chan *cri.Container
 }
 
 // refreshVolumes lets the volumes that show objects of the API be brought up to
-// date, as upstream does about once a minute.
+// date, in case that a change was missed while the runtime was away.
 func (k *Kubelet) refreshVolumes() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, w := range k.workers {
 		w.mu.Lock()
 		w.stale = slices.ContainsFunc(w.pod.Spec.Volumes, func(v corev1.Volume) bool {
-			return v.ConfigMap != nil || v.Secret != nil || v.Projected != nil
+			return volume.FromAPI(&v)
 		})
 		w.mu.Unlock()
 	}

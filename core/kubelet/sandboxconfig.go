@@ -10,8 +10,8 @@ import (
 
 // sandboxConfig is what the runtime is told about a pod as a whole.
 func (k *Kubelet) sandboxConfig(pod *corev1.Pod, attempt uint32) *cri.PodSandboxConfig {
-	hostname, _ := k.hostname(pod)
-	dns := k.dnsConfig(pod)
+	hostname, _ := k.kernelHostname(pod) // createSandbox has checked it
+	dns, _ := k.dnsConfig(pod)
 	config := &cri.PodSandboxConfig{
 		Metadata:     &cri.PodSandboxMetadata{Name: pod.Name, Namespace: pod.Namespace, Uid: string(pod.UID), Attempt: attempt},
 		Hostname:     hostname,
@@ -74,31 +74,6 @@ func portMappings(pod *corev1.Pod) []*cri.PortMapping {
 		}
 	}
 	return list
-}
-
-// hostname is the pod's host name and, with a subdomain, its domain name.
-// ("DNS for Services and Pods", "Pod's hostname and subdomain fields".)
-func (k *Kubelet) hostname(pod *corev1.Pod) (name, domain string) {
-	if pod.Spec.HostnameOverride != nil {
-		return *pod.Spec.HostnameOverride, ""
-	}
-	if pod.Spec.HostNetwork {
-		return k.NodeName, ""
-	}
-	name = pod.Name
-	if pod.Spec.Hostname != "" {
-		name = pod.Spec.Hostname
-	}
-	if len(name) > 63 { // the kernel's limit
-		name = strings.TrimRight(name[:63], "-.")
-	}
-	if pod.Spec.Subdomain != "" {
-		domain = pod.Spec.Subdomain + "." + pod.Namespace + ".svc." + k.ClusterDomain
-	}
-	if pod.Spec.SetHostnameAsFQDN != nil && *pod.Spec.SetHostnameAsFQDN && domain != "" {
-		return name + "." + domain, domain
-	}
-	return name, domain
 }
 
 func groups(sc *corev1.PodSecurityContext) []int64 {

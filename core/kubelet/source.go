@@ -16,6 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
+
+	"github.com/klab-project/klab/core/step"
 )
 
 // watchPods follows the pods that are bound to this node.
@@ -74,7 +76,6 @@ func (s podSource) Replace(list []any, _ string) error {
 		known[pod.UID] = true
 		s.k.podSeen(s.ctx, pod)
 	}
-	s.k.sweep(known)
 	s.k.mu.Lock()
 	s.k.synced = true
 	var orphans []*podWorker
@@ -87,6 +88,7 @@ func (s podSource) Replace(list []any, _ string) error {
 	for _, w := range orphans {
 		w.gone(nil)
 	}
+	s.k.sweep(s.ctx, known)
 	return nil
 }
 
@@ -94,19 +96,24 @@ func (podSource) Resync() error { return nil }
 
 // sweep removes the files of pods that neither the API nor the runtime knows:
 // a kubelet may have been killed between removing a pod and its files.
-func (k *Kubelet) sweep(known map[types.UID]bool) {
+func (k *Kubelet) sweep(ctx context.Context, known map[types.UID]bool) {
 	k.mu.Lock()
-	defer k.mu.Unlock()
 	k.sweepGroups(known)
+	k.mu.Unlock()
 	dirs, _ := os.ReadDir(k.Root + "/pods")
 	for _, dir := range dirs {
 		uid := types.UID(dir.Name())
-		if known[uid] || k.workers[uid] != nil {
+		k.mu.Lock()
+		lives := known[uid] || k.workers[uid] != nil
+		if !lives {
+			delete(k.ids.used, uid)
+		}
+		k.mu.Unlock()
+		if lives {
 			continue
 		}
-		delete(k.ids.used, uid)
+		err := k.removePodFiles(ctx, step.Object{Resource: "pods", UID: dir.Name()}, k.podDir(uid))
 		logs, _ := filepath.Glob(k.Root + "/logs/*_" + dir.Name())
-		err := errors.Join(k.removeVolumes(uid), os.RemoveAll(k.podDir(uid)))
 		for _, path := range logs {
 			err = errors.Join(err, os.RemoveAll(path))
 		}

@@ -37,8 +37,9 @@ func (w *podWorker) sync(ctx context.Context, t turn) (ended bool, err error) {
 		return false, err
 	}
 	actions := computeActions(pod, &w.state, w.verdicts())
-	step.Note(ctx, step.ReconcileDetail{Plan: actions.plan(pod), Merged: t.merged})
-	if err := w.prepare(ctx, pod); err != nil {
+	step.Note(ctx, step.ReconcileDetail{Plan: append(w.mountPlan(pod), actions.plan(pod)...), Merged: t.merged})
+	if ready, err := w.prepare(ctx, pod); err != nil || !ready {
+		w.post(ctx, pod, false)
 		return false, err
 	}
 	err = w.act(ctx, pod, &actions)
@@ -120,6 +121,9 @@ func (w *podWorker) act(ctx context.Context, pod *corev1.Pod, a *podActions) err
 
 func (w *podWorker) createSandbox(ctx context.Context, pod *corev1.Pod, config *cri.PodSandboxConfig) (string, error) {
 	if err := w.k.checkRuntimeClass(ctx, pod); err != nil {
+		return "", w.sandboxFails(ctx, pod, err)
+	}
+	if err := w.checkSandbox(ctx, pod); err != nil {
 		return "", w.sandboxFails(ctx, pod, err)
 	}
 	id, err := w.k.Runtime.RunPodSandbox(ctx, config)

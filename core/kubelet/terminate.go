@@ -258,6 +258,9 @@ func (w *podWorker) cleanUp(ctx context.Context, t turn) (done bool, err error) 
 	if err := w.k.removeGroup(t.pod.UID); err != nil {
 		return false, fmt.Errorf("control group of the pod: %w", err)
 	}
+	if err := w.tearDown(ctx, t.pod); err != nil {
+		return false, err
+	}
 	wanted := t.pod.DeletionTimestamp == nil && !t.removed
 	if wanted || w.deleted {
 		w.post(ctx, t.pod, true)
@@ -279,9 +282,6 @@ func (w *podWorker) cleanUp(ctx context.Context, t turn) (done bool, err error) 
 			return false, fmt.Errorf("remove sandbox: %w", err)
 		}
 		w.state.forget(box.Id)
-	}
-	if err := w.k.removeVolumes(t.pod.UID); err != nil {
-		return false, err
 	}
 	if err := errors.Join(os.RemoveAll(w.k.podDir(t.pod.UID)), os.RemoveAll(w.k.logDir(t.pod))); err != nil {
 		return false, fmt.Errorf("remove the pod's files: %w", err)

@@ -5,151 +5,287 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
+	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
 
-	"golang.org/x/sys/unix"
+	"github.com/klab-project/klab/core/kubelet/volume"
+	"github.com/klab-project/klab/core/step"
 )
 
-// prepare makes the pod's directories and volumes; it is safe to repeat, and
-// repeating brings volumes from the API up to date.
-func (w *podWorker) prepare(ctx context.Context, pod *corev1.Pod) error {
+// podVolumes is what a worker knows of its pod's volumes.
+type podVolumes struct {
+	made   map[string]*volume.Mount
+	failed map[string]*volumeFailure
+	since  time.Duration // lab time since when some are missing; -1: none
+	tokens tokens
+}
+
+// volumeFailure is a volume that could not be made: how often, and until when
+// it is left alone.
+type volumeFailure struct {
+	count int
+	until time.Duration
+}
+
+// Waiting for volumes, as upstream does it.
+const (
+	firstMountBackOff = 500 * time.Millisecond
+	maxMountBackOff   = 2*time.Minute + 2*time.Second
+	mountTimeout      = 2*time.Minute + 3*time.Second
+)
+
+func newPodVolumes() podVolumes {
+	return podVolumes{made: map[string]*volume.Mount{}, failed: map[string]*volumeFailure{}, since: -1, tokens: tokens{}}
+}
+
+// prepare makes the pod's directory and volumes and brings those from the API
+// up to date. It is false when some could not be made: no container can start,
+// and the worker looks again by itself.
+func (w *podWorker) prepare(ctx context.Context, pod *corev1.Pod) (ready bool, err error) {
 	if err := os.MkdirAll(w.k.podDir(pod.UID), 0o750); err != nil {
-		return fmt.Errorf("pod directory: %w", err)
+		return false, fmt.Errorf("pod directory: %w", err)
 	}
+	var missing []string
 	for i := range pod.Spec.Volumes {
 		v := &pod.Spec.Volumes[i]
-		if err := w.volume(ctx, pod, v); err != nil {
-			w.k.events.pod(ctx, pod, corev1.EventTypeWarning, "FailedMount", "MountVolume.SetUp failed for volume %q : %v", v.Name, err)
-			return fmt.Errorf("volume %s: %w", v.Name, err)
+		if usesVolume(pod, v.Name) && !w.volume(ctx, pod, v) {
+			missing = append(missing, v.Name)
 		}
 	}
-	return nil
-}
-
-// volumePath is where a volume that the kubelet makes lies.
-func (k *Kubelet) volumePath(uid types.UID, plugin, name string) string {
-	return filepath.Join(k.podDir(uid), "volumes", "kubernetes.io~"+plugin, name)
-}
-
-// hostPath is where the contents of one of the pod's volumes are on the node.
-func (k *Kubelet) hostPath(pod *corev1.Pod, v *corev1.Volume) (string, error) {
-	switch {
-	case v.HostPath != nil:
-		return v.HostPath.Path, nil
-	case v.EmptyDir != nil:
-		return k.volumePath(pod.UID, "empty-dir", v.Name), nil
-	case v.ConfigMap != nil:
-		return k.volumePath(pod.UID, "configmap", v.Name), nil
-	case v.Secret != nil:
-		return k.volumePath(pod.UID, "secret", v.Name), nil
-	case v.DownwardAPI != nil:
-		return k.volumePath(pod.UID, "downward-api", v.Name), nil
-	case v.Projected != nil:
-		return k.volumePath(pod.UID, "projected", v.Name), nil
+	if ctx.Err() != nil {
+		return false, context.Cause(ctx)
 	}
-	return "", errors.New("no volume plugin matched: this kind of volume is not supported")
+	w.overdueVolumes(ctx, pod, missing)
+	return len(missing) == 0, nil
 }
 
-func (w *podWorker) volume(ctx context.Context, pod *corev1.Pod, v *corev1.Volume) error {
-	path, err := w.k.hostPath(pod, v)
+// overdueVolumes says so when volumes have been missing for long.
+func (w *podWorker) overdueVolumes(ctx context.Context, pod *corev1.Pod, missing []string) {
+	now := w.k.Clock.Since()
 	switch {
-	case err != nil:
-		return err
-	case v.EmptyDir != nil:
-		return emptyDir(path, v.EmptyDir, pod)
-	case v.HostPath != nil:
-		return checkHostPath(v.HostPath)
+	case len(missing) == 0:
+		w.volumes.since = -1
+		w.stopTimer("volumes")
+	case w.volumes.since < 0:
+		w.volumes.since = now
+		w.wakeAt("volumes", now+mountTimeout, pod)
+	case now-w.volumes.since >= mountTimeout:
+		w.k.events.pod(ctx, pod, corev1.EventTypeWarning, "FailedMount",
+			"Unable to attach or mount volumes: unmounted volumes=%v, unattached volumes=[], failed to process volumes=[]: context deadline exceeded", missing)
+		w.volumes.since = now
+		w.wakeAt("volumes", now+mountTimeout, pod)
 	}
-	files, err := w.k.payload(ctx, pod, v, w.ips(pod))
+}
+
+// stopTimer forgets a timer that is of no use any more.
+func (w *podWorker) stopTimer(key string) {
+	if t := w.timers[key]; t != nil {
+		t.Stop()
+		delete(w.timers, key)
+	}
+}
+
+// usesVolume tells whether a container has the volume mounted or reads its
+// environment from it; what nobody uses is not made.
+func usesVolume(pod *corev1.Pod, name string) bool {
+	uses := func(c *corev1.Container) bool {
+		return slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.Name == name }) ||
+			slices.ContainsFunc(c.Env, func(e corev1.EnvVar) bool {
+				return e.ValueFrom != nil && e.ValueFrom.FileKeyRef != nil && e.ValueFrom.FileKeyRef.VolumeName == name
+			})
+	}
+	for i := range pod.Spec.EphemeralContainers {
+		if uses((*corev1.Container)(&pod.Spec.EphemeralContainers[i].EphemeralContainerCommon)) {
+			return true
+		}
+	}
+	each := func(c corev1.Container) bool { return uses(&c) }
+	return slices.ContainsFunc(pod.Spec.InitContainers, each) || slices.ContainsFunc(pod.Spec.Containers, each)
+}
+
+// volume makes one volume, or brings it up to date, and tells whether it is
+// there. What fails is left alone for a while that grows.
+func (w *podWorker) volume(ctx context.Context, pod *corev1.Pod, v *corev1.Volume) bool {
+	made := w.volumes.made[v.Name] != nil
+	if made && !volume.FromAPI(v) {
+		return true
+	}
+	failure := w.volumes.failed[v.Name]
+	if failure != nil && w.k.Clock.Since() < failure.until {
+		return made
+	}
+	err := w.makeVolume(ctx, pod, v)
+	if ctx.Err() != nil {
+		return false
+	}
+	if err == nil {
+		delete(w.volumes.failed, v.Name)
+		w.stopTimer("volume " + v.Name)
+		return true
+	}
+	w.k.events.pod(ctx, pod, corev1.EventTypeWarning, "FailedMount", "MountVolume.SetUp failed for volume %q : %v", v.Name, err)
+	if failure == nil {
+		failure = &volumeFailure{}
+		w.volumes.failed[v.Name] = failure
+	}
+	failure.until = w.k.Clock.Since() + min(firstMountBackOff<<min(failure.count, 10), maxMountBackOff)
+	failure.count++
+	w.wakeAt("volume "+v.Name, failure.until, pod)
+	return made
+}
+
+func (w *podWorker) makeVolume(ctx context.Context, pod *corev1.Pod, v *corev1.Volume) error {
+	m, err := volume.Plan(ctx, pod, v, volume.Input{
+		PodDir: w.k.podDir(pod.UID), Memory: w.k.memoryOf(pod), Source: podView{w, pod},
+	})
 	if err != nil {
 		return err
 	}
-	return writeAtomically(path, files)
-}
-
-// emptyDir makes the directory; one in memory is a tmpfs.
-func emptyDir(path string, e *corev1.EmptyDirVolumeSource, pod *corev1.Pod) error {
-	if _, err := os.Stat(path); err == nil {
-		return nil
-	}
-	if err := os.MkdirAll(path, 0o777); err != nil {
-		return err
-	}
-	if e.Medium == corev1.StorageMediumMemory {
-		options := ""
-		if e.SizeLimit != nil && e.SizeLimit.Value() > 0 {
-			options = fmt.Sprintf("size=%d", e.SizeLimit.Value())
-		}
-		if err := unix.Mount("tmpfs", path, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, options); err != nil {
-			_ = os.Remove(path)
-			return fmt.Errorf("mount tmpfs: %w", err)
-		}
-	}
-	mode := os.FileMode(0o777)
-	if sc := pod.Spec.SecurityContext; sc != nil && sc.FSGroup != nil {
-		if err := os.Chown(path, -1, int(*sc.FSGroup)); err != nil {
+	m.Update = w.volumes.made[v.Name] != nil
+	if !m.Done() {
+		if err := w.k.hands.Mount(ctx, m); err != nil {
 			return err
 		}
-		mode |= os.ModeSetgid
 	}
-	return os.Chmod(path, mode)
+	w.volumes.made[v.Name] = m
+	return nil
 }
 
-// checkHostPath makes or checks what a hostPath volume names, by its type.
-// ("Volumes", "hostPath volume types".)
-func checkHostPath(h *corev1.HostPathVolumeSource) error {
-	kind := corev1.HostPathUnset
-	if h.Type != nil {
-		kind = *h.Type
+// memoryOf is how much memory the pod may use at most: its limit, or what the
+// node has for pods.
+func (k *Kubelet) memoryOf(pod *corev1.Pod) int64 {
+	quantity := k.node.allocatable()[corev1.ResourceMemory]
+	node := quantity.Value()
+	if limit := podResources(pod).MemoryLimitInBytes; limit > 0 && (node == 0 || limit <= node) {
+		return limit
 	}
-	info, err := os.Stat(h.Path)
-	missing := errors.Is(err, os.ErrNotExist)
-	want := func(ok bool, what string) error {
-		if err != nil || !ok {
-			return fmt.Errorf("hostPath type check failed: %s is not %s", h.Path, what)
+	return node
+}
+
+// mountPlan says which volumes will be made before anything is started.
+func (w *podWorker) mountPlan(pod *corev1.Pod) []string {
+	var plan []string
+	for i := range pod.Spec.Volumes {
+		v := &pod.Spec.Volumes[i]
+		if usesVolume(pod, v.Name) && w.volumes.made[v.Name] == nil {
+			plan = append(plan, fmt.Sprintf("mount volume %s (%s)", v.Name, volume.Plugin(v)))
 		}
-		return nil
 	}
-	switch kind {
-	case corev1.HostPathDirectoryOrCreate:
-		if missing {
-			return os.MkdirAll(h.Path, 0o755)
-		}
-		return want(err == nil && info.IsDir(), "a directory")
-	case corev1.HostPathFileOrCreate:
-		if missing {
-			return os.WriteFile(h.Path, nil, 0o644)
-		}
-		return want(err == nil && info.Mode().IsRegular(), "a file")
-	case corev1.HostPathDirectory:
-		return want(err == nil && info.IsDir(), "a directory")
-	case corev1.HostPathFile:
-		return want(err == nil && info.Mode().IsRegular(), "a file")
-	case corev1.HostPathSocket:
-		return want(err == nil && info.Mode()&os.ModeSocket != 0, "a socket file")
-	case corev1.HostPathCharDev:
-		return want(err == nil && info.Mode()&os.ModeCharDevice != 0, "a character device")
-	case corev1.HostPathBlockDev:
-		return want(err == nil && info.Mode()&os.ModeDevice != 0 && info.Mode()&os.ModeCharDevice == 0, "a block device")
+	return plan
+}
+
+// renewVolumes brings volumes from the API up to date after an object of
+// theirs has changed. What waited for it goes on at once.
+func (w *podWorker) renewVolumes(ctx context.Context, pod *corev1.Pod) error {
+	waited := len(w.volumes.failed) > 0
+	for _, failure := range w.volumes.failed {
+		failure.until = 0
 	}
-	if missing {
-		return os.MkdirAll(h.Path, 0o755)
+	for _, why := range w.waiting {
+		waited = waited || why.Reason == "CreateContainerConfigError"
+	}
+	_, err := w.prepare(ctx, pod)
+	if waited {
+		w.kick(0)
+	}
+	return err
+}
+
+// tearDown removes all volumes of a pod whose containers have ended.
+func (w *podWorker) tearDown(ctx context.Context, pod *corev1.Pod) error {
+	w.k.objects.release(pod.UID)
+	w.volumes = newPodVolumes()
+	object := step.Object{Resource: "pods", Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID)}
+	if err := volume.TearDown(ctx, w.k.hands, object, w.k.podDir(pod.UID)); err != nil {
+		return fmt.Errorf("remove volumes: %w", err)
 	}
 	return nil
 }
 
-// removeVolumes unmounts what was mounted for a pod.
-func (k *Kubelet) removeVolumes(uid types.UID) error {
-	base := filepath.Join(k.podDir(uid), "volumes")
-	kinds, _ := filepath.Glob(base + "/*/*")
-	for _, path := range kinds {
-		err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
-		if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EPERM) {
-			return fmt.Errorf("unmount %s: %w", path, err)
+// removePodFiles removes what is left of a pod's volumes and files.
+func (k *Kubelet) removePodFiles(ctx context.Context, pod step.Object, podDir string) error {
+	if err := volume.TearDown(ctx, k.hands, pod, podDir); err != nil {
+		return fmt.Errorf("remove volumes: %w", err)
+	}
+	return os.RemoveAll(podDir)
+}
+
+// volumeUsage is what a pod's emptyDir volume on disk takes, beside its limit.
+type volumeUsage struct {
+	Name  string
+	Limit int64 // bytes; 0: none
+	volume.Usage
+}
+
+// emptyDirUsage measures the pod's emptyDir volumes on disk.
+func (k *Kubelet) emptyDirUsage(pod *corev1.Pod) ([]volumeUsage, error) {
+	var list []volumeUsage
+	var errs []error
+	for i := range pod.Spec.Volumes {
+		v := &pod.Spec.Volumes[i]
+		if v.EmptyDir == nil || v.EmptyDir.Medium != corev1.StorageMediumDefault {
+			continue
+		}
+		path, err := volume.Path(k.podDir(pod.UID), v)
+		if err == nil {
+			var used volume.Usage
+			if used, err = volume.UsageOf(path); err == nil {
+				row := volumeUsage{Name: v.Name, Usage: used}
+				if v.EmptyDir.SizeLimit != nil {
+					row.Limit = v.EmptyDir.SizeLimit.Value()
+				}
+				list = append(list, row)
+			}
+		}
+		errs = append(errs, err)
+	}
+	return list, errors.Join(errs...)
+}
+
+// overLimit is why the pod is to be evicted for what its emptyDir volumes
+// take, in upstream's words, or "".
+func (k *Kubelet) overLimit(pod *corev1.Pod) (string, error) {
+	list, err := k.emptyDirUsage(pod)
+	for _, u := range list {
+		if u.Limit > 0 && u.Bytes > u.Limit {
+			i := slices.IndexFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == u.Name })
+			return fmt.Sprintf("Usage of EmptyDir volume %q exceeds the limit %q. ", u.Name, pod.Spec.Volumes[i].EmptyDir.SizeLimit.String()), nil
 		}
 	}
-	return nil
+	return "", err
+}
+
+// podView is what a pod's volumes show of the API.
+type podView struct {
+	w   *podWorker
+	pod *corev1.Pod
+}
+
+var _ volume.Source = podView{}
+
+// ConfigMap is one of the pod's namespace.
+func (v podView) ConfigMap(ctx context.Context, name string) (*corev1.ConfigMap, error) {
+	return v.w.k.objects.configMap(ctx, v.pod, name)
+}
+
+// Secret is one of the pod's namespace.
+func (v podView) Secret(ctx context.Context, name string) (*corev1.Secret, error) {
+	return v.w.k.objects.secret(ctx, v.pod, name)
+}
+
+// Token is one for the pod's service account.
+func (v podView) Token(ctx context.Context, t *corev1.ServiceAccountTokenProjection) (string, error) {
+	return v.w.token(ctx, v.pod, t)
+}
+
+// Field is a field of the pod.
+func (v podView) Field(path string) (string, error) {
+	return v.w.k.podField(v.pod, path, v.w.ips(v.pod))
+}
+
+// Resource is a request or limit of one of the pod's containers.
+func (v podView) Resource(ref *corev1.ResourceFieldSelector) (string, error) {
+	return v.w.k.resourceField(v.pod, nil, ref)
 }

@@ -70,7 +70,8 @@ type podWorker struct {
 	retry     *step.Timer
 	failures  int
 	last      *corev1.PodStatus
-	deleted   bool         // the API was told that nothing is left of the pod
+	deleted   bool // the API was told that nothing is left of the pod
+	volumes   podVolumes
 	reason    statusReason // of a pod that the kubelet itself has failed
 }
 
@@ -83,7 +84,7 @@ func (k *Kubelet) startWorker(ctx context.Context, pod *corev1.Pod) *podWorker {
 		k: k, uid: pod.UID, pod: pod, phase: syncing,
 		wake: make(chan struct{}, 1), changed: make(chan struct{}), stopped: make(chan struct{}), ctx: ctx, timers: map[string]*step.Timer{},
 		waiting: map[string]waiting{}, restarts: backoff{}, pulls: backoff{},
-		pullError: map[string]string{}, messages: map[string]string{}, ended: map[string]time.Duration{},
+		volumes: newPodVolumes(), pullError: map[string]string{}, messages: map[string]string{}, ended: map[string]time.Duration{},
 	}
 	w.writer = newStatusWriter(k)
 	w.restore()
@@ -195,7 +196,7 @@ func (w *podWorker) freshen(ctx context.Context) {
 	if !stale || !w.admitted {
 		return
 	}
-	if err := w.prepare(ctx, pod); err != nil {
+	if err := w.renewVolumes(ctx, pod); err != nil {
 		w.k.log.Warn("refresh volumes", "pod", podText(pod), "err", err)
 	}
 }
