@@ -122,7 +122,7 @@ func Run(ctx context.Context, c Config) error {
 		return fmt.Errorf("start kubelet %s: list what runs: %w", c.NodeName, err)
 	}
 	loops := []func(context.Context){
-		k.node.run, k.events.run, k.watchPods, k.watchServices, k.relist, k.seen.run,
+		k.node.run, k.events.run, k.watchPods, k.watchServices, k.relist, k.rotateLogs, k.seen.run,
 		func(ctx context.Context) { k.watchRuntime(ctx, events) },
 	}
 	if k.Listen != nil {

@@ -15,36 +15,38 @@ import (
 const logPoll = 50 * time.Millisecond
 
 // readLog copies the wanted part of a log in the CRI's format. Following ends
-// when the container does, after its last line.
+// when the container does, after its last line, and goes on in the new file
+// when the log is rotated.
 func readLog(ctx context.Context, out io.Writer, path string, o logOptions, running func() bool) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { f.Close() }()
 	if o.tail >= 0 {
 		if err := seekTail(f, o.tail); err != nil {
 			return err
 		}
 	}
 	w := &logWriter{out: out, o: o, left: o.limit}
-	in := bufio.NewReaderSize(f, 64<<10)
-	var part []byte
 	last := !o.follow
-	for {
-		line, err := in.ReadBytes('\n')
-		part = append(part, line...)
-		if err == nil {
-			if err := w.record(part); err != nil {
-				return ignoreFull(err)
+	for old := false; ; {
+		if err := w.copy(f); err != nil {
+			return ignoreFull(err)
+		}
+		switch {
+		case old: // nobody writes into it any more, and it was read to its end
+			next, err := os.Open(path)
+			if err != nil {
+				return err
 			}
-			part = part[:0]
+			f.Close()
+			f, old, w.rest = next, false, nil
 			continue
-		}
-		if !errors.Is(err, io.EOF) {
-			return err
-		}
-		if last {
+		case o.follow && replaced(f, path):
+			old = true
+			continue
+		case last:
 			return nil
 		}
 		last = !running() // then everything is in the file: one more look
@@ -56,6 +58,36 @@ func readLog(ctx context.Context, out io.Writer, path string, o logOptions, runn
 			return ctx.Err()
 		case <-time.After(logPoll): //nolint:forbidigo // a log is read on while the lab is held
 		}
+	}
+}
+
+// replaced tells whether another file is now at the path.
+func replaced(f *os.File, path string) bool {
+	mine, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	now, err := os.Stat(path)
+	return err == nil && !os.SameFile(mine, now)
+}
+
+// copy writes what is in the file from where it was read to. The beginning of
+// a record is kept until its end is there.
+func (w *logWriter) copy(f *os.File) error {
+	in := bufio.NewReaderSize(f, 64<<10)
+	for {
+		line, err := in.ReadBytes('\n')
+		w.rest = append(w.rest, line...)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := w.record(w.rest); err != nil {
+			return err
+		}
+		w.rest = w.rest[:0]
 	}
 }
 
@@ -72,8 +104,9 @@ func ignoreFull(err error) error {
 type logWriter struct {
 	out  io.Writer
 	o    logOptions
-	left int64 // bytes; negative: no limit
-	mid  bool  // in the middle of a line that came in parts
+	left int64  // bytes; negative: no limit
+	mid  bool   // in the middle of a line that came in parts
+	rest []byte // a record of which the end is missing so far
 }
 
 // record writes one record: TIME STREAM TAG TEXT. What has not that form is
