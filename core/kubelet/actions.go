@@ -20,7 +20,8 @@ type podActions struct {
 	Kill           []containerKill
 	StartInit      []int // indices of the pod's init containers, in order
 	StartEphemeral []int
-	Start          []int // indices of its containers
+	Start          []int           // indices of its containers
+	Reset          []containerKill // removed, so that all containers start anew
 	Resize         resizePlan
 }
 
@@ -45,6 +46,10 @@ func (v verdicts) succeeded(id string, kind probeKind) bool { return v[id][kind]
 func computeActions(pod *corev1.Pod, state *podState, probes verdicts) podActions {
 	replace, attempt, id, _ := sandboxChanged(pod, state)
 	a := podActions{KillPod: replace, CreateSandbox: replace, SandboxID: id, Attempt: attempt}
+	if a.Reset = resets(pod, state); len(a.Reset) > 0 {
+		a.KillPod, a.CreateSandbox = false, false
+		return a
+	}
 	if replace {
 		a.startAnew(pod, state)
 		return a
@@ -270,6 +275,9 @@ func (a *podActions) plan(pod *corev1.Pod) []string {
 	var lines []string
 	if a.KillPod && a.SandboxID != "" {
 		lines = append(lines, "stop the sandbox")
+	}
+	for _, k := range a.Reset {
+		lines = append(lines, fmt.Sprintf("remove container %s: all containers restart", k.Name))
 	}
 	for _, k := range a.Kill {
 		lines = append(lines, fmt.Sprintf("stop container %s: %s", k.Name, k.Message))

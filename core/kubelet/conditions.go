@@ -11,7 +11,7 @@ import (
 // ownedConditions are those that the kubelet writes; all others are kept.
 var ownedConditions = []corev1.PodConditionType{
 	corev1.PodReadyToStartContainers, corev1.PodInitialized, corev1.PodReady, corev1.ContainersReady, corev1.PodScheduled,
-	corev1.PodResizePending, corev1.PodResizeInProgress,
+	corev1.PodResizePending, corev1.PodResizeInProgress, corev1.AllContainersRestarting,
 }
 
 // conditions makes the pod's conditions, keeping the time at which each last
@@ -25,10 +25,14 @@ func (in *statusInput) conditions(s *corev1.PodStatus) []corev1.PodCondition {
 	}
 	all := slices.Concat(s.InitContainerStatuses, s.ContainerStatuses)
 	containers := containersReady(in.pod, all, s.Phase)
-	for _, c := range []corev1.PodCondition{
+	mine := []corev1.PodCondition{
 		in.readyToStart(), initialized(in.pod, all, s.Phase), podReady(in.pod, containers, list), containers,
 		{Type: corev1.PodScheduled, Status: corev1.ConditionTrue},
-	} {
+	}
+	if mayRestartAll(&in.pod.Spec) {
+		mine = append(mine, in.restarting(s.Phase))
+	}
+	for _, c := range mine {
 		c.ObservedGeneration = in.pod.Generation
 		c.LastTransitionTime = stamp(in.now)
 		for _, old := range in.old.Conditions {

@@ -128,6 +128,9 @@ func (in *statusInput) unseen(spec *corev1.Container, old *corev1.ContainerStatu
 	if hasInit {
 		s.State.Waiting.Reason = podInitializing
 	}
+	if old != nil && in.cleared[spec.Name] {
+		return cleared(s, old)
+	}
 	if old != nil && old.State.Terminated != nil {
 		return *old
 	}
@@ -146,6 +149,18 @@ func (in *statusInput) unseen(spec *corev1.Container, old *corev1.ContainerStatu
 			s.RestartCount++
 		}
 	}
+	return s
+}
+
+// cleared is the status of a container that was removed because all of the
+// pod's containers start anew: that is one restart more.
+func cleared(s corev1.ContainerStatus, old *corev1.ContainerStatus) corev1.ContainerStatus {
+	s.RestartCount, s.LastTerminationState = old.RestartCount, old.LastTerminationState
+	if old.ContainerID != "" { // until now it was there
+		s.RestartCount++
+		s.LastTerminationState.Terminated = &corev1.ContainerStateTerminated{Reason: restartingAll, Message: removedForRestart, ExitCode: 137}
+	}
+	s.State.Waiting = &corev1.ContainerStateWaiting{Reason: restartingAll, Message: removedForRestart}
 	return s
 }
 

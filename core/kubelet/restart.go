@@ -1,7 +1,6 @@
 package kubelet
 
 import (
-	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -13,14 +12,8 @@ import (
 // (Kubernetes documentation, "Pod Lifecycle", "Individual container restart
 // policy and rules".)
 func restartsAfter(spec *corev1.PodSpec, c *corev1.Container, code int32) bool {
-	for _, rule := range c.RestartPolicyRules {
-		if rule.ExitCodes == nil || rule.Action != corev1.ContainerRestartRuleActionRestart {
-			continue
-		}
-		in := slices.Contains(rule.ExitCodes.Values, code)
-		if in == (rule.ExitCodes.Operator == corev1.ContainerRestartRuleOnExitCodesOpIn) {
-			return true
-		}
+	if matchingRule(c, code) != nil { // it says to restart this one or all
+		return true
 	}
 	switch restartPolicy(spec, c) {
 	case corev1.RestartPolicyNever:

@@ -63,6 +63,7 @@ func (s *starter) start(ctx context.Context, c *corev1.Container, target string)
 		w.k.log.Warn("container started", "pod", podText(s.pod), "container", c.Name, "err", err)
 	}
 	delete(w.waiting, c.Name)
+	delete(w.cleared, c.Name)
 	w.prune(ctx, c.Name)
 	if c.Lifecycle != nil && c.Lifecycle.PostStart != nil {
 		return s.postStart(ctx, c, id)
@@ -177,6 +178,8 @@ func (w *podWorker) nextAttempt(c *corev1.Container) int {
 		for _, list := range [][]corev1.ContainerStatus{w.last.ContainerStatuses, w.last.InitContainerStatuses} {
 			if s := findStatus(list, c.Name); s != nil && s.ContainerID != "" {
 				return int(s.RestartCount) + 1
+			} else if s != nil {
+				return int(s.RestartCount)
 			}
 		}
 	}
@@ -208,7 +211,7 @@ func (w *podWorker) prune(ctx context.Context, name string) {
 			continue
 		}
 		if c.LogPath != "" {
-			_ = os.Remove(c.LogPath)
+			removeLog(c.LogPath)
 		}
 		_ = os.Remove(filepath.Join(w.k.podDir(w.uid), "containers", name, fmt.Sprint(c.restarts())))
 		w.state.forget(c.Id)

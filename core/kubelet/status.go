@@ -20,6 +20,7 @@ type statusInput struct {
 	now      time.Time
 	message  func(*containerState) string // a container's termination message
 	resize   []corev1.PodCondition        // of a resize that is asked for or under way
+	cleared  map[string]bool              // containers that were removed to start anew with all others
 }
 
 // waiting is why a container does not run, in the API's words.
@@ -140,7 +141,7 @@ func podPhase(pod *corev1.Pod, s *corev1.PodStatus, terminal, initialized bool) 
 		ended := endOf(status)
 		if ended == nil {
 			n.pending++
-		} else if ended.ExitCode != 0 && !restartsAfter(&pod.Spec, c, ended.ExitCode) {
+		} else if ended.ExitCode != 0 && !restarts(&pod.Spec, c, ended) {
 			return corev1.PodFailed
 		}
 	}
@@ -189,7 +190,7 @@ func (n *count) regular(spec *corev1.PodSpec, c *corev1.Container, s *corev1.Con
 		n.running++
 	case ended != nil:
 		n.stopped++
-		if !restartsAfter(spec, c, ended.ExitCode) {
+		if !restarts(spec, c, ended) {
 			n.final++
 		}
 		if s.State.Terminated != nil && ended.ExitCode == 0 {
@@ -198,6 +199,11 @@ func (n *count) regular(spec *corev1.PodSpec, c *corev1.Container, s *corev1.Con
 	default:
 		n.waiting++
 	}
+}
+
+// restarts tells whether a container that ended so is started again.
+func restarts(spec *corev1.PodSpec, c *corev1.Container, ended *corev1.ContainerStateTerminated) bool {
+	return ended.Reason == restartingAll || restartsAfter(spec, c, ended.ExitCode)
 }
 
 // endOf is how a container ended that does not run now, or nil.

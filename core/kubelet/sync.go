@@ -78,6 +78,9 @@ func (w *podWorker) overdue(pod *corev1.Pod) bool {
 
 // act carries out the plan.
 func (w *podWorker) act(ctx context.Context, pod *corev1.Pod, a *podActions) error {
+	if len(a.Reset) > 0 {
+		return w.reset(ctx, pod, a.Reset)
+	}
 	if a.KillPod {
 		if a.CreateSandbox && a.SandboxID != "" {
 			w.k.events.pod(ctx, pod, corev1.EventTypeNormal, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
@@ -206,6 +209,7 @@ func (w *podWorker) post(ctx context.Context, pod *corev1.Pod, terminal bool) *c
 		pod: pod, state: &w.state, old: old, waiting: w.waiting, probes: w.verdicts(), terminal: terminal,
 		now: w.k.Clock.Now(), message: w.terminationMessage,
 	}
+	in.cleared = w.cleared
 	w.mu.Lock()
 	in.resize = w.resize.conditions()
 	w.mu.Unlock()

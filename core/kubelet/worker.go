@@ -63,6 +63,7 @@ type podWorker struct {
 	restarts  backoff
 	pulls     backoff
 	pullError map[string]string
+	cleared   map[string]bool          // containers that were removed to start anew with all others
 	messages  map[string]string        // termination messages by container id
 	ended     map[string]time.Duration // container id → lab time at which its end was seen
 	ctx       context.Context          // of the worker, for what outlives a turn
@@ -84,7 +85,7 @@ func (k *Kubelet) startWorker(ctx context.Context, pod *corev1.Pod) *podWorker {
 		k: k, uid: pod.UID, pod: pod, phase: syncing,
 		wake: make(chan struct{}, 1), changed: make(chan struct{}), stopped: make(chan struct{}), ctx: ctx, timers: map[string]*step.Timer{},
 		waiting: map[string]waiting{}, restarts: backoff{}, pulls: backoff{},
-		volumes: newPodVolumes(), pullError: map[string]string{}, messages: map[string]string{}, ended: map[string]time.Duration{},
+		volumes: newPodVolumes(), pullError: map[string]string{}, cleared: map[string]bool{}, messages: map[string]string{}, ended: map[string]time.Duration{},
 	}
 	w.writer = newStatusWriter(k)
 	w.restore()
