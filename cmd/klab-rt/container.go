@@ -27,6 +27,7 @@ type container struct {
 	done chan struct{} // closed when it has ended
 
 	verbs sync.Mutex // start and delete, one at a time
+	limit sync.Mutex // limits change, or a command starts in it
 
 	mu    sync.Mutex
 	state shim.State

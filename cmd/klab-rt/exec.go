@@ -53,7 +53,9 @@ func (c *container) exec(conn *net.UnixConn, req *shim.Exec, files []*os.File) (
 		}
 	}
 	c.s.starts <- struct{}{}
+	c.limit.Lock()
 	err = lc.Start(process)
+	c.limit.Unlock()
 	<-c.s.starts
 	if err != nil {
 		return nil, &shim.Error{Code: shim.CodeStart, Message: "failed to exec in container: " + err.Error()}

@@ -31,7 +31,10 @@ func (c *container) setResources(r *specs.LinuxResources) error {
 	limits.SkipDevices = true // they do not change, and setting them has a moment without
 	group.Resources = &limits
 	config.Cgroups = &group
+	c.limit.Lock()
 	err := lc.Set(config)
+	limits.SkipDevices = false // libcontainer has kept it, and would start nothing more
+	c.limit.Unlock()
 	if errors.Is(err, libcontainer.ErrNotRunning) {
 		return &shim.Error{Code: shim.CodeState, Message: "the container has ended"}
 	}

@@ -54,6 +54,8 @@ func TestUpdateResources(t *testing.T) {
 	}
 	check("30000 100000", "100663296", "99")
 	require.Equal(t, "0", n.cgroupFile(group, "cpuset/cpuset.cpus", "cpuset.cpus"))
+	said, _ := n.exec(id, "echo", "still")
+	require.Contains(t, said, "out: still", "commands start as before")
 
 	// One field alone; the others stay, also over a restart of klab-rt.
 	n.killRT()
