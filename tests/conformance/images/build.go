@@ -37,7 +37,7 @@ func NewBuilder(ctx context.Context, dir, src string) (*Builder, error) {
 // Build makes the image's tar unless an equal one is there, and returns its
 // path.
 func (b *Builder) Build(ctx context.Context, img Image) (string, error) {
-	sum := sha256.Sum256(fmt.Appendf(nil, "2 %s %+v", b.module, img))
+	sum := sha256.Sum256(fmt.Appendf(nil, "3 %s %+v", b.module, img))
 	file := filepath.Join(b.dir, "images", fmt.Sprintf("%s-%.6x.tar", img.File, sum))
 	if _, err := os.Stat(file); err == nil {
 		return file, nil

@@ -41,17 +41,17 @@ const (
 	agnhost    = "k8s.io/kubernetes/test/images/agnhost"
 	nonewprivs = "k8s.io/kubernetes/test/images/nonewprivs"
 	pause      = "build/pause/linux/pause.c"
+	shell      = "github.com/klab-project/klab/tests/conformance/images/sh"
 )
 
-// base is busybox with bash as its shell: Debian's busybox drops variables
-// whose names have a dash, which tests use.
+// base is busybox, with bash for what its shell cannot do.
 func base() Layer {
 	return Layer{
 		Name:     "base",
 		Packages: []string{"busybox-static", "bash", "libc-bin"},
 		Programs: []string{"bin/busybox", "bin/bash", "usr/bin/getent"},
 		Applets:  true,
-		Links:    map[string]string{"usr/bin/sh": "bash"},
+		Built:    map[string]string{"usr/bin/sh": shell},
 		Dirs:     []string{"home", "mnt", "opt", "proc", "root", "run", "sys", "tmp", "uploads", "var/tmp", "var/run", "var/log"},
 		Texts: map[string]string{
 			"etc/passwd":        users,

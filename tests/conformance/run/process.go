@@ -169,12 +169,12 @@ func (f *follower) finish(r Result) {
 }
 
 var (
-	random = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|\b[0-9a-f]{12,64}\b`)
-	serial = regexp.MustCompile(`([a-z])-[0-9]{2,5}\b`)
+	random = regexp.MustCompile(`0x[0-9a-f]+|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|\b[0-9a-f]{12,64}\b`)
+	serial = regexp.MustCompile(`([a-z])-([0-9]{2,5}|[bcdfghjklmnpqrstvwxz2456789]{5})\b`)
 )
 
-// firstLine makes one line of the beginning of an error, without what differs
-// from run to run.
+// firstLine makes one line of the beginning of an error, without objects in
+// JSON and without what differs from run to run.
 func firstLine(e event) string {
 	if e.State == "passed" {
 		return ""
@@ -184,7 +184,8 @@ func firstLine(e event) string {
 	}
 	var lines []string
 	for line := range strings.Lines(e.Error) {
-		if line = strings.Join(strings.Fields(line), " "); line != "" && len(lines) < 4 {
+		line = strings.Join(strings.Fields(line), " ")
+		if strings.Trim(line, "{}[](),: ") != "" && line[0] != '"' && len(lines) < 4 {
 			lines = append(lines, line)
 		}
 	}
