@@ -31,6 +31,7 @@ func (a *app) upCommand() *cobra.Command {
 	cmd.Flags().IntVar(&o.Nodes, "nodes", 0, "number of nodes (default 3, or what the cluster has)")
 	cmd.Flags().IntVar(&o.Port, "port", 0, "port of the API server on 127.0.0.1 (default a free one)")
 	cmd.Flags().StringSliceVar(&o.EtcdServers, "etcd-servers", nil, "addresses of an existing etcd (default: a built-in one)")
+	cmd.Flags().StringVar(&o.RuntimeEndpoint, "container-runtime-endpoint", "", "socket of another container runtime for the kubelets of a new cluster, as unix:///run/containerd/containerd.sock; {node} stands for the node's name (default klab's own runtime)")
 	cmd.Flags().BoolVar(&o.NoHistory, "no-history", false, "keep no events on disk: nothing can be recorded, or seen again later")
 	cmd.Flags().BoolVar(&o.Wait, "wait", false, "return when all nodes are Ready")
 	return cmd

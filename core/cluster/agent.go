@@ -22,7 +22,6 @@ import (
 
 	"github.com/klab-project/klab/core/kubelet"
 	"github.com/klab-project/klab/core/registry"
-	"github.com/klab-project/klab/core/runtime"
 	"github.com/klab-project/klab/core/step"
 	"github.com/klab-project/klab/core/step/remote"
 	"github.com/klab-project/klab/netlab/link"
@@ -121,26 +120,18 @@ func (a *agent) runKubelet(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	network, err := a.podNetwork()
+	rt, err := a.openRuntime(ctx)
 	if err != nil {
 		return err
 	}
-	transport := pullTransport()
-	rt, err := runtime.Open(ctx, runtime.Config{
-		Root: a.nodeRT(a.name), CgroupParent: a.cgroup, Network: network,
-		Transport: transport, Mirror: registry.Mirror(registry.Host, transport), Insecure: func(host string) bool { return host == registry.Host },
-	})
-	if err != nil {
-		return fmt.Errorf("container runtime: %w", err)
-	}
-	defer rt.Close()
+	defer rt.close()
 	listen, err := net.Listen("tcp", net.JoinHostPort("", strconv.Itoa(kubeletPort)))
 	if err != nil {
 		return fmt.Errorf("kubelet's port: %w", err)
 	}
 	return kubelet.Run(ctx, kubelet.Config{
 		NodeName: a.name, NodeIP: nodeAddr(a.number), PodCIDR: nodePodNet(a.number).String(),
-		Client: a.client, Runtime: runtime.Steps(rt, a.name), Seer: runtime.NewSeer(rt), Root: filepath.Join(a.node(a.name), "kubelet"),
+		Client: a.client, Runtime: rt.Runtime, Seer: rt.seer, Root: filepath.Join(a.node(a.name), "kubelet"),
 		Listen: listen, ServeTLS: tlsConfig, ClientCA: ca,
 		Resources:   kubelet.Resources{CgroupRoot: a.cgroup},
 		PowerFails:  a.powerFails,

@@ -18,6 +18,9 @@ type Config struct {
 	Began   time.Time `json:"began"`
 	Seed    uint64    `json:"seed"`
 	EtcdURL []string  `json:"etcdServers,omitempty"` // an existing cluster instead of the built-in one
+	// RuntimeEndpoint is another container runtime that the kubelets drive,
+	// instead of klab's own; NodePlaceholder in it stands for the node's name.
+	RuntimeEndpoint string `json:"containerRuntimeEndpoint,omitempty"`
 	// NoHistory keeps events in memory only: the newest, and no recording.
 	NoHistory bool `json:"noHistory,omitempty"`
 }

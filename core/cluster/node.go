@@ -129,7 +129,13 @@ func (n *node) runAgent(ctx context.Context) error {
 		return err
 	}
 	defer release()
-	if err := n.ns.Start(cmd); err != nil {
+	streams, err := hostStreams(cmd)
+	if err != nil {
+		return err
+	}
+	err = n.ns.Start(cmd)
+	streams.Close()
+	if err != nil {
 		return err
 	}
 	stop := context.AfterFunc(ctx, func() {

@@ -25,9 +25,11 @@ type UpOptions struct {
 	Nodes       int // default 3
 	Port        int // of the API server on loopback; default a free one
 	EtcdServers []string
-	NoHistory   bool // see Config; only for a cluster that is new
-	Wait        bool // until all nodes are Ready
-	Self        string
+	// RuntimeEndpoint and NoHistory: see Config; only for a cluster that is new.
+	RuntimeEndpoint string
+	NoHistory       bool
+	Wait            bool // until all nodes are Ready
+	Self            string
 }
 
 // readyFD is where the daemon tells its starter how far it is.
@@ -76,11 +78,14 @@ func (d Dir) choose(o UpOptions) (Config, error) {
 		return c, err
 	}
 	if fresh {
-		c = Config{Nodes: 3, Began: time.Now(), Seed: rand.Uint64(), NoHistory: o.NoHistory}
+		c = Config{Nodes: 3, Began: time.Now(), Seed: rand.Uint64(), NoHistory: o.NoHistory, RuntimeEndpoint: o.RuntimeEndpoint}
 	}
 	c.Nodes = cmp.Or(o.Nodes, c.Nodes)
 	if c.Nodes < 1 || c.Nodes > MaxNodes {
 		return c, fmt.Errorf("a cluster has 1 to %d nodes, not %d", MaxNodes, c.Nodes)
+	}
+	if err := c.checkRuntime(); err != nil {
+		return c, err
 	}
 	if len(o.EtcdServers) > 0 {
 		c.EtcdURL = o.EtcdServers

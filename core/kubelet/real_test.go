@@ -108,7 +108,8 @@ func goBuild(cgo, out, pkg string, flags ...string) error {
 	return nil
 }
 
-func newMachine(t testing.TB) *machine {
+// newMachine starts a machine whose kubelet has the runtime as over gives it.
+func newMachine(t testing.TB, over ...func(*machine, runtime.Runtime) runtime.Runtime) *machine {
 	if os.Getuid() != 0 {
 		t.Skip("containers need root")
 	}
@@ -145,7 +146,11 @@ func newMachine(t testing.TB) *machine {
 	node, err := kubernetes.NewForConfig(&rest.Config{Host: web.URL, QPS: -1, UserAgent: "kubelet",
 		WrapTransport: step.Transport})
 	require.NoError(t, err)
-	m.node = kubelet.Config{NodeName: "node-1", NodeIP: netip.MustParseAddr("127.0.0.1"), Client: node, Runtime: runtime.Steps(rt, "node-1"),
+	used := runtime.Runtime(rt)
+	for _, f := range over {
+		used = f(m, used)
+	}
+	m.node = kubelet.Config{NodeName: "node-1", NodeIP: netip.MustParseAddr("127.0.0.1"), Client: node, Runtime: runtime.Steps(used, "node-1"),
 		Root: root + "/kubelet", Resources: kubelet.Resources{CgroupRoot: cgroup}, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	m.start(lab)
 	t.Cleanup(func() {

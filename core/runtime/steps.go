@@ -14,13 +14,16 @@ import (
 // node. Reads and streams stay as they are, but Exec, which is a step too. A
 // verb that makes something is not torn by a context that ends after it has
 // begun.
-func Steps(r Runtime, node string) Runtime {
-	return &steps{Runtime: r, node: node, known: map[string]named{}}
+func Steps(r Runtime, node string) Runtime { return StepsOf(r, "kubelet", node) }
+
+// StepsOf makes the verbs steps of another actor than the kubelet.
+func StepsOf(r Runtime, actor, node string) Runtime {
+	return &steps{Runtime: r, actor: actor, node: node, known: map[string]named{}}
 }
 
 type steps struct {
 	Runtime
-	node string
+	actor, node string
 
 	mu    sync.Mutex
 	known map[string]named // sandboxes and containers, by id
@@ -53,7 +56,7 @@ func (s *steps) forget(id string) {
 }
 
 func (s *steps) do(ctx context.Context, verb step.Verb, object step.Object, detail step.RuntimeDetail, f func(context.Context) error) error {
-	return step.Do(ctx, step.Action{Actor: "kubelet", Node: s.node, Verb: verb, Object: object, Detail: detail}, f)
+	return step.Do(ctx, step.Action{Actor: s.actor, Node: s.node, Verb: verb, Object: object, Detail: detail}, f)
 }
 
 // sandbox finds the pod that an id stands for.
