@@ -40,10 +40,10 @@ func (in *statusInput) container(spec *corev1.Container, old *corev1.ContainerSt
 		s = in.seen(spec, latest)
 		if previous := in.state.previous(spec.Name); previous != nil {
 			s.LastTerminationState = in.stateOf(previous)
-		} else if old != nil && old.ContainerID == s.ContainerID {
-			s.LastTerminationState = old.LastTerminationState
-		} else if old != nil && old.State.Terminated != nil {
+		} else if old != nil && old.ContainerID != s.ContainerID && old.State.Terminated != nil {
 			s.LastTerminationState = old.State
+		} else if old != nil {
+			s.LastTerminationState = old.LastTerminationState
 		}
 	}
 	completed := init && latest != nil && latest.exited() && latest.ExitCode == 0
