@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -59,7 +60,7 @@ func TestLogRotation(t *testing.T) {
 	w.line(t, 0)
 	var runs atomic.Bool
 	runs.Store(true)
-	var seen strings.Builder
+	var seen lineCount
 	followed := make(chan error, 1)
 	go func() {
 		followed <- readLog(t.Context(), &seen, w.path, logOptions{follow: true, tail: -1, limit: -1}, runs.Load)
@@ -76,10 +77,11 @@ func TestLogRotation(t *testing.T) {
 			}
 		}
 		w.line(t, 10+i)
+		require.Eventually(t, func() bool { return seen.Load() == int64(1+2*i) }, 10*time.Second, time.Millisecond, "a follower goes on in the new file")
 	}
 	runs.Store(false)
 	require.NoError(t, <-followed)
-	require.Equal(t, 11, strings.Count(seen.String(), "line"))
+	require.EqualValues(t, 11, seen.Load())
 
 	left := files(t, dir)
 	require.Len(t, left, 3, "the present one and two that were put aside")
@@ -96,6 +98,14 @@ func TestLogRotation(t *testing.T) {
 
 	removeLog(w.path)
 	require.Empty(t, files(t, dir))
+}
+
+// lineCount counts the lines that are written to it.
+type lineCount struct{ atomic.Int64 }
+
+func (c *lineCount) Write(p []byte) (int, error) {
+	c.Add(int64(strings.Count(string(p), "\n")))
+	return len(p), nil
 }
 
 func files(t *testing.T, dir string) (names []string) {
