@@ -202,10 +202,11 @@ func (r *request) defaultPriority(context.Context) (string, error) {
 	return fmt.Sprintf("spec.priority is %d", priority), nil
 }
 
-// defaultTolerations lets a pod stay on a node in trouble for five minutes.
+// defaultTolerations lets a pod stay on a node in trouble for five minutes. An
+// update that leaves them out gets them again, as no toleration may go.
 func (r *request) defaultTolerations(context.Context) (string, error) {
-	pod := r.newPod()
-	if pod == nil {
+	pod, _ := r.object.(*core.Pod)
+	if pod == nil || r.path.Sub != "" || r.isDeletion() {
 		return "", nil
 	}
 	var added []string

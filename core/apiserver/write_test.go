@@ -47,8 +47,10 @@ func TestCreateGetListUpdateDelete(t *testing.T) {
 	require.Equal(t, got.ResourceVersion, same.ResourceVersion)
 	changed := got.DeepCopy()
 	changed.Labels["x"] = "y"
+	changed.Spec.Tolerations = []corev1.Toleration{{Key: "dusk", Operator: corev1.TolerationOpExists}}
 	changed, err = pods.Update(ctx, changed, metav1.UpdateOptions{})
 	require.NoError(t, err)
+	require.Len(t, changed.Spec.Tolerations, 3, "those that the server adds are there again")
 	require.NotEqual(t, got.ResourceVersion, changed.ResourceVersion)
 	got.Labels["z"] = "1"
 	_, err = pods.Update(ctx, got, metav1.UpdateOptions{})
