@@ -36,6 +36,8 @@ func (m *Model) do(a keys.Action) tea.Cmd {
 		return m.command(func(c Control) error { return c.Mark(m.ctx, "#"+strconv.FormatUint(m.eye(), 10)) })
 	case keys.Copy:
 		return m.copy()
+	case keys.Shell:
+		return m.shell()
 	}
 	m.turnTo(a)
 	m.place()
@@ -77,9 +79,6 @@ func (m *Model) turnTo(a keys.Action) {
 	case keys.Palette:
 		m.over, m.chosen = commanding, 0
 		m.line.open(commanding, "")
-	case keys.Shell:
-		m.over, m.chosen = commanding, 0
-		m.line.open(commanding, "kubectl ")
 	case keys.Filter:
 		m.over = filtering
 		m.line.open(filtering, m.filter)
@@ -92,6 +91,8 @@ func (m *Model) turnTo(a keys.Action) {
 			m.max = false
 		case m.filter != "":
 			m.filter = ""
+		case m.stage == podPage && m.focus == layout.Stage:
+			m.turn(m.back)
 		case m.live && m.at != 0:
 			m.at, m.playing = 0, false
 		}

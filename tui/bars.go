@@ -63,9 +63,12 @@ func (m *Model) hints() []pane.Hint {
 		add(show(keys.Play), "play")
 	}
 	if !m.digitsPick() && !m.choosing() {
-		add("1-5", "views")
+		add("1-6", "views")
 	} else {
 		add(show(keys.View), "views")
+	}
+	if key, ok := m.chosenKey(); m.focus == layout.Stage && ok && key.Resource == "pods" {
+		add("enter", map[bool]string{true: "nextpod", false: "openpod"}[m.stage == podPage])
 	}
 	add(show(keys.Why), "why")
 	if !m.choosing() {

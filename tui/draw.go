@@ -7,6 +7,7 @@ import (
 	tea "charm.land/bubbletea/v2"
 
 	"github.com/klab-project/klab/core/step"
+	"github.com/klab-project/klab/core/step/fold"
 	"github.com/klab-project/klab/tui/canvas"
 	"github.com/klab-project/klab/tui/i18n"
 	"github.com/klab-project/klab/tui/layout"
@@ -37,6 +38,7 @@ type paneKey struct {
 	filter    string
 	picked    int
 	pending   int // selected there
+	pod       fold.Key
 	zoom      step.Zoom
 }
 
@@ -95,7 +97,7 @@ func (m *Model) paneOnto(c *canvas.Canvas, p layout.Pane, r canvas.Rect) {
 	k := paneKey{
 		w: r.W, h: r.H, lang: m.lang, eye: m.eye(), last: m.history.Last(), mode: m.mode(), focus: m.focus == p, digits: m.digitsPick(),
 		stage: m.stage, sel: m.sel[p], skip: m.skip[p], lesson: m.lvAt, answer: m.answer, filter: m.filter, picked: len(m.picked),
-		zoom: m.grain(), pending: m.sel[layout.Pending],
+		zoom: m.grain(), pending: m.sel[layout.Pending], pod: m.pod,
 	}
 	if p == layout.Inspect {
 		k.sel = m.sel[layout.Stage]

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os/exec"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -26,6 +27,7 @@ type story struct {
 	how    []step.How
 	modes  []step.Mode
 	ran    []string
+	shells []fold.Key
 	fail   error
 }
 
@@ -48,6 +50,11 @@ func (s *story) Mark(context.Context, string) error     { return nil }
 func (s *story) Run(_ context.Context, line string) (string, error) {
 	s.ran = append(s.ran, line)
 	return "NAME\nweb\n", nil
+}
+
+func (s *story) Shell(_ context.Context, of fold.Key) (*exec.Cmd, error) {
+	s.shells = append(s.shells, of)
+	return exec.Command("true"), s.fail
 }
 
 // script is a lesson with one prediction, which hides the scheduler.

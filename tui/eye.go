@@ -113,7 +113,7 @@ func news(before, now *lesson.Prompt) bool {
 
 // show turns to the pane that a lesson is about.
 func (m *Model) show(name string) {
-	for i, k := range [stages]string{"stage", "reconcile", "network", "objects", "log"} {
+	for i, k := range stageNames {
 		if k == name {
 			m.stage = stage(i)
 		}

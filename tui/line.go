@@ -160,6 +160,9 @@ func (m *Model) entered() tea.Cmd {
 	if in == "kubectl" || strings.HasPrefix(in, "kubectl ") {
 		return m.run(in)
 	}
+	if m.podCommand(in) {
+		return nil
+	}
 	if list := m.matching(); m.chosen < len(list) {
 		return m.do(list[m.chosen].Action)
 	}

@@ -18,7 +18,7 @@ import (
 	"github.com/klab-project/klab/tui/view"
 )
 
-// stage names what the stage shows; the digits 1–5 choose it.
+// stage names what the stage shows; the digits 1–6 choose it.
 type stage int
 
 const (
@@ -27,10 +27,14 @@ const (
 	network
 	objects
 	events
+	podPage
 	stages
 )
 
-var stageKeys = [stages]string{"pane.stage", "pane.reconcile", "pane.network", "pane.objects", "pane.log"}
+var stageKeys = [stages]string{"pane.stage", "pane.reconcile", "pane.network", "pane.objects", "pane.log", "pane.pod"}
+
+// stageNames are what lessons call them.
+var stageNames = [stages]string{"stage", "reconcile", "network", "objects", "log", "pod"}
 
 // overlay is what lies over the panes.
 type overlay int
@@ -78,6 +82,8 @@ type Model struct {
 	focus  layout.Pane
 	max    bool
 	stage  stage
+	back   stage               // from which a pod was opened
+	pod    fold.Key            // whose page was opened
 	sel    map[layout.Pane]int // selected row
 	skip   map[layout.Pane]int // rows scrolled away
 	filter string
@@ -126,6 +132,7 @@ func (m *Model) Init() tea.Cmd {
 type (
 	playMsg  struct{}
 	doneMsg  struct{ err error }
+	shellMsg struct{ err error }
 	actedMsg struct{ err error }
 	ranMsg   struct {
 		line, out string
@@ -165,6 +172,10 @@ func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		m.complain("say.lost", "err", msg.err.Error())
 	case playMsg:
 		return m, m.played()
+	case shellMsg:
+		if msg.err != nil {
+			m.complain("say.shell", "err", msg.err.Error())
+		}
 	case doneMsg:
 		if msg.err != nil {
 			m.complain("say.failed", "err", msg.err.Error())

@@ -50,6 +50,9 @@ func (m *Model) enter() tea.Cmd {
 		if m.focus == layout.Pending {
 			return m.pickSelected(runIt)
 		}
+		if m.focus == layout.Stage {
+			m.enterStage()
+		}
 		return nil
 	}
 	switch q := m.lv.Prompt; {

@@ -39,7 +39,7 @@ func (m *Model) drawStage(pen pane.Pen, r canvas.Rect, focus bool) {
 	in := pad(pen.C.Box(r, pen.G, "", focus))
 	pen.Tabs(canvas.Rect{X: r.X + 2, Y: r.Y, W: r.W - 4, H: 1}, m.tabs(), int(m.stage), !m.digitsPick() && !m.choosing())
 	s := m.state()
-	if m.mask.Pane([stages]string{"stage", "reconcile", "network", "objects", "log"}[m.stage]) {
+	if m.mask.Pane(stageNames[m.stage]) {
 		pen.Hidden(in)
 		return
 	}
@@ -59,6 +59,9 @@ func (m *Model) drawStage(pen pane.Pen, r canvas.Rect, focus bool) {
 		pen.Objects(in, list, sel, yaml, m.filter, m.skip[layout.Stage])
 	case events:
 		pen.Log(in, m.log(in.H+skip), m.filter)
+	case podPage:
+		n := pen.Pod(in, view.NewPodPage(s, m.mask, m.podKey()), skip)
+		m.skip[layout.Stage] = min(skip, max(0, n-in.H))
 	}
 }
 
@@ -110,6 +113,10 @@ func (m *Model) inspect() *view.Inspect {
 		list := view.NewObjects(s, m.mask, m.filter)
 		if sel := m.sel[layout.Stage]; sel < len(list.Rows) {
 			seq = s.Objects[list.Rows[sel].Key].Last.Seq
+		}
+	case m.stage == podPage && m.focus != layout.Pending:
+		if o := s.Objects[m.podKey()]; o != nil {
+			seq = o.Last.Seq
 		}
 	case m.now() && m.focus == layout.Pending:
 		rows := m.waiting().Rows

@@ -16,10 +16,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os/exec"
 
 	tea "charm.land/bubbletea/v2"
 
 	"github.com/klab-project/klab/core/step"
+	"github.com/klab-project/klab/core/step/fold"
 	"github.com/klab-project/klab/tui/canvas"
 	"github.com/klab-project/klab/tui/i18n"
 	"github.com/klab-project/klab/tui/lesson"
@@ -44,6 +46,8 @@ type Control interface {
 	Mark(ctx context.Context, name string) error
 	// Run runs a kubectl command line and returns what it printed.
 	Run(ctx context.Context, line string) (output string, err error)
+	// Shell is a shell in a pod or on a node, to run in a terminal.
+	Shell(ctx context.Context, of fold.Key) (*exec.Cmd, error)
 }
 
 // Config says what to show and how.

@@ -2,11 +2,13 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 
 	"github.com/klab-project/klab/core/cluster"
 	"github.com/klab-project/klab/core/step"
+	"github.com/klab-project/klab/core/step/fold"
 	"github.com/klab-project/klab/core/step/recording"
 	"github.com/klab-project/klab/core/step/remote"
 )
@@ -117,6 +120,21 @@ func (c control) Run(ctx context.Context, line string) (string, error) {
 	defer cancel()
 	out, err := kubectlCommand(ctx, c.dir, args...).CombinedOutput()
 	return strings.TrimRight(string(bytes.ToValidUTF8(out, []byte("?"))), "\n"), err
+}
+
+// Shell is a shell in a pod, or in the namespaces of a node.
+func (c control) Shell(ctx context.Context, of fold.Key) (*exec.Cmd, error) {
+	switch of.Resource {
+	case "pods":
+		return kubectlCommand(ctx, c.dir, "exec", "-it", "-n", of.Namespace, of.Name, "--", "sh"), nil
+	case "nodes":
+		ns := filepath.Join(c.dir.Path, "nodes", of.Name, "ns")
+		shell := cmp.Or(os.Getenv("SHELL"), "/bin/sh")
+		cmd := exec.CommandContext(ctx, "nsenter", "--net="+filepath.Join(ns, "net"), "--uts="+filepath.Join(ns, "uts"), "--mount="+filepath.Join(ns, "mnt"), shell)
+		cmd.Env = append(os.Environ(), "PS1="+of.Name+"# ")
+		return cmd, nil
+	}
+	return nil, fmt.Errorf("%s is neither a pod nor a node", of)
 }
 
 // kubectlCommand is the built-in kubectl as a process of its own.

@@ -117,12 +117,14 @@ func (s *Seer) find(ctx context.Context, sandboxID string) (*seenPod, error) {
 // namespaceKinds are the files of /proc/PID/ns, in the order in which they are shown.
 var namespaceKinds = []string{"net", "ipc", "uts", "pid", "mnt", "user", "cgroup", "time"}
 
-// namespaces lists who is in which namespace: those of the pod, each once, and
-// whether the node itself is in it too.
+// namespaces lists who is in which namespace: the node's and the pod's, each once.
 func (s *Seer) namespaces(pod *seenPod) []step.SeenNamespace {
 	var out []step.SeenNamespace
 	for _, kind := range namespaceKinds {
 		first := len(out)
+		if inode := namespaceInode(s.proc+"/self", kind); inode != 0 {
+			out = append(out, step.SeenNamespace{Kind: kind, Inode: inode, Node: true})
+		}
 		for _, p := range pod.procs {
 			inode := namespaceInode(filepath.Join(s.proc, strconv.Itoa(p.pid)), kind)
 			if inode == 0 {
@@ -130,7 +132,7 @@ func (s *Seer) namespaces(pod *seenPod) []step.SeenNamespace {
 			}
 			i := slices.IndexFunc(out[first:], func(n step.SeenNamespace) bool { return n.Inode == inode })
 			if i < 0 {
-				out = append(out, step.SeenNamespace{Kind: kind, Inode: inode, Node: namespaceInode(s.proc+"/self", kind) == inode})
+				out = append(out, step.SeenNamespace{Kind: kind, Inode: inode})
 				i = len(out) - 1 - first
 			}
 			n := &out[first+i]

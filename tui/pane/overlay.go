@@ -26,7 +26,7 @@ func (p Pen) Help(r canvas.Rect, skip int) (rows, shown int) {
 			lines = append(lines, p.helpLine("1-9", p.L.T("key.pick")))
 		}
 		if g == "look" {
-			lines = append(lines, p.helpLine("1-5 alt+1-5", p.L.T("key.views")))
+			lines = append(lines, p.helpLine("1-6 alt+1-6", p.L.T("key.views")))
 		}
 		for _, b := range keys.Table() {
 			if b.Group == g {

@@ -13,6 +13,7 @@ type Loops struct{ Rows []Loop }
 
 // Loop is one key of one loop.
 type Loop struct {
+	Key           fold.Key
 	Actor, Object string
 	Want, Have    *int64
 	Plan          []string
@@ -30,7 +31,7 @@ func NewLoops(s *fold.State, m Mask, filter string) *Loops {
 		if t.Quiet && s.Mode.Zoom < step.Finest || m.On(t.Actor.Name, t.Actor.Node, t.Verb, t.LoopKey.Object.Resource) {
 			continue
 		}
-		r := Loop{Actor: Actor(t.Actor.Name, t.Actor.Node), Object: KeyName(t.LoopKey.Object), Want: t.Want, Have: t.Have, Plan: t.Plan,
+		r := Loop{Key: t.LoopKey.Object, Actor: Actor(t.Actor.Name, t.Actor.Node), Object: KeyName(t.LoopKey.Object), Want: t.Want, Have: t.Have, Plan: t.Plan,
 			Merged: t.Merged, Retries: t.Retries, Turns: t.Turns, Err: t.Err, State: Good}
 		switch {
 		case t.Held:

@@ -60,6 +60,9 @@ func stops(e *step.Event) (step.Zoom, bool) {
 		case step.Mark, step.Exited, step.Lost, step.Connected, step.Reset:
 			return step.Coarse, true
 		}
+		if e.Verb == step.Probe {
+			return step.Fine, true
+		}
 		return step.Finest, true
 	case step.PhasePending:
 		return step.Finest, true
@@ -110,7 +113,7 @@ func laneOf(e *step.Event) Lane {
 		return Control
 	}
 	switch e.Verb {
-	case step.Exited, step.Lost, step.Connected:
+	case step.Exited, step.Lost, step.Connected, step.PodSeen, step.Processes, step.Usage, step.Probe:
 		return Hands
 	case step.Commit, step.Snapshot:
 		return Requests
@@ -149,6 +152,12 @@ func letter(e *step.Event) byte {
 		return '!'
 	case step.Sync:
 		return 'k'
+	case step.Probe:
+		return 'p'
+	case step.PodSeen, step.Processes:
+		return 'o'
+	case step.Usage:
+		return 'u'
 	}
 	if e.Class == step.ClassTimer {
 		return 't'

@@ -34,6 +34,8 @@ func (s *State) fact(e *step.Event) {
 		s.commit(e)
 	case step.Exited, step.Links:
 		s.hands(e, nil)
+	case step.PodSeen, step.Processes, step.Usage, step.Probe:
+		s.sight(e)
 	case step.Ran:
 		var d step.RanDetail
 		if e.Decode(&d) == nil && d.Line != "" {

@@ -25,6 +25,7 @@ type Sandbox struct {
 	State      string // creating, ready, stopping, stopped
 	Addresses  []string
 	Containers []Container // in the order of their creation
+	Sight      *Sight      // nil until something was seen
 }
 
 // Container is a container as the runtime has it.
