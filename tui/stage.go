@@ -62,6 +62,7 @@ func (m *Model) drawStage(pen pane.Pen, r canvas.Rect, focus bool) {
 	case podPage:
 		n := pen.Pod(in, view.NewPodPage(s, m.mask, m.podKey()), skip)
 		m.skip[layout.Stage] = min(skip, max(0, n-in.H))
+		pen.Beyond(r, m.skip[layout.Stage], max(0, n-in.H-m.skip[layout.Stage]))
 	}
 }
 

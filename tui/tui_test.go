@@ -257,8 +257,8 @@ func check(t require.TestingT, d *driver, w, h int) {
 }
 
 func TestAnySizeAndKeysGiveAWholeFrame(t *testing.T) {
-	all := foldtest.Deployment()
-	pressable := []string{"space", "b", "right", "p", "s", "[", "]", "g", "G", "v", "+", "-", "z", "w", "up", "down", "pgup", "pgdown", "tab", "shift+tab", "/", ":", "?", "!", "y", "L", "esc", "enter", "1", "3", "5", "a", "n", "h", "backspace", "f", "x", "d", "k", "中"}
+	stories := [][]*step.Event{foldtest.Deployment(), foldtest.Pod()}
+	pressable := []string{"space", "b", "right", "p", "s", "[", "]", "g", "G", "v", "+", "-", "z", "w", "up", "down", "pgup", "pgdown", "tab", "shift+tab", "/", ":", "?", "!", "y", "L", "esc", "enter", "1", "3", "5", "6", "a", "n", "h", "backspace", "f", "x", "d", "k", "中"}
 	rapid.Check(t, func(rt *rapid.T) {
 		w, h := rapid.IntRange(1, 200).Draw(rt, "w"), rapid.IntRange(1, 60).Draw(rt, "h")
 		s := &story{live: rapid.Bool().Draw(rt, "live")}
@@ -269,6 +269,7 @@ func TestAnySizeAndKeysGiveAWholeFrame(t *testing.T) {
 		if rapid.Bool().Draw(rt, "lesson") {
 			c.Lesson = &script{}
 		}
+		all := rapid.SampledFrom(stories).Draw(rt, "story")
 		d := drive(t, w, h, c, all[:rapid.IntRange(0, len(all)).Draw(rt, "n")])
 		check(rt, d, w, h)
 		for _, k := range rapid.SliceOfN(rapid.SampledFrom(pressable), 0, 12).Draw(rt, "keys") {

@@ -78,6 +78,15 @@ func (p Pen) veiled(key string) [][]seg {
 	return p.section(key, "", [][]seg{{{p.L.T("hidden"), dim}}})
 }
 
+// Beyond says in the lower side of the frame r how many rows are scrolled away.
+func (p Pen) Beyond(r canvas.Rect, above, below int) {
+	if above+below == 0 || r.H < 2 {
+		return
+	}
+	s := " ↑ " + strconv.Itoa(above) + "  ↓ " + strconv.Itoa(below) + " "
+	p.C.Put(r, r.X+r.W-2-text.Width(s), r.Y+r.H-1, s, dim)
+}
+
 // size is a number of bytes as Kubernetes writes it.
 func size(n int64) string {
 	units := []string{"", "Ki", "Mi", "Gi", "Ti"}

@@ -143,19 +143,22 @@ func (p Pen) processLines(v *view.PodPage, w int) [][]seg {
 	return out
 }
 
+// troubles is the width of the column that says where a limit was felt.
+const troubles = 12
+
 // cgroupLines is the tree of cgroups from the node's down, with limits and use.
 func (p Pen) cgroupLines(v *view.PodPage, w int) [][]seg {
 	if len(v.Cgroups) == 0 {
 		return nil
 	}
 	bars := 0
-	if w >= 66 {
+	if w >= 76 {
 		bars = 7
 	}
-	name := max(10, w-11-2*bars-14-10-10)
+	name := max(10, w-11-2*bars-13-10-troubles)
 	name = min(name, 26)
 	cells := func(cpu, cpuBar, memory, memoryBar, pids, cut string) string {
-		return text.Left(cpu, 11) + pre(cpuBar) + text.Left(memory, 14) + pre(memoryBar) + text.Left(pids, 10) + text.Left(cut, 10)
+		return text.Left(cpu, 11) + pre(cpuBar) + text.Left(memory, 13) + pre(memoryBar) + text.Left(pids, 10) + text.Left(cut, troubles)
 	}
 	space := strings.Repeat(" ", bars)
 	if bars > 0 {
@@ -174,9 +177,13 @@ func (p Pen) cgroupLines(v *view.PodPage, w int) [][]seg {
 		}
 		line := []seg{{lead, dim}, {text.Fit(text.Middle(label, max(4, name-text.Width(lead)-1)), max(4, name-text.Width(lead))), st}}
 		out = append(out, append(line, p.useSegs(r, bars)...))
-		if words := p.files(r); words != "" && (r.Of == "container" || r.Of == "pod") && w >= 50 {
+		if words := p.files(r); (r.Of == "container" || r.Of == "pod") && w >= 50 {
 			indent := strings.Repeat("  ", r.Depth) + "  "
-			out = append(out, []seg{{indent + text.Cut(words, w-len(indent)), dim}})
+			for i, l := range gather(words, w-len(indent)) {
+				if i < 2 {
+					out = append(out, []seg{{indent + l, dim}})
+				}
+			}
 		}
 	}
 	return out
@@ -200,7 +207,7 @@ func (p Pen) useSegs(r view.CgroupRow, bars int) []seg {
 			throttled = strconv.FormatInt((u.Throttled*100+u.Periods/2)/u.Periods, 10) + " %"
 		}
 		if u.OOMKills > 0 {
-			oom = "oom " + strconv.FormatInt(u.OOMKills, 10)
+			oom = " oom " + strconv.FormatInt(u.OOMKills, 10)
 		}
 	}
 	if r.Milli > 0 {
@@ -213,8 +220,8 @@ func (p Pen) useSegs(r view.CgroupRow, bars int) []seg {
 		limPids = strconv.FormatInt(r.Pids, 10)
 	}
 	bar := func(use, limit int64) []seg {
-		if bars == 0 {
-			return nil
+		if bars == 0 || r.Use == nil {
+			return []seg{{strings.Repeat(" ", bars), dim}}
 		}
 		st := good
 		if limit > 0 && use*10 >= limit*9 {
@@ -224,22 +231,32 @@ func (p Pen) useSegs(r view.CgroupRow, bars int) []seg {
 	}
 	line := []seg{{text.Left(of(cpu, limCPU), 11), code}}
 	line = append(line, bar(useCPU, r.Milli)...)
-	line = append(line, seg{text.Left(of(memory, limMemory), 14), code})
+	line = append(line, seg{text.Left(of(memory, limMemory), 13), code})
 	line = append(line, bar(useMemory, r.Memory)...)
-	line = append(line, seg{text.Left(of(pids, limPids), 10), plain}, seg{text.Left(throttled, 10), held})
-	if oom != "" {
-		line = append(line, seg{" " + oom, bad})
-	}
+	line = append(line, seg{text.Left(of(pids, limPids), 10), plain}, seg{text.Left(throttled, troubles-text.Width(oom)), held}, seg{oom, bad})
 	return line
 }
 
 // files are a cgroup's limits in the kernel's own words.
-func (p Pen) files(r view.CgroupRow) string {
+func (p Pen) files(r view.CgroupRow) []string {
 	words := make([]string, 0, len(r.Files))
 	for _, f := range r.Files {
 		words = append(words, p.clean(f.Name)+" "+p.clean(f.Value))
 	}
-	return strings.Join(words, "  ")
+	return words
+}
+
+// gather sets words in lines of at most w cells, two spaces apart.
+func gather(words []string, w int) []string {
+	var out []string
+	for _, s := range words {
+		if last := len(out) - 1; last >= 0 && text.Width(out[last])+2+text.Width(s) <= w {
+			out[last] += "  " + s
+			continue
+		}
+		out = append(out, text.Cut(s, w))
+	}
+	return out
 }
 
 func (p Pen) mountLines(v *view.PodPage, w int) [][]seg {
@@ -304,7 +321,11 @@ func (p Pen) listed(what string, names []string, w int) [][]seg {
 		return nil
 	}
 	var out [][]seg
-	for i, l := range text.Wrap(what+": "+p.clean(strings.Join(names, "  ")), max(10, w-2)) {
+	words := []string{what + ":"}
+	for _, n := range names {
+		words = append(words, p.clean(n))
+	}
+	for i, l := range gather(words, max(10, w-2)) {
 		lead := ""
 		if i > 0 {
 			lead = "  "

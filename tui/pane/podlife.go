@@ -104,7 +104,12 @@ func (p Pen) containerLines(v *view.PodPage, w int) [][]seg {
 			line = append(line, seg{p.L.T("podpage.restarts", "n", strconv.FormatInt(c.Restarts, 10)) + " ", plain})
 		}
 		if c.Exit != nil {
-			line = append(line, seg{p.L.T("podpage.exit", "code", strconv.FormatInt(*c.Exit, 10), "reason", p.clean(c.Reason)), dim})
+			end := seg{p.L.T("podpage.exit", "code", strconv.FormatInt(*c.Exit, 10), "reason", p.clean(c.Reason)), dim}
+			if wide(line)+text.Width(end.s) > w {
+				out = append(out, line)
+				line = []seg{{"  ", dim}}
+			}
+			line = append(line, end)
 		}
 		out = append(out, line)
 		if c.Again != nil {
@@ -122,15 +127,32 @@ func (p Pen) containerLines(v *view.PodPage, w int) [][]seg {
 	return out
 }
 
+// wide is how many cells a line takes.
+func wide(line []seg) int {
+	n := 0
+	for _, s := range line {
+		n += text.Width(s.s)
+	}
+	return n
+}
+
 func (p Pen) conditionLines(v *view.PodPage, w int) [][]seg {
 	kind := 10
 	for _, c := range v.Conditions {
-		kind = min(max(kind, text.Width(p.clean(c.Type))+1), 30)
+		kind = min(max(kind, text.Width(p.clean(c.Type))), max(12, min(30, w-19)))
 	}
 	var out [][]seg
 	for _, c := range v.Conditions {
 		g, st := p.sign(c.State)
-		out = append(out, []seg{{g + " ", st}, {text.Fit(p.clean(c.Type), kind) + " ", strong}, {text.Pad(p.clean(c.Status), 8), st}, {text.Left(clock(c.Since), 8) + "  ", code}, {p.clean(c.Reason), dim}})
+		out = append(out, []seg{{g + " ", st}, {text.Fit(p.clean(c.Type), kind) + " ", strong}, {text.Fit(p.clean(c.Status), 7), st}, {text.Left(clock(c.Since), 8), code}})
+		switch room := w - 2 - kind - 1 - 7 - 8 - 2; {
+		case c.Reason == "":
+		case room >= text.Width(p.clean(c.Reason)) || room >= 12 && c.State != view.Bad:
+			last := len(out) - 1
+			out[last] = append(out[last], seg{"  " + p.clean(c.Reason), dim})
+		case c.State == view.Bad:
+			out = append(out, []seg{{"    " + p.clean(c.Reason), dim}})
+		}
 	}
 	return out
 }
@@ -180,33 +202,57 @@ func (p Pen) streak(d fold.Probe) string {
 	return p.L.T("probe.since", "at", clock(d.Since))
 }
 
+// historyLines is what changed, the newest first. Conditions that became the
+// same at the same time share a line.
 func (p Pen) historyLines(v *view.PodPage, w int) [][]seg {
 	var out [][]seg
-	if v.Cut {
-		out = append(out, []seg{{text.Left(p.G.Cut, 9), dim}})
-	}
-	var last step.Seconds = -1
-	for _, t := range v.History {
+	last := step.Seconds(-1)
+	for i := len(v.History) - 1; i >= 0; i-- {
+		t := v.History[i]
+		names := p.clean(t.What)
+		for ; i > 0 && t.Kind == "condition" && sameTurn(v.History[i-1], t); i-- {
+			names = p.clean(v.History[i-1].What) + ", " + names
+		}
 		at := ""
 		if t.At != last {
 			at, last = clock(t.At), t.At
 		}
-		what, st := p.clean(t.What), plain
-		switch t.Kind {
-		case "phase":
-			what, st = p.L.T("podpage.phase"), strong
-		case "node":
-			what = p.L.T("podpage.bound")
-		case "deletion":
-			what = p.L.T("podpage.deletion." + map[bool]string{true: "gone", false: "asked"}[t.What == "gone"])
-		}
-		line := []seg{{text.Left(at, 9) + "  ", code}, {what + " ", st}}
-		if t.From != "" && t.Kind != "node" {
-			line = append(line, seg{p.clean(t.From) + " " + p.G.To + " ", dim})
-		}
-		out = append(out, append(line, seg{p.clean(t.To), turnStyle(t)}))
+		line := []seg{{text.Left(at, 9) + "  ", code}}
+		out = append(out, append(line, p.turn(t, names, w-11)...))
+	}
+	if v.Cut {
+		out = append(out, []seg{{text.Left("…", 9), dim}})
 	}
 	return out
+}
+
+func sameTurn(a, b view.Turn) bool { return a.At == b.At && a.Kind == b.Kind && a.To == b.To }
+
+// turn words a change in at most w cells.
+func (p Pen) turn(t view.Turn, names string, w int) []seg {
+	to := p.clean(t.To)
+	switch t.Kind {
+	case "phase":
+		line := []seg{{p.L.T("podpage.phase") + " ", strong}}
+		if t.From != "" {
+			line = append(line, seg{p.clean(t.From) + " " + p.G.To + " ", dim})
+		}
+		return append(line, seg{to, turnStyle(t)})
+	case "node":
+		return []seg{{p.L.T("podpage.bound") + " ", plain}, {to, code}}
+	case "deletion":
+		if t.What == "gone" {
+			return []seg{{p.L.T("podpage.deletion.gone"), held}}
+		}
+		return []seg{{p.L.T("podpage.deletion.asked") + " ", held}, {to, held}}
+	case "condition":
+		return []seg{{text.Cut(names, max(12, w-6)) + " ", plain}, {to, turnStyle(t)}}
+	}
+	line := []seg{{names + " ", strong}}
+	if from := p.clean(t.From); t.From != "" && text.Width(names+from+to)+4 <= w {
+		line = append(line, seg{from + " " + p.G.To + " ", dim})
+	}
+	return append(line, seg{to, turnStyle(t)})
 }
 
 func turnStyle(t view.Turn) canvas.Style {

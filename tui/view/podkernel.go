@@ -188,8 +188,10 @@ func (p *PodPage) cgroups(g *fold.Sight) {
 			continue // the way to the pod tells its class
 		}
 		if r.Of != "container" {
-			if i > 0 {
-				r.Name = c.Path[strings.LastIndexByte(c.Path, '/')+1:]
+			if parts := strings.Split(c.Path, "/"); i > 0 {
+				r.Name = parts[len(parts)-1]
+			} else {
+				r.Name = strings.Join(parts[max(0, len(parts)-2):], "/")
 			}
 			r.Depth, depth = depth, depth+1
 		} else {
@@ -214,8 +216,17 @@ func (r *CgroupRow) limits(files map[string]string) {
 		n, _ := strconv.ParseInt(files[name], 10, 64)
 		return n
 	}
-	for _, name := range sorted(files) {
-		r.Files = append(r.Files, Pair{name, files[name]})
+	names := sorted(files)
+	slices.SortStableFunc(names, func(a, b string) int { return told(a) - told(b) })
+	for _, name := range names {
+		value := files[name]
+		if name == "cpu.cfs_period_us" {
+			continue // stands behind the quota
+		}
+		if name == "cpu.cfs_quota_us" {
+			value += "/" + files["cpu.cfs_period_us"]
+		}
+		r.Files = append(r.Files, Pair{name, value})
 	}
 	r.Weight = max(number("cpu.shares"), number("cpu.weight"))
 	r.Memory = max(number("memory.limit_in_bytes"), number("memory.max"))
@@ -228,6 +239,11 @@ func (r *CgroupRow) limits(files map[string]string) {
 	if quota > 0 && period > 0 {
 		r.Milli = quota * 1000 / period
 	}
+}
+
+// told is the order in which people ask for limits.
+func told(file string) int {
+	return slices.IndexFunc([]string{"memory.limit", "memory.max", "cpu.cfs_quota", "cpu.max", "cpu.", "memory.", "pids.", ""}, func(p string) bool { return strings.HasPrefix(file, p) })
 }
 
 // mountTable sorts a container's mounts by who made them.

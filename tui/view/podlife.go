@@ -2,7 +2,6 @@ package view
 
 import (
 	"encoding/json"
-	"slices"
 	"strconv"
 	"time"
 
@@ -34,17 +33,6 @@ type Condition struct {
 	Message string       `json:"message,omitempty"`
 	Since   step.Seconds `json:"since"`
 	State   State        `json:"state"`
-}
-
-// Turn is a change in the life of a pod. What is "phase", a condition's type,
-// or a container's name.
-type Turn struct {
-	At   step.Seconds `json:"at"`
-	Seq  uint64       `json:"seq"`
-	What string       `json:"what"`
-	Kind string       `json:"kind"` // phase, condition, container, deletion
-	From string       `json:"from,omitempty"`
-	To   string       `json:"to,omitempty"`
 }
 
 // Plan is what the kubelet does next.
@@ -123,18 +111,19 @@ func containerRow(c any, kind string) ContainerRow {
 }
 
 // containerWord is a container's state in one word of the API's.
-func containerWord(c any) (string, State) {
-	text := func(path string) string { return fold.Scalar(fold.Lookup(c, path)) }
-	switch {
-	case fold.Lookup(c, "state.running") != nil:
+func containerWord(status any) (string, State) {
+	c, _ := status.(map[string]any)
+	state := child(c, "state")
+	if state["running"] != nil {
 		return "running", Good
-	case fold.Lookup(c, "state.terminated") != nil:
-		if text("state.terminated.exitCode") == "0" {
-			return or(text("state.terminated.reason"), "terminated"), Idle
-		}
-		return or(text("state.terminated.reason"), "terminated"), Bad
 	}
-	reason := or(text("state.waiting.reason"), "waiting")
+	if end := child(state, "terminated"); end != nil {
+		if code, _ := end["exitCode"].(float64); code == 0 {
+			return or(word(end, "reason"), "terminated"), Idle
+		}
+		return or(word(end, "reason"), "terminated"), Bad
+	}
+	reason := or(word(child(state, "waiting"), "reason"), "waiting")
 	if reason == "ContainerCreating" || reason == "PodInitializing" || reason == "waiting" {
 		return reason, Busy
 	}
@@ -212,75 +201,6 @@ func splitWords(s string) func(func(string) bool) {
 			}
 		}
 	}
-}
-
-// history lists what changed between the kept revisions, the oldest first.
-func (p *PodPage) history(m Mask, o *fold.Object) {
-	revs := o.Revisions()
-	slices.Reverse(revs)
-	before := map[[2]string]string{}
-	for i, r := range revs {
-		value := m.Value("pods", r.Value, "")
-		now := marks(value)
-		if r.Type == "delete" {
-			p.History = append(p.History, Turn{At: r.At, Seq: r.Seq, Kind: "deletion", What: "gone"})
-			continue
-		}
-		for _, k := range now.order {
-			if was, known := before[k]; !known || was != now.of[k] {
-				if i == 0 && r.Type != "create" && r.Seq != o.Created {
-					continue // how it was before that is forgotten
-				}
-				p.History = append(p.History, Turn{At: r.At, Seq: r.Seq, Kind: k[0], What: k[1], From: was, To: now.of[k]})
-			}
-		}
-		before = now.of
-	}
-	p.Cut = len(revs) > 0 && revs[0].Seq != o.Created
-}
-
-// marked is what of a pod makes its history, in order.
-type marked struct {
-	order [][2]string
-	of    map[[2]string]string
-}
-
-func marks(value any) marked {
-	k := marked{of: map[[2]string]string{}}
-	add := func(kind, what, v string) {
-		if v != "" {
-			k.order = append(k.order, [2]string{kind, what})
-			k.of[[2]string{kind, what}] = v
-		}
-	}
-	text := func(path string) string { return fold.Scalar(fold.Lookup(value, path)) }
-	add("phase", "phase", text("status.phase"))
-	add("node", "node", text("spec.nodeName"))
-	if text("metadata.deletionTimestamp") != "" {
-		add("deletion", "deletion", text("metadata.deletionGracePeriodSeconds")+" s")
-	}
-	list, _ := fold.Lookup(value, "status.conditions").([]any)
-	for _, c := range list {
-		v := fold.Scalar(fold.Lookup(c, "status"))
-		if r := fold.Scalar(fold.Lookup(c, "reason")); r != "" {
-			v += " " + r
-		}
-		add("condition", fold.Scalar(fold.Lookup(c, "type")), v)
-	}
-	for _, l := range statusLists {
-		list, _ := fold.Lookup(value, l[1]).([]any)
-		for _, c := range list {
-			word, _ := containerWord(c)
-			if code := fold.Scalar(fold.Lookup(c, "state.terminated.exitCode")); code != "" {
-				word += " " + code
-			}
-			if n := fold.Scalar(fold.Lookup(c, "restartCount")); n != "" && n != "0" {
-				word += " x" + n
-			}
-			add("container", fold.Scalar(fold.Lookup(c, "name")), word)
-		}
-	}
-	return k
 }
 
 // plan is the kubelet's last turn for this pod, and what of the pod waits.
