@@ -83,7 +83,7 @@ func (l *lab) eventually(want string, args ...string) {
 	require.Eventually(l.t, func() bool {
 		got, _ = l.try(args...)
 		return got == want
-	}, time.Minute, 20*time.Millisecond, "kubectl %s", strings.Join(args, " "))
+	}, eventually, tick, "kubectl %s", strings.Join(args, " "))
 }
 
 // kill kills the cluster's processes with a role, and returns how many.
@@ -126,6 +126,9 @@ func contains(list []string, s string) bool {
 }
 
 const (
+	eventually = time.Minute
+	tick       = 20 * time.Millisecond
+
 	containerID = "jsonpath={.status.containerStatuses[0].containerID}"
 	restarts    = "jsonpath={.status.containerStatuses[0].restartCount}"
 	phase       = "jsonpath={.status.phase}"

@@ -81,6 +81,9 @@ func (d Dir) log(name string) string { return filepath.Join(d.Path, "logs", name
 // node is where everything of one node is.
 func (d Dir) node(name string) string { return filepath.Join(d.Path, "nodes", name) }
 
+// Manifests is where the files of a node's static pods are.
+func (d Dir) Manifests(node string) string { return filepath.Join(d.node(node), "manifests") }
+
 // nodeNS holds the pins of a node's namespaces.
 func (d Dir) nodeNS(name string) string { return filepath.Join(d.node(name), "ns") }
 

@@ -26,7 +26,9 @@ func (w *podWorker) update(pod *corev1.Pod) {
 		w.stopTurn()
 	}
 	w.mu.Unlock()
-	w.writer.seen(pod)
+	if !isStatic(pod) {
+		w.writer.seen(pod)
+	}
 	if news {
 		w.kick(0)
 	}

@@ -38,6 +38,10 @@ type Config struct {
 	Seer    Seer                 // of what the kernel has of pods; nil: it is not recorded
 	Root    string               // directory for pods' volumes and logs
 
+	// StaticPods is a directory with the manifests of pods that run without the
+	// API, in files *.yaml, *.yml and *.json; empty: none.
+	StaticPods string
+
 	// Clock is the time of back-offs, probes, grace periods and leases;
 	// default: that of the context's lab, or else real time.
 	Clock *step.Clock
@@ -79,12 +83,13 @@ type Config struct {
 // Kubelet is one node's: it makes the runtime's pods what the API's are.
 type Kubelet struct {
 	Config
-	log    *slog.Logger
-	node   *node
-	events *recorder
-	prober *prober
-	seen   *lookout
-	groups *cm.Tree // nil: pods have no groups of the kubelet's
+	log     *slog.Logger
+	node    *node
+	events  *recorder
+	prober  *prober
+	seen    *lookout
+	statics *statics
+	groups  *cm.Tree // nil: pods have no groups of the kubelet's
 
 	objects  *objects
 	services *services
@@ -125,6 +130,10 @@ func Run(ctx context.Context, c Config) error {
 		k.node.run, k.events.run, k.watchPods, k.watchServices, k.relist, k.rotateLogs, k.seen.run,
 		func(ctx context.Context) { k.watchRuntime(ctx, events) },
 	}
+	if k.StaticPods != "" {
+		k.statics.look(ctx) // before the files of unknown pods are removed
+		loops = append(loops, k.statics.run)
+	}
 	if k.Listen != nil {
 		loops = append(loops, k.serve)
 	}
@@ -159,7 +168,11 @@ func newKubelet(ctx context.Context, c Config) (*Kubelet, error) {
 	setDefault(&c.Version, "v1.37.1-klab")
 	setDefault(&c.ClusterDomain, "cluster.local")
 	setDefault(&c.ResolvConf, "/etc/resolv.conf")
-	for _, dir := range []string{c.Root + "/pods", c.Root + "/logs"} {
+	dirs := []string{c.Root + "/pods", c.Root + "/logs"}
+	if c.StaticPods != "" {
+		dirs = append(dirs, c.StaticPods)
+	}
+	for _, dir := range dirs {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, err
 		}
@@ -168,6 +181,7 @@ func newKubelet(ctx context.Context, c Config) (*Kubelet, error) {
 	k.ids = newIDRanges(k)
 	k.events = newRecorder(k)
 	k.prober = newProber(k)
+	k.statics = newStatics(k)
 	k.seen = newLookout(k)
 	k.objects, k.services = newObjects(k), newServices()
 	k.hands = volume.Steps(volume.Kernel{Now: k.Clock.Now}, k.NodeName)

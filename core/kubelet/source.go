@@ -50,7 +50,12 @@ type podSource struct {
 var _ cache.ReflectorStore = podSource{}
 
 func (s podSource) Add(obj any) error {
-	s.k.podSeen(s.ctx, obj.(*corev1.Pod))
+	pod := obj.(*corev1.Pod)
+	if isMirror(pod) {
+		s.k.statics.seen(pod)
+		return nil
+	}
+	s.k.podSeen(s.ctx, pod)
 	return nil
 }
 
@@ -58,6 +63,10 @@ func (s podSource) Update(obj any) error { return s.Add(obj) }
 
 func (s podSource) Delete(obj any) error {
 	pod := obj.(*corev1.Pod)
+	if isMirror(pod) {
+		s.k.statics.gone(pod)
+		return nil
+	}
 	s.k.mu.Lock()
 	w := s.k.workers[pod.UID]
 	s.k.mu.Unlock()
@@ -71,8 +80,13 @@ func (s podSource) Delete(obj any) error {
 // here are orphans: they are stopped.
 func (s podSource) Replace(list []any, _ string) error {
 	known := map[types.UID]bool{}
+	var mirrors []*corev1.Pod
 	for _, obj := range list {
 		pod := obj.(*corev1.Pod)
+		if isMirror(pod) {
+			mirrors = append(mirrors, pod)
+			continue
+		}
 		known[pod.UID] = true
 		s.k.podSeen(s.ctx, pod)
 	}
@@ -80,7 +94,7 @@ func (s podSource) Replace(list []any, _ string) error {
 	s.k.synced = true
 	var orphans []*podWorker
 	for uid, w := range s.k.workers {
-		if !known[uid] {
+		if !known[uid] && !(s.k.StaticPods != "" && isStatic(w.current())) {
 			orphans = append(orphans, w)
 		}
 	}
@@ -89,6 +103,7 @@ func (s podSource) Replace(list []any, _ string) error {
 		w.gone(nil)
 	}
 	s.k.sweep(s.ctx, known)
+	s.k.statics.replace(mirrors)
 	return nil
 }
 
@@ -140,6 +155,7 @@ func (k *Kubelet) forgetWorker(w *podWorker) {
 	defer k.mu.Unlock()
 	delete(k.workers, w.uid)
 	delete(k.ids.used, w.uid)
+	k.statics.kick()
 }
 
 // worker finds the worker of a pod by name; of several the one whose pod is

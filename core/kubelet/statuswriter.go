@@ -41,7 +41,10 @@ func newStatusWriter(k *Kubelet) *statusWriter {
 func (s *statusWriter) seen(pod *corev1.Pod) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.base != nil && revision(pod) <= revision(s.base) {
+	switch {
+	case s.base != nil && s.base.UID != pod.UID: // another mirror of a static pod
+		s.lost = false
+	case s.base != nil && revision(pod) <= revision(s.base):
 		return
 	}
 	s.base = pod
@@ -55,16 +58,13 @@ func (s *statusWriter) seen(pod *corev1.Pod) {
 func (s *statusWriter) write(ctx context.Context, want *corev1.PodStatus) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.base == nil || s.lost {
-		return
-	}
 	s.want, s.ctx = want, ctx
 	s.start()
 }
 
 // start lets a goroutine write unless one does; s.mu is held.
 func (s *statusWriter) start() {
-	if s.writing || s.lost || equal(merged(s.want, s.base), &s.base.Status) {
+	if s.base == nil || s.writing || s.lost || equal(merged(s.want, s.base), &s.base.Status) {
 		return
 	}
 	s.writing = true
@@ -105,6 +105,7 @@ func (s *statusWriter) patch(ctx context.Context, base *corev1.Pod, want *corev1
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
+	case s.base.UID != base.UID: // a mirror that is gone
 	case err == nil:
 		if revision(now) >= revision(s.base) {
 			s.base = now
