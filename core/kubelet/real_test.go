@@ -116,6 +116,7 @@ func newMachine(t testing.TB, over ...func(*machine, runtime.Runtime) runtime.Ru
 	buildPrograms(t)
 	root, err := os.MkdirTemp("", "klab-k-")
 	require.NoError(t, err)
+	require.NoError(t, os.Chmod(root, 0o711)) // root in a user namespace is nobody here
 	cgroup := fmt.Sprintf("/klab-test-kubelet-%d/%s", os.Getpid(), filepath.Base(root))
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	m := &machine{t: t, ctx: ctx, image: pushTool(t)}
