@@ -165,7 +165,11 @@ func runTests(ctx context.Context, o options, p run.Process, tests []catalog.Tes
 	var mu sync.Mutex
 	var results []run.Result
 	failed, batches := 0, 0
-	err := run.All(ctx, tests, o.procs, func(ctx context.Context, names []string) ([]string, error) {
+	before, err := readTable(o.page)
+	if err != nil {
+		return err
+	}
+	err = run.All(ctx, tests, o.procs, before.Seconds, func(ctx context.Context, names []string) ([]string, error) {
 		mu.Lock()
 		batches++
 		log := filepath.Join(logs, fmt.Sprintf("%03d.log", batches))

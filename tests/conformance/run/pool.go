@@ -4,20 +4,28 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"sync"
 
 	"github.com/klab-project/klab/tests/conformance/catalog"
 )
 
-// batch is how many tests one process runs: starting one takes about a second
-// of work.
-const batch = 6
+// One process runs up to batch tests, because starting one takes about a second
+// of work; and fewer if they take longer than long seconds.
+const (
+	batch = 6
+	long  = 30
+)
 
-// All runs tests, procs processes at a time, and at last those that must run
-// alone. one runs some tests in one process and returns those left over.
-func All(ctx context.Context, tests []catalog.Test, procs int, one func(ctx context.Context, names []string) ([]string, error)) error {
+// All runs tests, procs processes at a time, the longest first, and at last
+// those that must run alone. seconds says how long a test may take; one runs
+// some tests in one process and returns those left over.
+func All(ctx context.Context, tests []catalog.Test, procs int, seconds func(name string) int, one func(ctx context.Context, names []string) ([]string, error)) error {
+	tests = slices.Clone(tests)
+	slices.SortStableFunc(tests, func(a, b catalog.Test) int { return cmp.Compare(seconds(b.Name), seconds(a.Name)) })
 	var together, alone []string
 	for _, t := range tests {
 		if t.Serial() {
@@ -26,11 +34,10 @@ func All(ctx context.Context, tests []catalog.Test, procs int, one func(ctx cont
 			together = append(together, t.Name)
 		}
 	}
-	return errors.Join(drain(ctx, together, procs, one), drain(ctx, alone, 1, one))
+	return errors.Join(drain(ctx, &queue{names: together, seconds: seconds}, procs, one), drain(ctx, &queue{names: alone, seconds: seconds}, 1, one))
 }
 
-func drain(ctx context.Context, names []string, procs int, one func(context.Context, []string) ([]string, error)) error {
-	q := &queue{names: names}
+func drain(ctx context.Context, q *queue, procs int, one func(context.Context, []string) ([]string, error)) error {
 	var wg sync.WaitGroup
 	errs := make([]error, procs)
 	for i := range procs {
@@ -55,6 +62,8 @@ func drain(ctx context.Context, names []string, procs int, one func(context.Cont
 
 // A queue has the tests that wait.
 type queue struct {
+	seconds func(string) int
+
 	mu    sync.Mutex
 	names []string
 }
@@ -64,7 +73,12 @@ type queue struct {
 func (q *queue) take(procs int) []string {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	n := min(batch, (len(q.names)+procs-1)/procs)
+	most := min(batch, (len(q.names)+procs-1)/procs)
+	n, total := 0, 0
+	for n < most && (n == 0 || total+q.seconds(q.names[n]) <= long) {
+		total += q.seconds(q.names[n])
+		n++
+	}
 	some := q.names[:n]
 	q.names = q.names[n:]
 	return some

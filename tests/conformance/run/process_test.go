@@ -2,6 +2,7 @@ package run_test
 
 import (
 	"context"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -95,6 +96,7 @@ func TestAllRunsEachTestOnceAndSerialOnesAloneAtTheEnd(t *testing.T) {
 	var mu sync.Mutex
 	running, again := 0, false
 	var order []string
+	seconds := func(name string) int { return len(name) }
 	one := func(_ context.Context, names []string) ([]string, error) {
 		mu.Lock()
 		running++
@@ -116,7 +118,7 @@ func TestAllRunsEachTestOnceAndSerialOnesAloneAtTheEnd(t *testing.T) {
 		return left, nil
 	}
 	all := catalog.All()
-	require.NoError(t, run.All(t.Context(), all, 4, one))
+	require.NoError(t, run.All(t.Context(), all, 4, seconds, one))
 	require.Len(t, order, len(all))
 	first := slices.IndexFunc(order, func(name string) bool { return catalog.Test{Name: name}.Serial() })
 	for _, name := range order[first:] {
@@ -126,9 +128,24 @@ func TestAllRunsEachTestOnceAndSerialOnesAloneAtTheEnd(t *testing.T) {
 	require.Len(t, slices.Compact(order), len(all))
 }
 
+func TestTheLongestTestsAreFirstAndShareNoProcess(t *testing.T) {
+	seconds := map[string]int{"a": 1, "b": 200, "c": 10, "d": 1, "e": 25, "f": 1}
+	var all []catalog.Test
+	for _, name := range slices.Sorted(maps.Keys(seconds)) {
+		all = append(all, catalog.Test{Name: name})
+	}
+	var batches []string
+	require.NoError(t, run.All(t.Context(), all, 1, func(name string) int { return seconds[name] }, func(_ context.Context, names []string) ([]string, error) {
+		batches = append(batches, strings.Join(names, ""))
+		return nil, nil
+	}))
+	require.Equal(t, []string{"b", "e", "cadf"}, batches)
+}
+
 func TestAllEndsWhenItIsTold(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	err := run.All(ctx, catalog.All(), 2, func(context.Context, []string) ([]string, error) {
+	seconds := func(string) int { return 1 }
+	err := run.All(ctx, catalog.All(), 2, seconds, func(context.Context, []string) ([]string, error) {
 		cancel()
 		return nil, nil
 	})

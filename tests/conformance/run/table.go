@@ -64,6 +64,14 @@ func (t Table) Merge(r Result) {
 // Passed tells whether the test passed when it last ran.
 func (t Table) Passed(name string) bool { return t.rows[name].passed }
 
+// Seconds is how long the test took when it last ran, or a guess.
+func (t Table) Seconds(name string) int {
+	if r, ok := t.rows[name]; ok {
+		return r.seconds
+	}
+	return 5
+}
+
 const head = `# Conformance
 
 The official end-to-end tests of Kubernetes 1.35 that every certified distribution passes, unmodified, against a fresh klab cluster of two nodes.
