@@ -15,11 +15,13 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/net/websocket"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/httpstream" //nolint:staticcheck // client-go's port forwarder has this one's types
 	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/tools/remotecommand"
 	"k8s.io/client-go/transport/spdy"
@@ -163,6 +165,25 @@ func TestLogs(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "/containerLogs/default/a/c follow=true\n", line)
 	require.NoError(t, stream.Close())
+}
+
+func TestLogsOverWebsockets(t *testing.T) {
+	s := withKubelet(t)
+	cfg := s.as(t, "kubectl", "kubernetes-admin", "system:masters")
+	for pod, want := range map[string]string{"a": "/containerLogs/default/a/c \n", "waiting": ""} {
+		address := strings.Replace(cfg.Host, "https:", "wss:", 1) + "/api/v1/namespaces/default/pods/" + pod + "/log?container=c"
+		socket, err := websocket.NewConfig(address, "http://localhost")
+		require.NoError(t, err)
+		socket.TlsConfig, err = rest.TLSConfigFor(cfg)
+		require.NoError(t, err)
+		socket.Protocol = []string{"binary.k8s.io"}
+		conn, err := websocket.DialConfig(socket)
+		require.NoError(t, err)
+		text, err := io.ReadAll(conn)
+		require.NoError(t, err)
+		require.Equal(t, want, string(text))
+		_ = conn.Close()
+	}
 }
 
 func TestExec(t *testing.T) {

@@ -1,6 +1,7 @@
 package apiserver
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/kubernetes/pkg/apis/core"
 	corevalidation "k8s.io/kubernetes/pkg/apis/core/validation"
+	"k8s.io/streaming/pkg/httpstream/wsstream"
 
 	"github.com/klab-project/klab/core/api"
 )
@@ -37,7 +39,7 @@ func (r *request) connectLog(ctx context.Context, pod *core.Pod) error {
 		return err
 	}
 	if pod.Spec.NodeName == "" { // it has not said anything yet
-		r.hijack = func(_ context.Context, w http.ResponseWriter) { w.Header().Set("Content-Type", "text/plain") }
+		r.hijack = func(_ context.Context, w http.ResponseWriter) { r.relay(w, http.NoBody, false) }
 		return nil
 	}
 	location, err := r.server.kubelet(ctx, pod.Spec.NodeName)
@@ -51,7 +53,7 @@ func (r *request) connectLog(ctx context.Context, pod *core.Pod) error {
 	if err != nil {
 		return err
 	}
-	r.hijack = func(_ context.Context, w http.ResponseWriter) { relay(w, answer, o.Follow) }
+	r.hijack = func(_ context.Context, w http.ResponseWriter) { r.relay(w, answer.Body, o.Follow) }
 	return nil
 }
 
@@ -105,9 +107,17 @@ func (r *request) askKubelet(ctx context.Context, location *url.URL) (*http.Resp
 	return nil, apierrors.NewGenericServerResponse(answer.StatusCode, "", gr, r.path.Name, message, 0, true)
 }
 
-// relay copies an answer; a followed log is sent on line by line.
-func relay(w http.ResponseWriter, answer *http.Response, flush bool) {
-	defer func() { _ = answer.Body.Close() }()
+// relay copies a log, into the messages of a websocket if the client wants one;
+// a followed log is sent on line by line.
+func (r *request) relay(w http.ResponseWriter, log io.ReadCloser, flush bool) {
+	defer func() { _ = log.Close() }()
+	if wsstream.IsWebSocketRequest(r.http) {
+		// An error here is the client's: it has gone, or asked for a protocol
+		// that there is not, and was told so. The end of a log must come after its
+		// last bytes, not with them, or they are lost.
+		_ = wsstream.NewReader(bufio.NewReader(log), true, wsstream.NewDefaultReaderProtocols()).Copy(w, r.http)
+		return
+	}
 	w.Header().Set("Content-Type", "text/plain")
 	w.WriteHeader(http.StatusOK)
 	control := http.NewResponseController(w)
@@ -116,7 +126,7 @@ func relay(w http.ResponseWriter, answer *http.Response, flush bool) {
 	}
 	buffer := make([]byte, 32<<10)
 	for {
-		n, err := answer.Body.Read(buffer)
+		n, err := log.Read(buffer)
 		if n > 0 {
 			if _, writeErr := w.Write(buffer[:n]); writeErr != nil {
 				return
