@@ -14,7 +14,7 @@ func (a *app) nodeCommand() *cobra.Command {
 		a.powerCommand(cluster.PowerOn, "Turn nodes on that are off", "is on"),
 		a.powerCommand(cluster.Shutdown, "Shut nodes down: their kubelets end the pods first, by priority", "is off"),
 		a.powerCommand(cluster.PowerOff, "Turn nodes off at once, as if the plug were pulled", "is off"),
-		a.drainCommand(),
+		a.drainCommand(), a.pressureCommand(),
 	)
 	return cmd
 }

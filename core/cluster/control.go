@@ -92,6 +92,7 @@ func (d *daemon) startAPI(ctx context.Context, fail context.CancelCauseFunc) (*a
 	mux.Handle(remote.Prefix, d.steps.Handler())
 	mux.Handle(imagesPrefix+"/", d.loads(images))
 	mux.Handle("PUT "+powerPath, d.servePower(ctx))
+	mux.Handle("PUT "+pressurePath, d.servePressure(serving))
 	mux.Handle("/", api.Handler())
 	tlsConfig := &tls.Config{
 		Certificates: []tls.Certificate{serving}, ClientAuth: tls.RequestClientCert,

@@ -17,6 +17,9 @@ func (k *Kubelet) admit(w *podWorker, pod *corev1.Pod) (statusReason, bool) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock() // to the end: of two pods that fit alone only one is taken
+	if reason, ok := k.evictor.refuses(pod); !ok {
+		return reason, false
+	}
 	if reason, ok := k.fits(w, pod); !ok {
 		return reason, false
 	}

@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/klab-project/klab/core/kubelet/cm"
+	"github.com/klab-project/klab/core/kubelet/stats"
 	"github.com/klab-project/klab/core/kubelet/volume"
 	"github.com/klab-project/klab/core/runtime"
 	"github.com/klab-project/klab/core/step"
@@ -90,6 +91,8 @@ type Kubelet struct {
 	seen    *lookout
 	statics *statics
 	groups  *cm.Tree // nil: pods have no groups of the kubelet's
+	stats   *stats.Source
+	evictor *evictor
 
 	objects  *objects
 	services *services
@@ -127,7 +130,7 @@ func Run(ctx context.Context, c Config) error {
 		return fmt.Errorf("start kubelet %s: list what runs: %w", c.NodeName, err)
 	}
 	loops := []func(context.Context){
-		k.node.run, k.events.run, k.watchPods, k.watchServices, k.relist, k.rotateLogs, k.seen.run,
+		k.node.run, k.events.run, k.watchPods, k.watchServices, k.relist, k.rotateLogs, k.seen.run, k.evictor.run,
 		func(ctx context.Context) { k.watchRuntime(ctx, events) },
 	}
 	if k.StaticPods != "" {
@@ -186,10 +189,17 @@ func newKubelet(ctx context.Context, c Config) (*Kubelet, error) {
 	k.objects, k.services = newObjects(k), newServices()
 	k.hands = volume.Steps(volume.Kernel{Now: k.Clock.Now}, k.NodeName)
 	var err error
+	if k.evictor, err = newEvictor(k); err != nil {
+		return nil, err
+	}
 	if k.node, err = newNode(ctx, k); err != nil {
 		return nil, err
 	}
-	return k, k.openGroups()
+	if err := k.openGroups(); err != nil {
+		return nil, err
+	}
+	k.stats = k.openStats()
+	return k, nil
 }
 
 func setDefault[T comparable](at *T, value T) { *at = cmp.Or(*at, value) }

@@ -13,6 +13,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
+
+	"github.com/klab-project/klab/core/kubelet/eviction"
 )
 
 // Intervals of the node's own words, on the lab clock. ("Node Status",
@@ -55,9 +57,9 @@ func (n *node) unreserved() corev1.ResourceList {
 	return lessen(n.capacity, n.k.Reserved, n.k.Resources.KubeReserved, n.k.Resources.SystemReserved)
 }
 
-// allocatable is what pods may ask for.
+// allocatable is what pods may ask for: hard evictions keep a part free.
 func (n *node) allocatable() corev1.ResourceList {
-	return n.unreserved()
+	return lessen(n.unreserved(), eviction.Reserved(n.k.evictor.thresholds, n.capacity))
 }
 
 // lessen takes away from what is there, down to nothing.
@@ -146,6 +148,9 @@ func (n *node) writeStatus(ctx context.Context) error {
 	n.mu.Lock()
 	old, written := n.object, n.written
 	n.mu.Unlock()
+	if old == nil {
+		return nil // it is going to be registered with all that is so
+	}
 	next := old.DeepCopy()
 	next.Status = n.build(ctx, old).Status
 	due := n.k.Clock.Since()-written >= statusAnyway
@@ -264,7 +269,7 @@ func (n *node) build(ctx context.Context, old *corev1.Node) *corev1.Node {
 		s.Phase, s.Features, s.RuntimeHandlers = old.Status.Phase, old.Status.Features, old.Status.RuntimeHandlers
 		s.DeclaredFeatures = old.Status.DeclaredFeatures
 	}
-	s.Conditions = nodeConditions(before, stamp(k.Clock.Now()), n.healthy(ctx))
+	s.Conditions = nodeConditions(before, stamp(k.Clock.Now()), n.healthy(ctx), k.evictor.pressure)
 	return obj
 }
 

@@ -2,6 +2,8 @@ package kubelet
 
 import (
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/klab-project/klab/core/kubelet/eviction"
 )
 
 // Resources says how the node shares out what it has.
@@ -14,4 +16,7 @@ type Resources struct {
 	// KubeReserved and SystemReserved are not for pods.
 	KubeReserved   corev1.ResourceList
 	SystemReserved corev1.ResourceList
+
+	// Eviction says when pods have to go; without hard thresholds, upstream's.
+	Eviction eviction.Config
 }

@@ -85,17 +85,12 @@ func (m *machine) info(version string) corev1.NodeSystemInfo {
 
 // nodeConditions are the four that kubelets write, in upstream's words; others
 // are kept, and so is the time at which each last changed.
-func nodeConditions(old []corev1.NodeCondition, now metav1.Time, trouble error) []corev1.NodeCondition {
+func nodeConditions(old []corev1.NodeCondition, now metav1.Time, trouble error, under func(corev1.NodeConditionType) bool) []corev1.NodeCondition {
 	ready := corev1.NodeCondition{Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "KubeletReady", Message: "kubelet is posting ready status"}
 	if trouble != nil {
 		ready.Status, ready.Reason, ready.Message = corev1.ConditionFalse, "KubeletNotReady", trouble.Error()
 	}
-	list := []corev1.NodeCondition{
-		{Type: corev1.NodeMemoryPressure, Status: corev1.ConditionFalse, Reason: "KubeletHasSufficientMemory", Message: "kubelet has sufficient memory available"},
-		{Type: corev1.NodeDiskPressure, Status: corev1.ConditionFalse, Reason: "KubeletHasNoDiskPressure", Message: "kubelet has no disk pressure"},
-		{Type: corev1.NodePIDPressure, Status: corev1.ConditionFalse, Reason: "KubeletHasSufficientPID", Message: "kubelet has sufficient PID available"},
-		ready,
-	}
+	list := append(pressures(under), ready)
 	for i := range list {
 		c := &list[i]
 		c.LastHeartbeatTime, c.LastTransitionTime = now, now
@@ -109,6 +104,27 @@ func nodeConditions(old []corev1.NodeCondition, now metav1.Time, trouble error) 
 		if !slices.ContainsFunc(list, func(c corev1.NodeCondition) bool { return c.Type == o.Type }) {
 			list = append([]corev1.NodeCondition{o}, list...)
 		}
+	}
+	return list
+}
+
+// pressures are the conditions about what the node has left.
+func pressures(under func(corev1.NodeConditionType) bool) []corev1.NodeCondition {
+	words := []struct {
+		t                          corev1.NodeConditionType
+		bad, badText, good, okText string
+	}{
+		{corev1.NodeMemoryPressure, "KubeletHasInsufficientMemory", "kubelet has insufficient memory available", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"},
+		{corev1.NodeDiskPressure, "KubeletHasDiskPressure", "kubelet has disk pressure", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"},
+		{corev1.NodePIDPressure, "KubeletHasInsufficientPID", "kubelet has insufficient PID available", "KubeletHasSufficientPID", "kubelet has sufficient PID available"},
+	}
+	var list []corev1.NodeCondition
+	for _, w := range words {
+		c := corev1.NodeCondition{Type: w.t, Status: corev1.ConditionFalse, Reason: w.good, Message: w.okText}
+		if under(w.t) {
+			c.Status, c.Reason, c.Message = corev1.ConditionTrue, w.bad, w.badText
+		}
+		list = append(list, c)
 	}
 	return list
 }

@@ -54,6 +54,7 @@ type machine struct {
 	client kubernetes.Interface
 	image  string
 	node   kubelet.Config
+	change func(*kubelet.Config) // before the first start
 	stop   func()
 }
 
@@ -108,6 +109,14 @@ func goBuild(cgo, out, pkg string, flags ...string) error {
 	return nil
 }
 
+// configured lets the kubelet of a new machine have another configuration.
+func configured(change func(*kubelet.Config)) func(*machine, runtime.Runtime) runtime.Runtime {
+	return func(m *machine, rt runtime.Runtime) runtime.Runtime {
+		m.change = change
+		return rt
+	}
+}
+
 // newMachine starts a machine whose kubelet has the runtime as over gives it.
 func newMachine(t testing.TB, over ...func(*machine, runtime.Runtime) runtime.Runtime) *machine {
 	if os.Getuid() != 0 {
@@ -153,6 +162,9 @@ func newMachine(t testing.TB, over ...func(*machine, runtime.Runtime) runtime.Ru
 	}
 	m.node = kubelet.Config{NodeName: "node-1", NodeIP: netip.MustParseAddr("127.0.0.1"), Client: node, Runtime: runtime.Steps(used, "node-1"),
 		Root: root + "/kubelet", Resources: kubelet.Resources{CgroupRoot: cgroup}, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	if m.change != nil {
+		m.change(&m.node)
+	}
 	m.start(lab)
 	t.Cleanup(func() {
 		m.stop()

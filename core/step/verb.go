@@ -40,7 +40,8 @@ const (
 	Filter    Verb = "filter"
 	Score     Verb = "score"
 	Bind      Verb = "bind"
-	Sync      Verb = "sync" // a pod worker of a kubelet
+	Sync      Verb = "sync"  // a pod worker of a kubelet
+	Evict     Verb = "evict" // a kubelet ends a pod to make room
 )
 
 // The container runtime interface, in its own words.
@@ -85,6 +86,7 @@ const (
 	Processes Verb = "processes" // the processes of a pod
 	Probe     Verb = "probe"     // what a probe of a container found
 	Cgroup    Verb = "cgroup"    // a pod's control group got its limits
+	Pressure  Verb = "pressure"  // a node runs out of something, or no longer does
 	Worker    Verb = "worker"    // a pod's worker came to another state
 	Mark      Verb = "mark"      // a named place in a recording
 	ModeSet   Verb = "mode"      // the gate opened, closed, or got breakpoints
@@ -102,7 +104,7 @@ var classOf = map[Verb]Class{
 	Patch: ClassRequest, Delete: ClassRequest, DeleteCollection: ClassRequest, Connect: ClassRequest,
 	Authenticate: ClassStage, Audit: ClassStage, Authorize: ClassStage, Route: ClassStage, Decode: ClassStage,
 	Convert: ClassStage, Admit: ClassStage, Validate: ClassStage, Commit: ClassStage, Encode: ClassStage,
-	Deliver: ClassDeliver, Reconcile: ClassReconcile, Sync: ClassReconcile, Fire: ClassTimer,
+	Deliver: ClassDeliver, Reconcile: ClassReconcile, Sync: ClassReconcile, Evict: ClassReconcile, Fire: ClassTimer,
 	Schedule: ClassSchedule, Filter: ClassSchedule, Score: ClassSchedule, Bind: ClassSchedule,
 	RunPodSandbox: ClassCRI, StopPodSandbox: ClassCRI, RemovePodSandbox: ClassCRI, PullImage: ClassCRI,
 	CreateContainer: ClassCRI, StartContainer: ClassCRI, StopContainer: ClassCRI, RemoveContainer: ClassCRI,

@@ -77,6 +77,15 @@ func main() {
 		}
 		fmt.Println(c.Process.Pid)
 		time.Sleep(time.Hour)
+	case "hold": // so many MiB
+		mib, _ := strconv.Atoi(args[1])
+		held := make([]byte, mib<<20)
+		for i := 0; i < len(held); i += 4096 {
+			held[i] = 1
+		}
+		fmt.Println("ready")
+		time.Sleep(time.Hour)
+		fmt.Println(len(held))
 	case "burn":
 		fmt.Println("ready")
 		for {
