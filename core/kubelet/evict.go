@@ -52,7 +52,7 @@ func newEvictor(k *Kubelet) (*evictor, error) {
 	}
 	setDefault(&c.Transition, eviction.DefaultTransition)
 	thresholds, err := c.Thresholds()
-	return &evictor{k: k, thresholds: thresholds, transition: c.Transition, maxGrace: c.MaxPodGrace,
+	return &evictor{k: k, thresholds: thresholds, transition: c.Transition, maxGrace: c.MaxPodGrace, images: k.images,
 		now: make(chan struct{}, 1), faults: map[eviction.Signal]fault{}}, err
 }
 

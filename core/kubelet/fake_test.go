@@ -28,8 +28,9 @@ type fakeRuntime struct {
 	next       int
 	sandboxes  map[string]*fakeSandbox
 	containers map[string]*fakeContainer
-	images     map[string]bool // on the node
-	registry   map[string]bool // to be had
+	images     map[string]bool   // on the node; false: pinned
+	registry   map[string]bool   // to be had
+	private    map[string]string // "user:password" that an image needs
 	readers    []chan *cri.ContainerEventResponse
 	calls      []string
 	execCode   int
@@ -326,7 +327,8 @@ func (f *fakeRuntime) ListContainers(context.Context) ([]*cri.Container, error) 
 	defer f.mu.Unlock()
 	var list []*cri.Container
 	for _, c := range f.containers {
-		list = append(list, &cri.Container{Id: c.status.Id, PodSandboxId: c.sandboxID, Metadata: c.status.Metadata, State: c.status.State, Labels: c.status.Labels})
+		list = append(list, &cri.Container{Id: c.status.Id, PodSandboxId: c.sandboxID, Metadata: c.status.Metadata, State: c.status.State, Labels: c.status.Labels,
+			Image: c.status.Image, ImageId: c.status.ImageId})
 	}
 	return list, nil
 }
@@ -400,12 +402,15 @@ func (f *fakeRuntime) PortForward(context.Context, string, int32, io.ReadWriteCl
 	return errors.New("not here")
 }
 
-func (f *fakeRuntime) PullImage(_ context.Context, ref string, _ *cri.AuthConfig) (string, error) {
+func (f *fakeRuntime) PullImage(_ context.Context, ref string, auth *cri.AuthConfig) (string, error) {
 	if err := f.call("PullImage %s", ref); err != nil {
 		return "", err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if want := f.private[ref]; want != "" && want != auth.GetUsername()+":"+auth.GetPassword() {
+		return "", fmt.Errorf("%w: %s: unauthorized as %q", runtime.ErrImagePull, ref, auth.GetUsername())
+	}
 	if !f.registry[ref] {
 		return "", fmt.Errorf("%s: not found in the registry", ref)
 	}
@@ -419,15 +424,31 @@ func (f *fakeRuntime) ImageStatus(_ context.Context, ref string) (*cri.Image, er
 	if strings.Contains(ref, "//") {
 		return nil, fmt.Errorf("%q: %w", ref, runtime.ErrInvalidImageName)
 	}
-	if f.images[ref] {
+	if _, here := f.images[ref]; here {
 		return &cri.Image{Id: "sha256:" + ref, Size: 7}, nil
 	}
 	return nil, fmt.Errorf("image %s: %w", ref, runtime.ErrNotFound)
 }
 
-func (f *fakeRuntime) ListImages(context.Context) ([]*cri.Image, error) { return nil, nil }
+func (f *fakeRuntime) ListImages(context.Context) ([]*cri.Image, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var list []*cri.Image
+	for ref, pinned := range f.images {
+		list = append(list, &cri.Image{Id: "sha256:" + ref, RepoTags: []string{ref}, Size: 7, Pinned: !pinned})
+	}
+	return list, nil
+}
 
-func (f *fakeRuntime) RemoveImage(context.Context, string) error { return nil }
+func (f *fakeRuntime) RemoveImage(_ context.Context, ref string) error {
+	if err := f.call("RemoveImage %s", ref); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.images, strings.TrimPrefix(ref, "sha256:"))
+	return nil
+}
 
 func (f *fakeRuntime) Events(ctx context.Context) (<-chan *cri.ContainerEventResponse, error) {
 	f.mu.Lock()

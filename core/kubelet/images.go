@@ -74,8 +74,14 @@ func (s *starter) pull(ctx context.Context, c *corev1.Container) (string, error)
 		return "", nil
 	}
 	w.k.events.container(ctx, s.pod, c.Name, corev1.EventTypeNormal, "Pulling", "Pulling image %q", c.Image)
-	began := time.Now() //nolint:forbidigo // how long the machine took to pull
-	id, err := w.k.Runtime.PullImage(ctx, c.Image, nil)
+	waits := time.Now() //nolint:forbidigo // how long the machine took to pull
+	release, err := w.k.images.turn(ctx)
+	if err != nil {
+		return "", err
+	}
+	began := time.Now() //nolint:forbidigo // see above
+	id, err := s.pullWith(ctx, c)
+	release()
 	if cause := context.Cause(ctx); errors.Is(cause, errPodEnds) {
 		return "", cause
 	}
@@ -95,8 +101,9 @@ func (s *starter) pull(ctx context.Context, c *corev1.Container) (string, error)
 	if image, err := w.k.Runtime.ImageStatus(ctx, c.Image); err == nil {
 		size = image.GetSize()
 	}
-	took := time.Since(began).Truncate(time.Millisecond) //nolint:forbidigo // see above
+	took := time.Since(began).Truncate(time.Millisecond)   //nolint:forbidigo // see above
+	waited := time.Since(waits).Truncate(time.Millisecond) //nolint:forbidigo // see above
 	w.k.events.container(ctx, s.pod, c.Name, corev1.EventTypeNormal, "Pulled",
-		"Successfully pulled image %q in %v (%v including waiting). Image size: %v bytes.", c.Image, took, took, size)
+		"Successfully pulled image %q in %v (%v including waiting). Image size: %v bytes.", c.Image, took, waited, size)
 	return id, nil
 }

@@ -64,6 +64,7 @@ type Config struct {
 	PodPids int64
 
 	Resources Resources // how the node shares out what it has
+	Images    Images    // how images are pulled and collected
 
 	// PowerFails is closed, or sent to, when the node is about to be turned off:
 	// the kubelet ends its pods within Shutdown, and then itself.
@@ -93,6 +94,7 @@ type Kubelet struct {
 	groups  *cm.Tree // nil: pods have no groups of the kubelet's
 	stats   *stats.Source
 	evictor *evictor
+	images  *images
 
 	objects  *objects
 	services *services
@@ -130,7 +132,7 @@ func Run(ctx context.Context, c Config) error {
 		return fmt.Errorf("start kubelet %s: list what runs: %w", c.NodeName, err)
 	}
 	loops := []func(context.Context){
-		k.node.run, k.events.run, k.watchPods, k.watchServices, k.relist, k.rotateLogs, k.seen.run, k.evictor.run,
+		k.node.run, k.events.run, k.watchPods, k.watchServices, k.relist, k.rotateLogs, k.seen.run, k.evictor.run, k.images.run,
 		func(ctx context.Context) { k.watchRuntime(ctx, events) },
 	}
 	if k.StaticPods != "" {
@@ -186,6 +188,7 @@ func newKubelet(ctx context.Context, c Config) (*Kubelet, error) {
 	k.prober = newProber(k)
 	k.statics = newStatics(k)
 	k.seen = newLookout(k)
+	k.images = newImages(k)
 	k.objects, k.services = newObjects(k), newServices()
 	k.hands = volume.Steps(volume.Kernel{Now: k.Clock.Now}, k.NodeName)
 	var err error

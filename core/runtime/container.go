@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -99,8 +100,10 @@ func (c *Client) spec(ctx context.Context, m, pod *meta, pid int, img *image.Ima
 		return nil, err
 	}
 	m.User = &cri.LinuxContainerUser{Uid: int64(user.UID), Gid: int64(user.GID)}
-	for _, g := range user.AdditionalGids {
-		m.User.SupplementalGroups = append(m.User.SupplementalGroups, int64(g))
+	for _, g := range append([]uint32{user.GID}, user.AdditionalGids...) { // the own group too, as other runtimes say it
+		if !slices.Contains(m.User.SupplementalGroups, int64(g)) {
+			m.User.SupplementalGroups = append(m.User.SupplementalGroups, int64(g))
+		}
 	}
 	return oci.Container(oci.Input{
 		ID: m.ID, Pod: c.pod(pod, pid), Config: m.container, Image: img.Config,

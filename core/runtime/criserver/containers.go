@@ -5,12 +5,17 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
 func (s *server) CreateContainer(ctx context.Context, req *cri.CreateContainerRequest) (*cri.CreateContainerResponse, error) {
 	if req.GetConfig().GetMetadata().GetName() == "" {
 		return nil, missing("name of a container in config.metadata")
+	}
+	if err := check(req.Config); err != nil {
+		return nil, err
 	}
 	pod, err := s.sandboxID(ctx, req.PodSandboxId)
 	if err != nil {
@@ -49,11 +54,11 @@ func (s *server) ContainerStatus(ctx context.Context, req *cri.ContainerStatusRe
 	if err != nil {
 		return nil, err
 	}
-	status, err := s.rt.ContainerStatus(ctx, id)
+	found, err := s.rt.ContainerStatus(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	return &cri.ContainerStatusResponse{Status: status, Info: verbose(req.Verbose, status)}, nil
+	return &cri.ContainerStatusResponse{Status: found, Info: verbose(req.Verbose, found)}, nil
 }
 
 func (s *server) ListContainers(ctx context.Context, req *cri.ListContainersRequest) (*cri.ListContainersResponse, error) {
@@ -99,6 +104,21 @@ func (s *server) GetContainerEvents(_ *cri.GetEventsRequest, to grpc.ServerStrea
 	for e := range events {
 		if err := to.Send(e); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// check refuses what the interface's comments rule out. klab's own kubelet does
+// not ask for it.
+func check(c *cri.ContainerConfig) error {
+	sec := c.GetLinux().GetSecurityContext()
+	if sec.GetRunAsGroup() != nil && sec.GetRunAsUser() == nil && sec.GetRunAsUsername() == "" {
+		return status.Error(codes.InvalidArgument, "run_as_group is given without run_as_user or run_as_username")
+	}
+	for _, m := range c.GetMounts() {
+		if m.RecursiveReadOnly && (!m.Readonly || m.Propagation != cri.MountPropagation_PROPAGATION_PRIVATE) {
+			return status.Errorf(codes.InvalidArgument, "mount %s: recursive_read_only needs readonly and private propagation", m.ContainerPath)
 		}
 	}
 	return nil
