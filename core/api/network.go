@@ -21,8 +21,8 @@ import (
 	"k8s.io/kubernetes/pkg/features"
 )
 
-// services are stored as they are written: nothing allocates addresses or node
-// ports yet, so that a cluster IP is only where somebody sets one.
+// services get their addresses and node ports from the API server, before they
+// are validated.
 // Source: k8s.io/kubernetes/pkg/registry/core/service.
 func services() *Resource {
 	r := coreResource("Service", "services", "service", "svc")

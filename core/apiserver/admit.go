@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -30,9 +29,11 @@ func admissions() []admission {
 		{"NamespaceLifecycle", (*request).namespaceLifecycle},
 		{"NodeRestriction", (*request).nodeRestriction},
 		{"RBAC", (*request).escalation},
-		{"ServiceAccount", (*request).defaultServiceAccount},
-		{"Priority", (*request).defaultPriority},
+		{"LimitRanger", (*request).limitRanger},
+		{"ServiceAccount", (*request).serviceAccount},
+		{"Priority", (*request).priority},
 		{"DefaultTolerationSeconds", (*request).defaultTolerations},
+		{"RuntimeClass", (*request).runtimeClass},
 	}
 }
 
@@ -65,6 +66,9 @@ func (r *request) admit(ctx context.Context) error {
 		if err := r.resource.PrepareForUpdate(r.rules(), r.object, r.current.obj, r.scope()); err != nil {
 			return err
 		}
+	}
+	if err := r.allocate(ctx); err != nil {
+		return err
 	}
 	return r.manageFields()
 }
@@ -155,76 +159,4 @@ func (r *request) nodeRestriction(ctx context.Context) (string, error) {
 		}
 	}
 	return "", nil
-}
-
-// newPod is the pod that the request creates, or nil.
-func (r *request) newPod() *core.Pod {
-	pod, _ := r.object.(*core.Pod)
-	if !r.creates {
-		return nil
-	}
-	return pod
-}
-
-func (r *request) defaultServiceAccount(context.Context) (string, error) {
-	pod := r.newPod()
-	if pod == nil || pod.Spec.ServiceAccountName != "" || pod.Annotations[corev1.MirrorPodAnnotationKey] != "" {
-		return "", nil
-	}
-	pod.Spec.ServiceAccountName, pod.Spec.DeprecatedServiceAccount = "default", "default" //nolint:staticcheck // the alias must be the same
-	return "spec.serviceAccountName is default", nil
-}
-
-func (r *request) defaultPriority(context.Context) (string, error) {
-	pod := r.newPod()
-	if pod == nil {
-		return "", nil
-	}
-	priority := int32(0)
-	switch pod.Spec.PriorityClassName {
-	case "":
-	case "system-cluster-critical":
-		priority = 2_000_000_000
-	case "system-node-critical":
-		priority = 2_000_001_000
-	default:
-		return "", apierrors.NewForbidden(r.resource.GR(), pod.Name, fmt.Errorf("no PriorityClass with name %s was found", pod.Spec.PriorityClassName))
-	}
-	if pod.Spec.Priority != nil && *pod.Spec.Priority != priority {
-		return "", apierrors.NewForbidden(r.resource.GR(), pod.Name,
-			fmt.Errorf("the integer value of priority (%d) must not be provided in pod spec; priority admission controller computed %d from the given PriorityClass name", *pod.Spec.Priority, priority))
-	}
-	policy := core.PreemptLowerPriority
-	pod.Spec.Priority = &priority
-	if pod.Spec.PreemptionPolicy == nil {
-		pod.Spec.PreemptionPolicy = &policy
-	}
-	return fmt.Sprintf("spec.priority is %d", priority), nil
-}
-
-// defaultTolerations lets a pod stay on a node in trouble for five minutes. An
-// update that leaves them out gets them again, as no toleration may go.
-func (r *request) defaultTolerations(context.Context) (string, error) {
-	pod, _ := r.object.(*core.Pod)
-	if pod == nil || r.path.Sub != "" || r.isDeletion() {
-		return "", nil
-	}
-	var added []string
-	for _, key := range []string{corev1.TaintNodeNotReady, corev1.TaintNodeUnreachable} {
-		tolerated := slices.ContainsFunc(pod.Spec.Tolerations, func(t core.Toleration) bool {
-			return (t.Key == key || t.Key == "") && (t.Effect == core.TaintEffectNoExecute || t.Effect == "")
-		})
-		if tolerated {
-			continue
-		}
-		seconds := int64(5 * time.Minute / time.Second)
-		pod.Spec.Tolerations = append(pod.Spec.Tolerations, core.Toleration{
-			Key: key, Operator: core.TolerationOpExists, Effect: core.TaintEffectNoExecute, TolerationSeconds: &seconds,
-		})
-		added = append(added, key)
-	}
-	if len(added) == 0 {
-		return "", nil
-	}
-	return "tolerates " + strings.Join(added, ", ") + " for 300 s", nil
 }

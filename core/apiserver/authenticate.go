@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -13,10 +14,20 @@ import (
 // Somebody who claims nothing is anonymous.
 func (r *request) authenticate(ctx context.Context) error {
 	if r.userErr != nil {
-		return apierrors.NewUnauthorized("Unauthorized")
+		return unauthorized(r.userErr)
 	}
 	r.note(ctx, "%s, groups %s", r.user.Name, strings.Join(r.user.Groups, " "))
 	return nil
+}
+
+// unauthorized tells who is not known nothing more; who may not be somebody
+// else learns why.
+func unauthorized(err error) error {
+	var status apierrors.APIStatus
+	if errors.As(err, &status) {
+		return err
+	}
+	return apierrors.NewUnauthorized("Unauthorized")
 }
 
 // audit gives the request a name by which client and server can talk about it.

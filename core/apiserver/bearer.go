@@ -80,7 +80,7 @@ func (s *Server) bound(ctx context.Context, resource, namespace string, ref *bou
 	}
 	obj, err := s.lookup(ctx, corev1.SchemeGroupVersion.WithResource(resource), namespace, ref.Name)
 	if err != nil {
-		return fmt.Errorf("service account token has been invalidated: %w", err)
+		return fmt.Errorf("service account token has been invalidated: %s", err.Error()) // and not NotFound, which would be an answer
 	}
 	m, err := meta.Accessor(obj)
 	if err != nil {

@@ -101,6 +101,7 @@ func (r *request) commitValue(ctx context.Context, key, name string, value []byt
 		return r.server.cfg.Store.Put(ctx, key, value, expect)
 	}, func(rev int64) {
 		setRevision(r.object, rev)
+		r.settle(rev)
 		r.committed(ctx, old, r.object, rev)
 	})
 	if err != nil {

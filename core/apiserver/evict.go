@@ -17,6 +17,7 @@ import (
 	"k8s.io/kubernetes/pkg/apis/policy"
 
 	"github.com/klab-project/klab/core/api"
+	"github.com/klab-project/klab/core/store"
 )
 
 // deletes as a DELETE does; an eviction is one that asks the budgets first.
@@ -70,7 +71,7 @@ func (r *request) budget(ctx context.Context, pod *core.Pod) error {
 	if pod.DeletionTimestamp != nil {
 		return nil
 	}
-	budgets, err := r.budgetsOf(pod)
+	budgets, err := r.budgetsOf(ctx, pod)
 	switch {
 	case err != nil:
 		return err
@@ -98,23 +99,24 @@ func (r *request) budget(ctx context.Context, pod *core.Pod) error {
 }
 
 // budgetsOf are the disruption budgets that select a pod.
-func (r *request) budgetsOf(pod *core.Pod) ([]*policy.PodDisruptionBudget, error) {
+func (r *request) budgetsOf(ctx context.Context, pod *core.Pod) ([]*policy.PodDisruptionBudget, error) {
 	row := api.Find(policyv1.SchemeGroupVersion.WithResource("poddisruptionbudgets"))
+	all, err := r.server.cachers[row.Prefix].list(ctx, &selection{row: row, prefix: row.KeyPrefix(pod.Namespace)}, store.ListOptions{})
+	if err != nil {
+		return nil, storeError(err)
+	}
 	var found []*policy.PodDisruptionBudget
-	var failed error
-	r.server.cachers[row.Prefix].each(func(e *entry) {
+	for _, e := range all.entries {
 		b := e.obj.(*policy.PodDisruptionBudget)
-		if b.Namespace != pod.Namespace {
-			return
-		}
 		selector, err := metav1.LabelSelectorAsSelector(b.Spec.Selector)
 		if err != nil {
-			failed = apierrors.NewInternalError(err)
-		} else if selector.Matches(labels.Set(pod.Labels)) {
+			return nil, apierrors.NewInternalError(err)
+		}
+		if selector.Matches(labels.Set(pod.Labels)) {
 			found = append(found, b)
 		}
-	})
-	return found, failed
+	}
+	return found, nil
 }
 
 // maxDisrupted is how many evictions may be under way before the controller

@@ -52,7 +52,7 @@ func (s *Server) Handler() http.Handler {
 func (s *Server) serveOther(w http.ResponseWriter, r *http.Request) {
 	user, err := s.identify(r)
 	if err != nil {
-		s.writeError(w, r, apierrors.NewUnauthorized("Unauthorized"), nil, nil)
+		s.writeError(w, r, unauthorized(err), nil, nil)
 		return
 	}
 	a := Attributes{User: user.Name, Groups: user.Groups, Verb: strings.ToLower(r.Method), Path: r.URL.Path}

@@ -84,9 +84,18 @@ func withIdentity(ctx context.Context, i identity) context.Context {
 	return context.WithValue(ctx, identityKey{}, i)
 }
 
-// identify finds out who sends r: the in-process transport says so in the
-// context, everybody else has a token or a client certificate.
+// identify finds out whom a request is to be taken for.
 func (s *Server) identify(r *http.Request) (identity, error) {
+	i, err := s.sender(r)
+	if err != nil {
+		return i, err
+	}
+	return s.impersonate(r, i)
+}
+
+// sender finds out who sends r: the in-process transport says so in the
+// context, everybody else has a token or a client certificate.
+func (s *Server) sender(r *http.Request) (identity, error) {
 	if i, ok := r.Context().Value(identityKey{}).(identity); ok {
 		return i.authenticated(), nil
 	}

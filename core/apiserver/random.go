@@ -51,5 +51,12 @@ func (r *random) suffix() string {
 	return string(b[:])
 }
 
+// below is a random number from 0 to n-1.
+func (r *random) below(n uint64) uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.rand.Uint64N(n)
+}
+
 // now is the lab's time in whole seconds, as objects have it.
 func (s *Server) now() time.Time { return s.cfg.Now().Truncate(time.Second) }

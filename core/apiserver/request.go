@@ -62,7 +62,8 @@ type request struct {
 	plan    plan
 	retries int
 
-	budgeted bool // the eviction has used up a disruption budget
+	given    []*given // numbers of services that are this request's until it ends
+	budgeted bool     // the eviction has used up a disruption budget
 
 	// encode
 	warnings []string
@@ -113,6 +114,7 @@ func (s *Server) serveResource(w http.ResponseWriter, req *http.Request, p *path
 		step.Note(ctx, detail)
 		return err
 	})
+	r.settle(0)
 	r.write(ctx, err)
 }
 

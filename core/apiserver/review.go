@@ -26,7 +26,7 @@ func isReview(p *path) bool {
 func (s *Server) serveReview(w http.ResponseWriter, r *http.Request, p *path) {
 	who, err := s.identify(r)
 	if err != nil {
-		s.writeError(w, r, apierrors.NewUnauthorized("Unauthorized"), nil, nil)
+		s.writeError(w, r, unauthorized(err), nil, nil)
 		return
 	}
 	a := Attributes{User: who.Name, Groups: who.Groups, Verb: p.Verb, Group: p.Group, Version: p.Version, Resource: p.Resource, Namespace: p.Namespace}

@@ -48,7 +48,10 @@ type Config struct {
 	// ServiceIP is the address of Service default/kubernetes, and Endpoint
 	// where it leads. Without them the service is not made.
 	ServiceIP netip.Addr
-	Endpoint  netip.AddrPort
+	// ServiceCIDR is where services get their addresses; the default is
+	// 10.96.0.0/12.
+	ServiceCIDR netip.Prefix
+	Endpoint    netip.AddrPort
 
 	Version version.Info     // the default is that of the Kubernetes modules
 	Now     func() time.Time // the default is the lab clock, or else the wall clock
@@ -65,6 +68,7 @@ type Server struct {
 	kinds        *kinds
 	certificates certificates
 	tokens       *signer
+	numbers      serviceNumbers
 	policy       *roleRules // nil with an authorizer of Config
 	random       *random
 	kubelets     *http.Transport
@@ -94,6 +98,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	if s.tokens, err = newSigner(cfg.TokenKey, cfg.Issuer); err != nil {
 		return nil, err
 	}
+	s.numbers.given = map[string]*given{}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	s.kubelets = s.kubeletTransport()
 	if s.cfg.Authorize == nil {
@@ -128,6 +133,9 @@ func withDefaults(cfg Config) Config {
 		if cfg.Lab != nil {
 			cfg.Now = cfg.Lab.Clock.Now
 		}
+	}
+	if !cfg.ServiceCIDR.IsValid() {
+		cfg.ServiceCIDR = netip.MustParsePrefix("10.96.0.0/12")
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)

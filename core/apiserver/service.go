@@ -1,0 +1,290 @@
+package apiserver
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	serviceapi "k8s.io/kubernetes/pkg/api/service"
+	"k8s.io/kubernetes/pkg/apis/core"
+	corevalidation "k8s.io/kubernetes/pkg/apis/core/validation"
+)
+
+// The range of node ports, as upstream's default.
+const firstNodePort, lastNodePort = 30000, 32767
+
+// serviceNumbers gives services addresses and node ports that no other service
+// has. What is taken is what the stored services say; it remembers only what
+// was given to requests whose services are not in the cache yet.
+type serviceNumbers struct {
+	mu    sync.Mutex
+	given map[string]*given // "10.96.0.7" or ":30080"
+}
+
+type given struct {
+	key string // of the service in the store
+	rev int64  // 0 until the service was stored, -1 if it never will be
+}
+
+// allocate gives the request's service what it needs, before it is validated.
+// Source: k8s.io/kubernetes/pkg/registry/core/service/storage/alloc.go.
+func (r *request) allocate(context.Context) error {
+	s, ok := r.object.(*core.Service)
+	if !ok || r.path.Sub != "" || r.isDeletion() {
+		return nil
+	}
+	var old *core.Service
+	if r.current != nil {
+		old = r.current.obj.(*core.Service)
+	}
+	if s.Spec.Type == core.ServiceTypeExternalName {
+		return nil
+	}
+	if err := defaultFamilies(s, old); err != nil {
+		return err
+	}
+	n := &r.server.numbers
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	key := r.resource.Key(s.Namespace, s.Name)
+	taken := n.taken(r.cache, key)
+	want := func(number string) { // it is this request's from here on
+		g := &given{key: key}
+		n.given[number] = g
+		r.given = append(r.given, g)
+		taken[number] = true
+	}
+	if err := r.server.giveAddress(s, old, taken, want); err != nil {
+		return err
+	}
+	return r.server.givePorts(s, old, taken, want)
+}
+
+// taken are the numbers of all services but one.
+func (n *serviceNumbers) taken(c *cacher, except string) map[string]bool {
+	taken := map[string]bool{}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for key, e := range c.objects {
+		if key == except {
+			continue
+		}
+		s := e.obj.(*core.Service)
+		for _, ip := range s.Spec.ClusterIPs {
+			taken[ip] = true
+		}
+		for _, p := range s.Spec.Ports {
+			taken[portName(p.NodePort)] = true
+		}
+		taken[portName(s.Spec.HealthCheckNodePort)] = true
+	}
+	for number, g := range n.given {
+		switch {
+		case g.rev < 0 || g.rev > 0 && g.rev <= c.rev:
+			delete(n.given, number) // the cache knows better
+		case g.key != except:
+			taken[number] = true
+		}
+	}
+	return taken
+}
+
+func portName(port int32) string { return fmt.Sprintf(":%d", port) }
+
+// settle ends the claims of a request, whose service was stored at rev, or
+// never if that is 0.
+func (r *request) settle(rev int64) {
+	if len(r.given) == 0 {
+		return
+	}
+	if rev == 0 {
+		rev = -1
+	}
+	r.server.numbers.mu.Lock()
+	defer r.server.numbers.mu.Unlock()
+	for _, g := range r.given {
+		g.rev = rev
+	}
+	r.given = nil
+}
+
+// defaultFamilies fills in the families of addresses. This cluster has one,
+// IPv4.
+func defaultFamilies(s, old *core.Service) error {
+	spec := &s.Spec
+	headless, selects := spec.ClusterIP == core.ClusterIPNone, len(spec.Selector) > 0
+	if spec.IPFamilyPolicy == nil {
+		policy := core.IPFamilyPolicySingleStack
+		switch {
+		case old != nil && old.Spec.IPFamilyPolicy != nil:
+			policy = *old.Spec.IPFamilyPolicy
+		case headless && !selects:
+			policy = core.IPFamilyPolicyRequireDualStack
+		}
+		spec.IPFamilyPolicy = &policy
+	}
+	if errs := corevalidation.ValidateServiceClusterIPsRelatedFields(s, old); len(errs) > 0 {
+		return apierrors.NewInvalid(core.Kind("Service"), s.Name, errs)
+	}
+	if len(spec.IPFamilies) == 0 {
+		spec.IPFamilies = []core.IPFamily{core.IPv4Protocol}
+	}
+	if headless && !selects {
+		if *spec.IPFamilyPolicy != core.IPFamilyPolicySingleStack && len(spec.IPFamilies) < 2 {
+			spec.IPFamilies = []core.IPFamily{core.IPv4Protocol, core.IPv6Protocol}
+		}
+		return nil
+	}
+	var errs field.ErrorList
+	if *spec.IPFamilyPolicy == core.IPFamilyPolicyRequireDualStack {
+		errs = append(errs, field.Invalid(field.NewPath("spec", "ipFamilyPolicy"), spec.IPFamilyPolicy, "this cluster is not configured for dual-stack services"))
+	}
+	for i, family := range spec.IPFamilies {
+		if family != core.IPv4Protocol {
+			errs = append(errs, field.Invalid(field.NewPath("spec", "ipFamilies").Index(i), family, "not configured on this cluster"))
+		}
+	}
+	if len(errs) > 0 {
+		return apierrors.NewInvalid(core.Kind("Service"), s.Name, errs)
+	}
+	return nil
+}
+
+// giveAddress sets clusterIP, or checks the one that is wanted.
+func (s *Server) giveAddress(svc, old *core.Service, taken map[string]bool, want func(string)) error {
+	spec := &svc.Spec
+	if spec.ClusterIP == core.ClusterIPNone || old != nil && old.Spec.ClusterIP != "" && old.Spec.ClusterIP == spec.ClusterIP {
+		return nil
+	}
+	if spec.ClusterIP == "" {
+		ip, ok := s.freeAddress(taken)
+		if !ok {
+			return apierrors.NewInternalError(fmt.Errorf("failed to allocate a serviceIP for Service %q: range is full", svc.Name))
+		}
+		spec.ClusterIP, spec.ClusterIPs = ip, []string{ip}
+		want(ip)
+		return nil
+	}
+	why := ""
+	ip, err := netip.ParseAddr(spec.ClusterIP)
+	switch {
+	case err != nil:
+		return nil // validation says it better
+	case !s.cfg.ServiceCIDR.Contains(ip):
+		why = fmt.Sprintf("the provided network does not match the current range: provided IP is not in the valid range. The range of valid IPs is %s", s.cfg.ServiceCIDR)
+	case taken[spec.ClusterIP]:
+		why = "provided IP is already allocated"
+	}
+	if why != "" {
+		return apierrors.NewInvalid(core.Kind("Service"), svc.Name, field.ErrorList{field.Invalid(
+			field.NewPath("spec", "clusterIPs"), spec.ClusterIPs, fmt.Sprintf("failed to allocate IP %s: %s", spec.ClusterIP, why))})
+	}
+	want(spec.ClusterIP)
+	return nil
+}
+
+// freeAddress looks for an address from a random one on. The first ones stay
+// free for those who choose theirs, as upstream leaves them.
+func (s *Server) freeAddress(taken map[string]bool) (string, bool) {
+	cidr := s.cfg.ServiceCIDR.Masked()
+	size := uint64(1) << (cidr.Addr().BitLen() - cidr.Bits())
+	reserved := min(max(16, size/16), 256)
+	if size <= reserved {
+		reserved = 1
+	}
+	first, count := addressAt(cidr.Addr(), reserved), size-reserved-1
+	begin := s.random.below(count)
+	for i := range count {
+		ip := addressAt(first, (begin+i)%count).String()
+		if !taken[ip] {
+			return ip, true
+		}
+	}
+	return "", false
+}
+
+// addressAt is the nth IPv4 address after a.
+func addressAt(a netip.Addr, n uint64) netip.Addr {
+	b := a.As4()
+	v := uint64(b[0])<<24 | uint64(b[1])<<16 | uint64(b[2])<<8 | uint64(b[3])
+	v += n
+	return netip.AddrFrom4([4]byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)})
+}
+
+// givePorts sets the node ports of a service that has them. One port number
+// under several protocols has one node port.
+func (s *Server) givePorts(svc, old *core.Service, taken map[string]bool, want func(string)) error {
+	spec := &svc.Spec
+	if spec.Type != core.ServiceTypeNodePort && spec.Type != core.ServiceTypeLoadBalancer {
+		return nil
+	}
+	allocates := spec.Type == core.ServiceTypeNodePort || spec.AllocateLoadBalancerNodePorts == nil || *spec.AllocateLoadBalancerNodePorts
+	byPort := map[int32]int32{}
+	for _, p := range spec.Ports {
+		if p.NodePort != 0 {
+			byPort[p.Port] = p.NodePort
+		}
+	}
+	for i := range spec.Ports {
+		p := &spec.Ports[i]
+		path := field.NewPath("spec", "ports").Index(i).Child("nodePort")
+		switch {
+		case p.NodePort != 0:
+			if why := portProblem(p.NodePort, taken); why != "" && !hadPort(old, p.NodePort) {
+				return apierrors.NewInvalid(core.Kind("Service"), svc.Name, field.ErrorList{field.Invalid(path, p.NodePort, why)})
+			}
+		case byPort[p.Port] != 0:
+			p.NodePort = byPort[p.Port]
+			continue
+		case !allocates:
+			continue
+		default:
+			port, ok := s.freePort(taken)
+			if !ok {
+				return apierrors.NewInternalError(fmt.Errorf("failed to allocate a nodePort: range is full"))
+			}
+			p.NodePort, byPort[p.Port] = port, port
+		}
+		defer want(portName(p.NodePort)) // not before all are checked: two protocols may share one
+	}
+	if serviceapi.NeedsHealthCheck(svc) && spec.HealthCheckNodePort == 0 {
+		port, ok := s.freePort(taken)
+		if !ok {
+			return apierrors.NewInternalError(fmt.Errorf("failed to allocate a HealthCheck NodePort: range is full"))
+		}
+		spec.HealthCheckNodePort = port
+		want(portName(port))
+	}
+	return nil
+}
+
+func portProblem(port int32, taken map[string]bool) string {
+	switch {
+	case port < firstNodePort || port > lastNodePort:
+		return fmt.Sprintf("provided port is not in the valid range. The range of valid ports is %d-%d", firstNodePort, lastNodePort)
+	case taken[portName(port)]:
+		return "provided port is already allocated"
+	}
+	return ""
+}
+
+func hadPort(old *core.Service, port int32) bool {
+	return old != nil && slices.ContainsFunc(old.Spec.Ports, func(p core.ServicePort) bool { return p.NodePort == port })
+}
+
+func (s *Server) freePort(taken map[string]bool) (int32, bool) {
+	const count = lastNodePort - firstNodePort + 1
+	begin := s.random.below(count)
+	for i := range uint64(count) {
+		port := int32(firstNodePort + (begin+i)%count)
+		if !taken[portName(port)] {
+			taken[portName(port)] = true
+			return port, true
+		}
+	}
+	return 0, false
+}
