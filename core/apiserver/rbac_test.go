@@ -117,7 +117,8 @@ func TestEvictionAsksTheBudget(t *testing.T) {
 		MinAvailable: new(intstr.FromInt32(1)), Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}}}}, metav1.CreateOptions{})
 	require.NoError(t, err)
 	evict := func() error {
-		return c.PolicyV1().Evictions("default").Evict(ctx, &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: "a", Namespace: "default"}})
+		return c.CoreV1().RESTClient().Post().AbsPath("/api/v1/namespaces/default/pods/a/eviction").MaxRetries(0).
+			Body(&policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: "a"}}).Do(ctx).Error()
 	}
 	err = evict()
 	require.True(t, apierrors.IsTooManyRequests(err), "the controller has not seen it: %v", err)

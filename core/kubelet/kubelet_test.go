@@ -40,6 +40,26 @@ type lab struct {
 	stop    func()
 }
 
+// withoutToken makes pods have no volumes but their own.
+func withoutToken(t testing.TB, c kubernetes.Interface) {
+	t.Helper()
+	accounts := c.CoreV1().ServiceAccounts("default")
+	account, err := accounts.Get(context.Background(), "default", metav1.GetOptions{})
+	require.NoError(t, err)
+	account.AutomountServiceAccountToken = new(false)
+	_, err = accounts.Update(context.Background(), account, metav1.UpdateOptions{})
+	require.NoError(t, err)
+	synctest.Wait() // the server's cache has it
+}
+
+// publishRootCA does what a controller does in a cluster: pods mount it.
+func publishRootCA(t testing.TB, c kubernetes.Interface) {
+	t.Helper()
+	bundle := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "kube-root-ca.crt", Namespace: "default"}, Data: map[string]string{"ca.crt": "of this test"}}
+	_, err := c.CoreV1().ConfigMaps("default").Create(context.Background(), bundle, metav1.CreateOptions{})
+	require.NoError(t, err)
+}
+
 func inLab(t *testing.T, f func(*lab)) {
 	root := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -49,6 +69,7 @@ func inLab(t *testing.T, f func(*lab)) {
 		server, err := apiserver.New(context.Background(), apiserver.Config{Store: memory, Lab: l.Lab, Now: l.Clock.Now})
 		require.NoError(t, err)
 		l.admin = client(t, server, "kubectl", "kubernetes-admin", "system:masters")
+		withoutToken(t, l.admin)
 		l.node = client(t, server, "kubelet", "system:node:node-1", "system:nodes")
 		l.config = kubelet.Config{NodeName: "node-1", NodeIP: netip.MustParseAddr("172.30.0.11"), PodCIDR: "10.244.1.0/24",
 			Client: l.node, Runtime: l.runtime, Root: root, ServiceHost: "10.96.0.1", ServicePort: 443, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}

@@ -151,6 +151,7 @@ func newMachine(t testing.TB, over ...func(*machine, runtime.Runtime) runtime.Ru
 	m.config = &rest.Config{Host: web.URL, QPS: -1, UserAgent: "kubectl"}
 	m.client, err = kubernetes.NewForConfig(m.config)
 	require.NoError(t, err)
+	publishRootCA(t, m.client)
 	rt, err := runtime.Open(ctx, runtime.Config{Root: root, CgroupParent: cgroup, Network: loopbackOnly{}})
 	require.NoError(t, err)
 	node, err := kubernetes.NewForConfig(&rest.Config{Host: web.URL, QPS: -1, UserAgent: "kubelet",
