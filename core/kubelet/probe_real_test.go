@@ -96,7 +96,9 @@ func TestRealProbes(t *testing.T) {
 		require.NoError(t, err)
 		require.False(t, pod.Status.ContainerStatuses[0].Ready)
 	}
-	require.Eventually(t, func() bool { return strings.Contains(m.events("moved"), "Readiness probe warning: Probe terminated redirects") }, waitTime, waitTick)
+	require.Eventually(t, func() bool {
+		return strings.Contains(m.events("moved"), "Readiness probe warning: Probe terminated redirects")
+	}, waitTime, waitTick)
 
 	healthy.Store(true)
 	state.SetServingStatus("db", healthv1.HealthCheckResponse_SERVING)
