@@ -77,12 +77,17 @@ func shows(screen string, want []string) bool {
 // record writes a recording of a Deployment of three into dir.
 func record(t testing.TB, dir string) string {
 	t.Helper()
-	path := filepath.Join(dir, "web.klab")
+	return recordOf(t, filepath.Join(dir, "web.klab"), foldtest.Deployment())
+}
+
+// recordOf writes a recording of events.
+func recordOf(t testing.TB, path string, events []*step.Event) string {
+	t.Helper()
 	f, err := os.Create(path)
 	require.NoError(t, err)
 	defer f.Close()
 	_, err = recording.Write(f, step.Header{Format: 1, Version: "test"}, func(yield func(*step.Event, error) bool) {
-		for _, e := range foldtest.Deployment() {
+		for _, e := range events {
 			if !yield(e, nil) {
 				return
 			}

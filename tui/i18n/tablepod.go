@@ -26,8 +26,8 @@ var podWords = map[string][2]string{
 	"podpage.merged":          {"seen at {dir}", "合并于 {dir}"},
 	"podpage.upper":           {"writes go to", "写入到"},
 	"podpage.layer":           {"layer {n}", "镜像层 {n}"},
-	"podpage.files":           {"made by the kubelet", "由 kubelet 生成"},
-	"podpage.system":          {"the kernel's own ({n} more covered)", "内核自己的（另有 {n} 处被遮盖）"},
+	"podpage.files":           {"made by kubelet and runtime", "由 kubelet 和运行时生成"},
+	"podpage.system":          {"the kernel's own, and {n} more", "内核自己的，另有 {n} 处"},
 	"podpage.next":            {"next", "接下来"},
 	"podpage.turn":            {"{actor}, turn {n} at {at} s", "{actor}，第 {n} 轮，{at} 秒"},
 	"podpage.containers":      {"containers", "容器"},
@@ -56,6 +56,7 @@ var podWords = map[string][2]string{
 	"probe.warning":   {"warning", "警告"},
 	"probe.unknown":   {"unknown", "未知"},
 	"probe.every":     {"every {d}", "每 {d}"},
+	"probe.counts":    {"since {at} s, counts from x{n}", "自 {at} 秒起，连续 {n} 次才算数"},
 	"probe.since":     {"since {at} s", "自 {at} 秒起"},
 }
 

@@ -114,12 +114,12 @@ func (p Pen) processLines(v *view.PodPage, w int) [][]seg {
 	if len(v.Processes) == 0 {
 		return nil
 	}
-	who := 6
+	who, user := text.Width(p.L.T("podpage.container"))+1, 6
 	for _, d := range v.Processes {
-		who = min(max(who, text.Width(p.clean(d.Container))+1), 14)
+		who = max(who, min(text.Width(p.clean(d.Container))+1, 14))
+		user = max(user, len(strconv.FormatUint(uint64(d.UID), 10))+2)
 	}
-	out := [][]seg{{{text.Left(p.L.T("podpage.pid"), 7) + text.Left(p.L.T("podpage.inner"), 7) + text.Left("uid", 7) + "  " + text.Pad(p.L.T("podpage.container"), max(who, text.Width(p.L.T("podpage.container"))+1)) + p.L.T("podpage.command"), dim}}}
-	who = max(who, text.Width(p.L.T("podpage.container"))+1)
+	out := [][]seg{{{text.Left(p.L.T("podpage.pid"), 7) + text.Left(p.L.T("podpage.inner"), 7) + text.Left("uid", user) + "  " + text.Pad(p.L.T("podpage.container"), who) + p.L.T("podpage.command"), dim}}}
 	for _, d := range v.Processes {
 		name, st := p.clean(d.Container), plain
 		if d.Pause {
@@ -133,7 +133,7 @@ func (p Pen) processLines(v *view.PodPage, w int) [][]seg {
 		if command == "" {
 			command = "[" + p.clean(d.Comm) + "]"
 		}
-		line := []seg{{text.Left(strconv.Itoa(d.PID), 7), code}, {text.Left(strconv.Itoa(d.Inner), 7), plain}, {text.Left(strconv.FormatUint(uint64(d.UID), 10), 7), dim},
+		line := []seg{{text.Left(strconv.Itoa(d.PID), 7), code}, {text.Left(strconv.Itoa(d.Inner), 7), plain}, {text.Left(strconv.FormatUint(uint64(d.UID), 10), user), dim},
 			{"  " + text.Fit(name, who), st}, {branch, dim}, {command, st}}
 		if d.State != "" {
 			line = append(line, seg{"  " + p.clean(d.State), bad})

@@ -192,12 +192,11 @@ func (p Pen) probeKind(d fold.Probe) string {
 	return p.clean(d.Kind)
 }
 
-// streak is how many results in a row were so: as many as are known, and more
-// where it has gone on since.
+// streak is since when it has been so, and how often in a row counts if it was
+// not yet so often.
 func (p Pen) streak(d fold.Probe) string {
-	s := view.Times(int64(d.Streak))
-	if d.Threshold > 0 && d.Streak < d.Threshold {
-		return s + "/" + strconv.Itoa(d.Threshold)
+	if d.Threshold > 1 && d.Streak < d.Threshold {
+		return p.L.T("probe.counts", "at", clock(d.Since), "n", strconv.Itoa(d.Threshold))
 	}
 	return p.L.T("probe.since", "at", clock(d.Since))
 }

@@ -100,7 +100,7 @@ func (p *PodPage) namespaces(d *step.PodSeenDetail) {
 		p.Holders = append(p.Holders, name)
 		for _, line := range c.UIDMap {
 			if f := strings.Fields(line); len(f) == 3 {
-				p.UIDMaps = append(p.UIDMaps, UIDMap{name, f[0], f[1], f[2]})
+				p.mapping(name, f)
 			}
 		}
 	}
@@ -126,6 +126,17 @@ func (p *PodPage) namespaces(d *step.PodSeenDetail) {
 	for i := range p.Namespaces {
 		p.Namespaces[i].Whose = whose(p.Namespaces[i].Inodes)
 	}
+}
+
+// mapping notes a line of a container's uid_map; those alike share a row.
+func (p *PodPage) mapping(name string, f []string) {
+	for i, m := range p.UIDMaps {
+		if m.Inner == f[0] && m.Outer == f[1] && m.Count == f[2] {
+			p.UIDMaps[i].Container += ", " + name
+			return
+		}
+	}
+	p.UIDMaps = append(p.UIDMaps, UIDMap{name, f[0], f[1], f[2]})
 }
 
 // whose says in a word how a kind of namespace is shared.
@@ -267,6 +278,8 @@ func mountTable(o *fold.Object, c step.SeenContainer) MountTable {
 		row := MountRow{SeenMount: m}
 		name, ok := volumes[m.Target]
 		switch {
+		case !ok && inside(m.Target, volumes):
+			t.Covered++ // what a host path has brought along
 		case ok || m.Volume != "":
 			if ok {
 				row.Volume = name
@@ -275,15 +288,25 @@ func mountTable(o *fold.Object, c step.SeenContainer) MountTable {
 				row.What = m.Kind
 			}
 			t.Volumes = append(t.Volumes, row)
-		case strings.HasPrefix(m.Source, "pods/"):
+		case strings.HasPrefix(m.Source, "pods/"), strings.HasPrefix(m.Source, "c/"):
 			t.Files = append(t.Files, row)
-		case m.Source != m.Type && strings.HasPrefix(m.Source, "/"):
+		case m.Source != m.Type && strings.HasPrefix(m.Source, "/") && !strings.HasPrefix(m.Target, "/dev/"):
 			t.Volumes = append(t.Volumes, row)
 		default:
 			t.System = append(t.System, m.Target)
 		}
 	}
 	return t
+}
+
+// inside tells whether a path is below one of the volumes'.
+func inside(path string, volumes map[string]string) bool {
+	for at := range volumes {
+		if strings.HasPrefix(path, strings.TrimSuffix(at, "/")+"/") {
+			return true
+		}
+	}
+	return false
 }
 
 // volumeKind is the key of a volume's source: "configMap".
