@@ -26,6 +26,7 @@ func (s *server) adoptAll() error {
 	if err != nil {
 		return err
 	}
+	var pods, containers []bundle
 	for _, e := range entries {
 		data, err := os.ReadFile(filepath.Join(s.root, "c", e.Name(), "rt.json"))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -39,11 +40,23 @@ func (s *server) adoptAll() error {
 			warn("container %s is lost: %v", e.Name(), err)
 			continue
 		}
-		if err := s.adopt(e.Name(), r); err != nil {
-			warn("container %s cannot be taken up: %v", e.Name(), err) // the others can
+		if r.Create.Pod == e.Name() || r.Create.Pod == "" { // they keep what the others need
+			pods = append(pods, bundle{e.Name(), r})
+		} else {
+			containers = append(containers, bundle{e.Name(), r})
+		}
+	}
+	for _, b := range append(pods, containers...) {
+		if err := s.adopt(b.id, b.record); err != nil {
+			warn("container %s cannot be taken up: %v", b.id, err) // the others can
 		}
 	}
 	return nil
+}
+
+type bundle struct {
+	id     string
+	record record
 }
 
 func (s *server) adopt(id string, r record) error {
@@ -75,6 +88,16 @@ func (s *server) adopt(id string, r record) error {
 	c.lc = lc
 	if c.out, err = newOutput(c.dir(), c.req, c.state.TTY); err != nil {
 		return err
+	}
+	if r.Create.Pod == id && startTicks(c.state.PID) == c.state.Ticks {
+		if c.keep, err = openKeeper(c.state.PID); err != nil {
+			warn("what pod %s keeps is lost: %v", id, err)
+		}
+	} else if pod := s.get(r.Create.Pod); pod != nil {
+		c.keep = pod.keeper()
+	}
+	if c.state.TTY {
+		c.out.takeTerminal(c.keep, id)
 	}
 	c.out.follow()
 	s.containers[id] = c
@@ -110,13 +133,17 @@ func (c *container) discard() error {
 // watchAdopted waits for a process that is not our child.
 func (c *container) watchAdopted() {
 	pid := c.state.PID
-	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
-	if err != nil || startTicks(pid) != c.state.Ticks {
-		if err == nil {
-			unix.Close(fd)
+	fd, kept := c.keeper().take(c.id, "pid")
+	if !kept {
+		var err error
+		fd, err = unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
+		if err != nil || startTicks(pid) != c.state.Ticks {
+			if err == nil {
+				unix.Close(fd)
+			}
+			c.ended(255, "klab-rt was away when the container ended")
+			return
 		}
-		c.ended(255, "klab-rt was away when the container ended")
-		return
 	}
 	defer unix.Close(fd)
 	poll := func(events int16, timeout int) bool {
@@ -126,7 +153,7 @@ func (c *container) watchAdopted() {
 	}
 	for !poll(unix.POLLIN, -1) {
 	}
-	if code, ok := exitCodeOf(fd, pid, poll); ok {
+	if code, ok := c.exitCodeOf(fd, pid); ok {
 		c.ended(code, "")
 		return
 	}
@@ -136,9 +163,9 @@ func (c *container) watchAdopted() {
 // exitCodeOf finds how a process ended whose parent is somebody else: a zombie
 // shows it in proc_pid_stat(5); once it is reaped, the pidfd knows it on Linux
 // 6.15 and later.
-func exitCodeOf(fd, pid int, poll func(int16, int) bool) (int, bool) {
+func (c *container) exitCodeOf(fd, pid int) (int, bool) {
 	for range 50 {
-		if statField(pid, 3) == "Z" {
+		if statField(pid, 3) == "Z" && startTicks(pid) == c.state.Ticks {
 			if status, err := strconv.Atoi(statField(pid, 52)); err == nil {
 				return waitStatusCode(syscall.WaitStatus(status)), true
 			}

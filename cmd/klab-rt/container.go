@@ -33,6 +33,7 @@ type container struct {
 	state shim.State
 	lc    *libcontainer.Container // nil before it is created and after it ended
 	out   *output                 // nil before it is created
+	keep  *keeper                 // the pod's; nil if it has none
 }
 
 // record is what a container's rt.json holds.
@@ -66,6 +67,12 @@ func (c *container) output() *output {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.out
+}
+
+func (c *container) keeper() *keeper {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.keep
 }
 
 // update changes the state, on disk first, and tells everybody.
@@ -168,6 +175,11 @@ func (c *container) ended(code int, unknown string) {
 		warn("destroy %s: %v", c.id, err)
 	}
 	c.output().finish()
+	if keep := c.keeper(); c.req.Pod == c.id {
+		keep.close()
+	} else {
+		keep.drop(c.id)
+	}
 	c.update(func(s *shim.State) {
 		if s.Started == 0 {
 			s.Started = s.Created

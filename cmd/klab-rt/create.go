@@ -19,6 +19,7 @@ import (
 	"github.com/opencontainers/runc/libcontainer/specconv"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
 
 	"github.com/klab-project/klab/core/runtime/shim"
 )
@@ -99,6 +100,21 @@ func (c *container) launch() (_ *libcontainer.Process, err error) {
 	}
 	process := newProcess(spec.Process)
 	process.Init = true
+	keep, err := c.findKeeper()
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil && c.req.Pod == c.id {
+			keep.close()
+		}
+	}()
+	if c.req.Pod == c.id {
+		if process.ExtraFiles, err = keep.ends(); err != nil {
+			return nil, err
+		}
+		defer shim.CloseAll(process.ExtraFiles)
+	}
 	out, err := newOutput(c.dir(), c.req, spec.Process.Terminal)
 	if err == nil {
 		err = giveFiles(config, process.UID, out.fifos())
@@ -119,9 +135,27 @@ func (c *container) launch() (_ *libcontainer.Process, err error) {
 	}
 	out.follow()
 	c.mu.Lock()
-	c.lc, c.out = lc, out
+	c.lc, c.out, c.keep = lc, out, keep
 	c.mu.Unlock()
+	if pid, err := process.Pid(); err == nil && c.req.Pod != c.id {
+		keep.keep(c.id, out.toKeep())
+		if pidfd, err := unix.PidfdOpen(pid, 0); err == nil {
+			keep.keep(c.id, map[string]int{"pid": pidfd})
+			unix.Close(pidfd)
+		}
+	}
 	return process, nil
+}
+
+// findKeeper is a new one for a sandbox, and for a container its sandbox's.
+func (c *container) findKeeper() (*keeper, error) {
+	if c.req.Pod == c.id {
+		return newKeeper()
+	}
+	if pod := c.s.get(c.req.Pod); pod != nil {
+		return pod.keeper(), nil
+	}
+	return nil, nil
 }
 
 func readSpec(dir string) (*specs.Spec, error) {

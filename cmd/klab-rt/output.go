@@ -71,6 +71,31 @@ func openFIFO(path string, flags int) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
+// toKeep are the files that the pod's keeper holds.
+func (o *output) toKeep() map[string]int {
+	files := map[string]int{}
+	for _, s := range o.streams {
+		files[s.name] = rawFD(s.fifo)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.stdin != nil && !o.tty {
+		files["stdin"] = rawFD(o.stdin)
+	}
+	return files
+}
+
+// takeTerminal goes on with a terminal that was kept.
+func (o *output) takeTerminal(keep *keeper, id string) {
+	fd, ok := keep.take(id, "stdout")
+	if !ok {
+		return
+	}
+	master := os.NewFile(uintptr(fd), "terminal")
+	o.master, o.stdin = master, master
+	o.streams = []*stream{{name: "stdout", fifo: master, log: o.log, terminal: true}}
+}
+
 func (o *output) fifos() (files []*os.File) {
 	for _, s := range o.streams {
 		files = append(files, s.fifo)

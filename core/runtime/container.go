@@ -71,7 +71,7 @@ func (c *Client) createContainer(ctx context.Context, sandboxID string, config *
 		return "", err
 	}
 	_, err = c.create(ctx, m.ID, spec, &shim.Create{
-		Log: m.LogPath, Stdin: m.container.Stdin, StdinOnce: m.container.StdinOnce, Mounts: mounts,
+		Pod: sandboxID, Log: m.LogPath, Stdin: m.container.Stdin, StdinOnce: m.container.StdinOnce, Mounts: mounts,
 	})
 	return m.ID, err
 }

@@ -3,11 +3,9 @@ package runtime
 import (
 	"context"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/klab-project/klab/core/runtime/shim"
@@ -16,7 +14,6 @@ import (
 // tracker is the states as klab-rt's event stream told them.
 type tracker struct {
 	known    map[string]*shim.State
-	held     map[string][]*os.File
 	loaded   []string // containers on disk when the client opened, until the first sync
 	watchers map[*watcher]bool
 }
@@ -86,7 +83,6 @@ func (c *Client) Events(ctx context.Context) (<-chan *cri.ContainerEventResponse
 
 // track follows klab-rt's events, over its restarts, until ctx ends.
 func (c *Client) track(ctx context.Context) {
-	defer c.release()
 	for ctx.Err() == nil {
 		seen := map[string]bool{}
 		synced := false
@@ -138,11 +134,10 @@ func (c *Client) changed(s *shim.State) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.states.known == nil {
-		c.states.known, c.states.held = map[string]*shim.State{}, map[string][]*os.File{}
+		c.states.known = map[string]*shim.State{}
 	}
 	old := c.states.known[s.ID]
 	c.states.known[s.ID] = s
-	c.hold(s)
 	m := c.metas[s.ID]
 	if m == nil || old != nil && old.Status == s.Status {
 		return
@@ -166,7 +161,6 @@ func (c *Client) gone(id string) {
 		return
 	}
 	delete(c.states.known, id)
-	c.drop(id)
 	if m := c.metas[id]; m != nil {
 		c.emit(m, cri.ContainerEventType_CONTAINER_DELETED_EVENT, time.Now().UnixNano())
 		return
@@ -196,39 +190,5 @@ func (c *Client) emit(m *meta, kind cri.ContainerEventType, at int64) {
 	}
 	for w := range c.states.watchers {
 		w.put(e)
-	}
-}
-
-// hold keeps the FIFOs of a living container open: a FIFO forgets its content
-// when nobody has it open, and klab-rt and the container may both end before
-// the next klab-rt has read it. c.mu is held.
-func (c *Client) hold(s *shim.State) {
-	if s.Status != shim.Created && s.Status != shim.Running {
-		if s.Status == shim.Exited {
-			c.drop(s.ID)
-		}
-		return
-	}
-	if c.states.held[s.ID] != nil || c.metas[s.ID] == nil || c.metas[s.ID].container == nil {
-		return
-	}
-	for _, name := range []string{"out", "err"} {
-		fd, err := unix.Open(filepath.Join(c.dir(s.ID), name), unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-		if err == nil {
-			c.states.held[s.ID] = append(c.states.held[s.ID], os.NewFile(uintptr(fd), name))
-		}
-	}
-}
-
-func (c *Client) drop(id string) {
-	shim.CloseAll(c.states.held[id])
-	delete(c.states.held, id)
-}
-
-func (c *Client) release() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for id := range c.states.held {
-		c.drop(id)
 	}
 }

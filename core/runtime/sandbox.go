@@ -64,7 +64,7 @@ func (c *Client) runSandbox(ctx context.Context, m *meta) error {
 		return err
 	}
 	pod := c.pod(m, 0)
-	req := &shim.Create{}
+	req := &shim.Create{Pod: m.ID}
 	if namespaces(m.sandbox).GetIpc() != cri.NamespaceMode_NODE {
 		uid, gid := users.Root()
 		req.Mounts = []shim.Mount{{

@@ -44,8 +44,11 @@ type Request struct {
 // Create is what config.json does not say about a container.
 type Create struct {
 	// Log is the file for the output, in CRI's log format. Empty: discarded.
-	Log       string `json:"log,omitempty"`
-	Stdin     bool   `json:"stdin,omitempty"`
+	Log   string `json:"log,omitempty"`
+	Stdin bool   `json:"stdin,omitempty"`
+	// Pod is the sandbox whose pause process keeps the container's files
+	// while no klab-rt is there; of a sandbox its own id.
+	Pod       string `json:"pod,omitempty"`
 	StdinOnce bool   `json:"stdinOnce,omitempty"`
 	// Mounts are made before, and undone when the container is deleted. They
 	// are seen by the whole node.
