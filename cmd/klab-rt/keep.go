@@ -117,6 +117,20 @@ func (k *keeper) drop(id string) {
 	k.store()
 }
 
+// release lets go of one file.
+func (k *keeper) release(id, name string) {
+	if k == nil {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if fd, ok := k.files[id][name]; ok {
+		unix.Close(fd)
+		delete(k.files[id], name)
+		k.store()
+	}
+}
+
 // take is a copy of a kept file.
 func (k *keeper) take(id, name string) (int, bool) {
 	if k == nil {

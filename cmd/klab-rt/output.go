@@ -238,7 +238,12 @@ func (c *container) attach(conn *net.UnixConn, req *shim.Attach, files []*os.Fil
 		if len(files) != 3 {
 			return errors.New("attach: three files are needed")
 		}
-		go o.feed(files[0])
+		input := files[0]
+		go func() {
+			if o.feed(input) {
+				c.keeper().release(c.id, "stdin")
+			}
+		}()
 		files = files[1:]
 	}
 	if len(files) != 2 {
@@ -254,13 +259,14 @@ func (c *container) attach(conn *net.UnixConn, req *shim.Attach, files []*os.Fil
 	return nil
 }
 
-// feed copies input to the container until its end.
-func (o *output) feed(from *os.File) {
+// feed copies input to the container until its end, and says whether that is
+// the end of the container's input, too.
+func (o *output) feed(from *os.File) (ended bool) {
 	o.mu.Lock()
 	to := o.stdin
 	o.mu.Unlock()
 	if to == nil {
-		return
+		return false
 	}
 	_, err := io.Copy(to, from)
 	if err == nil && o.req.StdinOnce && !o.tty {
@@ -269,6 +275,8 @@ func (o *output) feed(from *os.File) {
 		if o.stdin == to {
 			to.Close()
 			o.stdin = nil
+			return true
 		}
 	}
+	return false
 }

@@ -93,8 +93,9 @@ func TestStats(t *testing.T) {
 	require.GreaterOrEqual(t, s.Memory.UsageBytes.Value, s.Memory.WorkingSetBytes.Value)
 	eventually(t, "a speed", func() bool {
 		all, err := n.ListContainerStats(n.ctx)
-		require.NoError(t, err)
-		require.Len(t, all, 1)
+		if err != nil || len(all) != 1 || all[0].Cpu == nil {
+			return false
+		}
 		speed := all[0].Cpu.UsageNanoCores
 		return speed != nil && speed.Value > 10_000_000
 	})
