@@ -129,14 +129,22 @@ func (a *agent) runKubelet(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("kubelet's port: %w", err)
 	}
-	return kubelet.Run(ctx, kubelet.Config{
+	config := kubelet.Config{
 		NodeName: a.name, NodeIP: nodeAddr(a.number), PodCIDR: nodePodNet(a.number).String(),
 		Client: a.client, Runtime: rt.Runtime, Seer: rt.seer, Root: filepath.Join(a.node(a.name), "kubelet"),
 		Listen: listen, ServeTLS: tlsConfig, ClientCA: ca,
 		Resources:  kubelet.Resources{CgroupRoot: a.cgroup},
 		PowerFails: a.powerFails, StaticPods: a.Manifests(a.name),
 		ServiceHost: serviceIP.String(), ServicePort: 443, Logger: slog.Default(),
-	})
+	}
+	chosen, err := a.LoadConfig()
+	if err != nil {
+		return err
+	}
+	if err := config.SetArgs(chosen.KubeletArgs); err != nil {
+		return err
+	}
+	return kubelet.Run(ctx, config)
 }
 
 // pullTransport reaches the built-in registry in the control namespace, and

@@ -23,6 +23,8 @@ type Config struct {
 	RuntimeEndpoint string `json:"containerRuntimeEndpoint,omitempty"`
 	// NoHistory keeps events in memory only: the newest, and no recording.
 	NoHistory bool `json:"noHistory,omitempty"`
+	// KubeletArgs are what all kubelets are told, as upstream's flags.
+	KubeletArgs []string `json:"kubeletArgs,omitempty"`
 }
 
 // MaxNodes bounds a cluster: node n has the pod network 10.244.n.0/24.

@@ -17,6 +17,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/klab-project/klab/core/kubelet"
 )
 
 // UpOptions says what Up is to start. Zero values take what the cluster had,
@@ -28,7 +30,8 @@ type UpOptions struct {
 	// RuntimeEndpoint and NoHistory: see Config; only for a cluster that is new.
 	RuntimeEndpoint string
 	NoHistory       bool
-	Wait            bool // until all nodes are Ready
+	KubeletArgs     []string // what kubelets are told, as upstream's flags; none: as before
+	Wait            bool     // until all nodes are Ready
 	Self            string
 }
 
@@ -85,6 +88,12 @@ func (d Dir) choose(o UpOptions) (Config, error) {
 		return c, fmt.Errorf("a cluster has 1 to %d nodes, not %d", MaxNodes, c.Nodes)
 	}
 	if err := c.checkRuntime(); err != nil {
+		return c, err
+	}
+	if len(o.KubeletArgs) > 0 {
+		c.KubeletArgs = o.KubeletArgs
+	}
+	if err := new(kubelet.Config).SetArgs(c.KubeletArgs); err != nil {
 		return c, err
 	}
 	if len(o.EtcdServers) > 0 {

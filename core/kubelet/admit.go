@@ -31,6 +31,9 @@ func (k *Kubelet) admit(w *podWorker, pod *corev1.Pod) (statusReason, bool) {
 			return statusReason{"NodeAffinity", "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"}, false
 		}
 	}
+	if reason, ok := k.takeCPUs(pod); !ok {
+		return reason, false
+	}
 	w.mu.Lock()
 	w.counts = true
 	w.mu.Unlock()

@@ -63,6 +63,7 @@ func (k *Kubelet) containerConfig(ctx context.Context, in *containerInput) (*cri
 			SecurityContext: security,
 		},
 	}
+	k.setCPUs(pod, c.Name, config.Linux.Resources)
 	if c.Lifecycle != nil && c.Lifecycle.StopSignal != nil {
 		config.StopSignal = cri.Signal(cri.Signal_value[string(*c.Lifecycle.StopSignal)])
 	}

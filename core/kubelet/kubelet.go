@@ -95,6 +95,7 @@ type Kubelet struct {
 	stats   *stats.Source
 	evictor *evictor
 	images  *images
+	cpus    *cm.CPUs // nil: all containers share all CPUs
 
 	objects  *objects
 	services *services
@@ -199,6 +200,9 @@ func newKubelet(ctx context.Context, c Config) (*Kubelet, error) {
 		return nil, err
 	}
 	if err := k.openGroups(); err != nil {
+		return nil, err
+	}
+	if err := k.openCPUs(); err != nil {
 		return nil, err
 	}
 	k.stats = k.openStats()

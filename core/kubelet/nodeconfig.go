@@ -17,6 +17,12 @@ type Resources struct {
 	KubeReserved   corev1.ResourceList
 	SystemReserved corev1.ResourceList
 
+	// CPUPolicy is none (the default) or static: containers of Guaranteed pods
+	// that ask for whole CPUs have them alone. ReservedCPUs is a list such as
+	// "0"; without it as many as are reserved above, the first ones.
+	CPUPolicy    string
+	ReservedCPUs string
+
 	// Eviction says when pods have to go; without hard thresholds, upstream's.
 	Eviction eviction.Config
 }

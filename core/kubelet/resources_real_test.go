@@ -3,6 +3,7 @@ package kubelet_test
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/klab-project/klab/core/kubelet"
 	"github.com/klab-project/klab/core/step"
 )
 
@@ -103,4 +105,48 @@ func TestRealGroupsThatAreLeft(t *testing.T) {
 	require.NoError(t, os.Mkdir(memory+root+"/podstray", 0o755))
 	m.start(newLab())
 	require.Eventually(t, func() bool { return len(groups("stray")) == 0 }, waitTime, waitTick)
+}
+
+// A Guaranteed container that asks for a whole CPU has it alone: the others,
+// also those that run already, have what is left.
+func TestRealExclusiveCPUs(t *testing.T) {
+	if runtime.NumCPU() < 2 {
+		t.Fatal("this needs two CPUs")
+	}
+	m := newMachine(t, configured(func(c *kubelet.Config) {
+		c.Resources.CPUPolicy, c.Resources.ReservedCPUs = "static", "0"
+	}))
+	allowed := func(pod string) (list string) {
+		out, err := m.exec(pod, "/bin/tool", "read", "/proc/self/status")
+		require.NoError(t, err)
+		for line := range strings.Lines(out) {
+			if value, ok := strings.CutPrefix(line, "Cpus_allowed_list:"); ok {
+				list = strings.TrimSpace(value)
+			}
+		}
+		return list
+	}
+	m.run("shares", []string{"sleep"})
+	m.wait("shares", running)
+	all := allowed("shares")
+	m.run("alone", []string{"sleep"}, asks("1", "16Mi", "16Mi"))
+	alone := m.wait("alone", running)
+	require.Equal(t, "1", allowed("alone"))
+	require.Eventually(t, func() bool { return allowed("shares") != all }, waitTime, waitTick)
+	require.NotContains(t, allowed("shares"), "1")
+	state, err := os.ReadFile(m.node.Root + "/cpu_manager_state")
+	require.NoError(t, err)
+	require.Contains(t, string(state), `"`+string(alone.UID)+`":{"main":"1"}`)
+
+	m.run("many", []string{"sleep"}, asks("1", "16Mi", "16Mi"), func(p *corev1.Pod) {
+		p.Spec.Containers[0].Resources.Requests[corev1.ResourceCPU] = *resource.NewQuantity(int64(runtime.NumCPU()-1), resource.DecimalSI)
+		p.Spec.Containers[0].Resources.Limits[corev1.ResourceCPU] = *resource.NewQuantity(int64(runtime.NumCPU()-1), resource.DecimalSI)
+	})
+	pod := m.wait("many", over)
+	require.Equal(t, "UnexpectedAdmissionError", pod.Status.Reason)
+	require.Contains(t, pod.Status.Message, "Pod was rejected: Allocate failed due to not enough cpus available to satisfy request: requested=")
+
+	require.NoError(t, m.client.CoreV1().Pods("default").Delete(m.ctx, "alone", metav1.DeleteOptions{}))
+	m.wait("alone", gone)
+	require.Eventually(t, func() bool { return allowed("shares") == all }, waitTime, waitTick)
 }

@@ -24,6 +24,7 @@ func (w *podWorker) sync(ctx context.Context, t turn) (ended bool, err error) {
 			return false, err
 		}
 		w.admitted = true
+		w.k.tellCPUs(ctx, pod)
 	}
 	pod = w.lookAtResize(ctx, pod)
 	if status := w.post(ctx, pod, false); finished(status.Phase) {

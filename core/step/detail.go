@@ -97,6 +97,8 @@ type CgroupDetail struct {
 	Memory int64  `json:"memory,omitempty"` // bytes
 	Pids   int64  `json:"pids,omitempty"`
 	Cpus   string `json:"cpus,omitempty"` // a list such as "0,2-3"
+	// Container is set if this is about CPUs that one container has alone.
+	Container string `json:"container,omitempty"`
 }
 
 // VolumeDetail belongs to mount and unmount: which of the pod's volumes, the
