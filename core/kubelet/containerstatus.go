@@ -71,6 +71,9 @@ func (in *statusInput) seen(spec *corev1.Container, c *containerState) corev1.Co
 	if s.Image == "" {
 		s.Image = spec.Image
 	}
+	if user := c.GetUser().GetLinux(); user != nil {
+		s.User = &corev1.ContainerUser{Linux: &corev1.LinuxContainerUser{UID: user.Uid, GID: user.Gid, SupplementalGroups: user.SupplementalGroups}}
+	}
 	in.resources(&s, spec, c)
 	return s
 }
