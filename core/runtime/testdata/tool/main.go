@@ -86,6 +86,14 @@ func main() {
 		fmt.Println("ready")
 		time.Sleep(time.Hour)
 		fmt.Println(len(held))
+	case "bomb": // each child is one, too
+		for {
+			_ = exec.Command("/bin/tool", "bomb").Start()
+			time.Sleep(time.Millisecond)
+		}
+	case "open":
+		_, err := os.Open(args[1])
+		fmt.Println(err)
 	case "burn":
 		fmt.Println("ready")
 		for {
@@ -111,7 +119,11 @@ func main() {
 	case "unshare":
 		fmt.Println(syscall.Unshare(syscall.CLONE_NEWNS))
 	case "mount":
-		fmt.Println(syscall.Mount("tmpfs", "/tmp", "tmpfs", 0, ""))
+		at := "/tmp"
+		if args[1] != "" {
+			at = args[1]
+		}
+		fmt.Println(syscall.Mount("tmpfs", at, "tmpfs", 0, ""))
 	case "serve":
 		l, err := net.Listen("tcp", "127.0.0.1:"+args[1])
 		if err != nil {
