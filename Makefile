@@ -98,6 +98,10 @@ lint: ## formatting, vet, and golangci-lint where it is installed
 	@if command -v golangci-lint >/dev/null; then golangci-lint run ./...; \
 	  else echo "lint: golangci-lint is not installed, so its rules were not checked: go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION), with \$$(go env GOPATH)/bin in PATH"; fi
 
+critest: all ## judge the runtime by critest: make critest CRITEST=/path/to/critest (as root)
+	@[ -n "$(CRITEST)" ] || { echo "critest is built from a clone of github.com/kubernetes-sigs/cri-tools: CGO_ENABLED=0 go test -c -o critest ./cmd/critest; then: make critest CRITEST=/path/to/critest" >&2; exit 1; }
+	@scripts/critest '$(CRITEST)' $(CRITESTFLAGS)
+
 golden: ## write the golden files anew; look at the diff
 	@dirs=$$(grep -rl --include='*_test.go' 'flag.Bool("update"' . | xargs -r -n1 dirname | sort -u); \
 	  [ -z "$$dirs" ] || $(GO) test $$dirs -update

@@ -16,6 +16,7 @@ import (
 	"github.com/klab-project/klab/core/runtime/image"
 	"github.com/klab-project/klab/core/runtime/oci"
 	"github.com/klab-project/klab/core/runtime/shim"
+	"github.com/klab-project/klab/core/step"
 )
 
 // Client is the Runtime that klab-rt and overlayfs make. What it knows is on
@@ -64,7 +65,11 @@ func Open(ctx context.Context, c Config) (*Client, error) {
 	if err := os.MkdirAll(filepath.Join(c.Root, "c"), 0o711); err != nil {
 		return nil, fmt.Errorf("runtime: %w", err)
 	}
-	images, err := image.Open(image.Options{Root: c.Root, Transport: c.Transport, Mirror: c.Mirror, Insecure: c.Insecure, MaxBytes: c.MaxImageBytes})
+	options := image.Options{Root: c.Root, Transport: c.Transport, Mirror: c.Mirror, Insecure: c.Insecure, MaxBytes: c.MaxImageBytes}
+	if lab := step.From(ctx); lab != nil {
+		options.Clock = lab.Clock
+	}
+	images, err := image.Open(options)
 	if err != nil {
 		return nil, fmt.Errorf("runtime: images: %w", err)
 	}

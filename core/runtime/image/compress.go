@@ -34,27 +34,42 @@ func decompress(r io.Reader) (io.ReadCloser, error) {
 
 // budget bounds what all layers of an image unpack to.
 type budget struct {
-	left  int64
-	spent atomic.Int64
+	left     int64
+	spent    atomic.Int64
+	progress *progress
 }
 
-func (b *budget) reader(ctx context.Context, r io.Reader) io.Reader {
-	return budgetReader{b, ctx, r}
+// A layer that unpacks to many times its size is made to fill a disk. Honest
+// ones of zeros exist, so that small amounts do not count. (DEFLATE cannot do
+// better than about 1030 to 1.)
+const (
+	bombRatio = 200
+	bombBytes = 256 << 20
+)
+
+func (b *budget) reader(ctx context.Context, r io.Reader, from *arriving) io.Reader {
+	return &budgetReader{b: b, ctx: ctx, r: r, from: from}
 }
 
 type budgetReader struct {
-	b   *budget
-	ctx context.Context
-	r   io.Reader
+	b    *budget
+	ctx  context.Context //nolint:containedctx // a reader has no other way to end
+	r    io.Reader
+	from *arriving
+	out  int64 // of this layer
 }
 
-func (r budgetReader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
+func (r *budgetReader) Read(p []byte) (int, error) {
+	if err := context.Cause(r.ctx); err != nil {
 		return 0, err
 	}
 	n, err := r.r.Read(p)
+	r.out += int64(n)
 	if r.b.spent.Add(int64(n)) > r.b.left {
 		return n, fmt.Errorf("the image unpacks to more than %d bytes", r.b.left)
+	}
+	if r.out > bombBytes && r.out/bombRatio > r.from.n.Load() {
+		return n, fmt.Errorf("the layer unpacks to more than %d times its size: it is a decompression bomb", bombRatio)
 	}
 	return n, err
 }

@@ -30,8 +30,8 @@ type Pulled struct {
 	Bytes int64 // fetched; layers that were there already are not counted
 }
 
-// Pull fetches an image. Calls for the same reference share one pull, which
-// goes on when a caller gives up.
+// Pull fetches an image. Calls for the same reference with the same
+// credentials share one pull, which goes on when a caller gives up.
 func (s *Store) Pull(ctx context.Context, ref string, auth authn.Authenticator) (Pulled, error) {
 	parsed, err := Parse(ref, s.o.Insecure)
 	if err != nil {
@@ -41,7 +41,7 @@ func (s *Store) Pull(ctx context.Context, ref string, auth authn.Authenticator) 
 	s.work.Add(1)
 	s.active++
 	s.mu.Unlock()
-	result := s.pulls.DoChan(parsed.Name(), func() (any, error) {
+	result := s.pulls.DoChan(fmt.Sprint(parsed.Name(), " ", who(auth)), func() (any, error) {
 		return s.pull(s.ctx, parsed, auth)
 	})
 	done := make(chan singleflightResult, 1)
@@ -64,6 +64,18 @@ func (s *Store) Pull(ctx context.Context, ref string, auth authn.Authenticator) 
 	}
 }
 
+// who tells credentials apart.
+func who(auth authn.Authenticator) authn.AuthConfig {
+	if auth == nil {
+		auth = authn.Anonymous
+	}
+	config, err := auth.Authorization()
+	if err != nil || config == nil {
+		return authn.AuthConfig{}
+	}
+	return *config
+}
+
 type singleflightResult struct {
 	value any
 	err   error
@@ -75,6 +87,16 @@ func (s *Store) pull(ctx context.Context, ref name.Reference, auth authn.Authent
 	if auth == nil {
 		auth = authn.Anonymous
 	}
+	ctx, progress := s.watch(ctx)
+	defer progress.end()
+	pulled, err := s.pullWatched(ctx, ref, auth, progress)
+	if cause := context.Cause(ctx); err != nil && errors.Is(cause, errStalled) {
+		return Pulled{}, cause
+	}
+	return pulled, err
+}
+
+func (s *Store) pullWatched(ctx context.Context, ref name.Reference, auth authn.Authenticator, progress *progress) (Pulled, error) {
 	desc, err := s.resolve(ctx, ref, auth)
 	if err != nil {
 		return Pulled{}, fmt.Errorf("failed to resolve reference: %w", trimmed{err})
@@ -83,7 +105,7 @@ func (s *Store) pull(ctx context.Context, ref name.Reference, auth authn.Authent
 	if err != nil {
 		return Pulled{}, fmt.Errorf("no image for linux/%s: %w", runtime.GOARCH, err)
 	}
-	return s.fetch(ctx, ref, desc.Digest, img)
+	return s.fetch(ctx, ref, desc.Digest, img, progress)
 }
 
 // resolve asks the mirror, if there is one, and then the registry itself.
@@ -106,7 +128,7 @@ func (s *Store) resolve(ctx context.Context, ref name.Reference, auth authn.Auth
 }
 
 // fetch unpacks the layers that are missing, and lists the image.
-func (s *Store) fetch(ctx context.Context, ref name.Reference, digest v1.Hash, img v1.Image) (Pulled, error) {
+func (s *Store) fetch(ctx context.Context, ref name.Reference, digest v1.Hash, img v1.Image, progress *progress) (Pulled, error) {
 	id, err := img.ConfigName()
 	if err != nil {
 		return Pulled{}, err
@@ -124,7 +146,7 @@ func (s *Store) fetch(ctx context.Context, ref name.Reference, digest v1.Hash, i
 	}
 	out := Image{ID: id.String(), Config: config.Config, Layers: make([]string, len(layers))}
 	var fetched atomic.Int64
-	budget := &budget{left: s.o.MaxBytes}
+	budget := &budget{left: s.o.MaxBytes, progress: progress}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallelLayers)
 	for i, layer := range layers {
@@ -190,13 +212,14 @@ func (s *Store) unpackLayer(ctx context.Context, layer v1.Layer, diff v1.Hash, d
 		return 0, err
 	}
 	defer compressed.Close()
-	plain, err := decompress(compressed)
+	arrived := &arriving{Reader: compressed, progress: b.progress}
+	plain, err := decompress(arrived)
 	if err != nil {
 		return 0, err
 	}
 	defer plain.Close()
 	sum := sha256.New()
-	content := io.TeeReader(b.reader(ctx, plain), sum)
+	content := io.TeeReader(b.reader(ctx, plain, arrived), sum)
 	root, err := os.OpenRoot(work)
 	if err != nil {
 		return 0, err
@@ -205,7 +228,7 @@ func (s *Store) unpackLayer(ctx context.Context, layer v1.Layer, diff v1.Hash, d
 	if err := Unpack(root, content); err != nil {
 		return 0, err
 	}
-	for _, rest := range []io.Reader{content, compressed} { // padding, and the digest's verdict
+	for _, rest := range []io.Reader{content, arrived} { // padding, and the digest's verdict
 		if _, err := io.Copy(io.Discard, rest); err != nil {
 			return 0, err
 		}

@@ -20,10 +20,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sync/singleflight"
+
+	"github.com/klab-project/klab/core/step"
 )
 
 // Errors are contracts.
@@ -49,6 +52,8 @@ type Options struct {
 	Mirror    http.RoundTripper      // if any, asked before the registry itself
 	Insecure  func(host string) bool // registries asked by plain http
 	MaxBytes  int64                  // what one image may unpack to; default 16 GiB
+	Stall     time.Duration          // how long a registry may send nothing; default 5 minutes
+	Clock     *step.Clock            // of Stall; default real time
 }
 
 // Store is the images of a node.
@@ -72,6 +77,12 @@ func Open(o Options) (*Store, error) {
 	}
 	if o.MaxBytes == 0 {
 		o.MaxBytes = 16 << 30
+	}
+	if o.Stall == 0 {
+		o.Stall = 5 * time.Minute
+	}
+	if o.Clock == nil {
+		o.Clock = step.NewClock(time.Now(), 0)
 	}
 	s := &Store{o: o, images: map[string]*Image{}}
 	s.ctx, s.close = context.WithCancel(context.Background())

@@ -22,7 +22,7 @@ import (
 func Unpack(root *os.Root, layer io.Reader) error {
 	u := &unpacker{root: root}
 	entries := tar.NewReader(layer)
-	for {
+	for n := 0; ; n++ {
 		h, err := entries.Next()
 		if err == io.EOF {
 			return u.setTimes()
@@ -30,11 +30,20 @@ func Unpack(root *os.Root, layer io.Reader) error {
 		if err != nil {
 			return err
 		}
+		if n == maxEntries {
+			return fmt.Errorf("the layer has more than %d files", maxEntries)
+		}
 		if err := u.entry(h, entries); err != nil {
-			return fmt.Errorf("%s: %w", h.Name, err)
+			return fmt.Errorf("%.256q: %w", h.Name, err)
 		}
 	}
 }
+
+// What is more than that is made to use up inodes, or the kernel's patience.
+const (
+	maxEntries = 1 << 20
+	maxName    = 4096 // PATH_MAX
+)
 
 const (
 	whiteout = ".wh."
@@ -67,6 +76,9 @@ func (u *unpacker) entry(h *tar.Header, content io.Reader) error {
 
 // clean makes a name relative to the root, and refuses one that leads out.
 func clean(name string) (string, error) {
+	if len(name) >= maxName {
+		return "", fmt.Errorf("a name of %d bytes is longer than any path may be", len(name))
+	}
 	for part := range strings.SplitSeq(name, "/") {
 		if part == ".." {
 			return "", errors.New(`a name with ".." leads out of the layer`)
