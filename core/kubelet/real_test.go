@@ -184,7 +184,10 @@ func (m *machine) start(lab *step.Lab) {
 	m.node.Listen = listen
 	ctx, cancel := context.WithCancel(step.With(m.ctx, lab))
 	done := make(chan error, 1)
-	go func() { done <- kubelet.Run(ctx, m.node) }()
+	go func() {
+		defer close(done) // stopping again does not wait
+		done <- kubelet.Run(ctx, m.node)
+	}()
 	m.stop = func() {
 		cancel()
 		require.NoError(m.t, <-done)

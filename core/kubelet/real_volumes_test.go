@@ -177,6 +177,10 @@ func TestRealKilledWhileMounting(t *testing.T) {
 	_, err := m.client.CoreV1().Secrets("default").Create(m.ctx, &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: "s"}, Data: map[string][]byte{"password": []byte("hush")}}, metav1.CreateOptions{})
 	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		_, err := m.client.CoreV1().Nodes().Get(m.ctx, "node-1", metav1.GetOptions{})
+		return err == nil
+	}, 10*time.Second, 5*time.Millisecond)
 	for i := range 3 {
 		m.stop()
 		journal := step.NewJournal(1, 100_000)
