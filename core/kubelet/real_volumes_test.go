@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,45 +20,8 @@ import (
 )
 
 // inside is the root of the pod's container as the kernel has it.
-func (m *machine) inside(pod string) string {
-	m.t.Helper()
-	list, err := m.node.Runtime.ListContainers(m.ctx)
-	require.NoError(m.t, err)
-	for _, c := range list {
-		if c.Labels["io.kubernetes.pod.name"] != pod {
-			continue
-		}
-		status, info, err := containerInfo(m, c.Id)
-		require.NoError(m.t, err)
-		if status == "CONTAINER_RUNNING" {
-			return fmt.Sprintf("/proc/%d/root", info)
-		}
-	}
-	require.FailNow(m.t, "no container runs", pod)
-	return ""
-}
-
-// containerInfo finds the container's first process by its mounts: the one
-// process whose hosts file is the pod's.
-func containerInfo(m *machine, id string) (string, int, error) {
-	status, err := m.node.Runtime.ContainerStatus(m.ctx, id)
-	if err != nil {
-		return "", 0, err
-	}
-	var want unix.Stat_t
-	if err := unix.Stat(filepath.Join(m.node.Root, "pods", status.Labels["io.kubernetes.pod.uid"], "etc-hosts"), &want); err != nil {
-		return "", 0, err
-	}
-	dirs, _ := filepath.Glob("/proc/[0-9]*")
-	for _, dir := range dirs {
-		var have unix.Stat_t
-		pid, _ := strconv.Atoi(filepath.Base(dir))
-		command, _ := os.ReadFile(dir + "/cmdline")
-		if unix.Stat(dir+"/root/etc/hosts", &have) == nil && have.Ino == want.Ino && have.Dev == want.Dev && strings.Contains(string(command), "/bin/tool") {
-			return status.State.String(), pid, nil
-		}
-	}
-	return status.State.String(), 0, fmt.Errorf("no process of container %s", id)
+func (m *machine) inside(pod *corev1.Pod) string {
+	return fmt.Sprintf("/proc/%s/root", m.process(pod, pod.Status.ContainerStatuses[0]))
 }
 
 // mountOptions are those of a mount point in the container, from mountinfo.
@@ -108,8 +70,7 @@ func TestRealVolumes(t *testing.T) {
 			{Name: "host", MountPath: "/host", ReadOnly: true}, {Name: "host", MountPath: "/deep", SubPath: "x/y"}, {Name: "cm", MountPath: "/bin/a", SubPath: "a"},
 		}
 	})
-	m.wait("p", running)
-	root := m.inside("p")
+	root := m.inside(m.wait("p", running))
 	stat := func(path string) (os.FileMode, int, int) {
 		info, err := os.Stat(root + path)
 		require.NoError(t, err)
