@@ -7,6 +7,10 @@
 // out through the runtime. podStatus says what came of it, and a statusWriter
 // tells the API.
 //
+// What neither the API nor the runtime keeps of a pod is in its checkpoint:
+// the resources that it was granted and has, its back-offs, its user ids. The
+// prober keeps the verdicts about containers that run.
+//
 // Start at [Run]; to see what is decided read actions.go and status.go, which
 // are pure; to see what is done read sync.go and terminate.go.
 //

@@ -127,6 +127,9 @@ func (p *prober) begin(w *podWorker, pod *corev1.Pod, spec *corev1.Container, c 
 	all, stopAll := context.WithCancel(w.ctx)
 	restarting, stop := context.WithCancel(all)
 	p.stops[w.uid][c.Id] = stopProbes{restarting: stop, all: stopAll}
+	if pod.DeletionTimestamp != nil { // it ends already, since before this kubelet began
+		stop()
+	}
 	started := make(chan struct{})
 	if kinds[startup] == nil || results[startup] {
 		close(started)
