@@ -196,6 +196,7 @@ func newKubelet(ctx context.Context, c Config) (*Kubelet, error) {
 	if k.evictor, err = newEvictor(k); err != nil {
 		return nil, err
 	}
+	k.evictor.images = k.images
 	if k.node, err = newNode(ctx, k); err != nil {
 		return nil, err
 	}
