@@ -33,6 +33,7 @@ func Controllers() []Controller {
 	return []Controller{
 		{Name: "deployment-controller", Resource: "deployments.apps", New: newDeployments},
 		{Name: "replicaset-controller", Resource: "replicasets.apps", New: newReplicaSets},
+		{Name: "replicationcontroller-controller", Resource: "replicationcontrollers", New: newReplicationControllers},
 		{Name: "namespace-controller", Resource: "namespaces", New: newNamespaces},
 		{Name: "serviceaccount-controller", Resource: "namespaces", Quiet: true, New: newServiceAccounts},
 		{Name: rootCAPublisher, Resource: "namespaces", Quiet: true, New: newRootCA},

@@ -12,29 +12,34 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
-	listersappsv1 "k8s.io/client-go/listers/apps/v1"
 	listerscorev1 "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/klab-project/klab/core/step"
 )
 
-var replicaSetKind = appsv1.SchemeGroupVersion.WithKind("ReplicaSet")
-
-// replicaSets keeps the number of pods of each ReplicaSet at spec.replicas.
+// replicaSets keeps the number of pods of each ReplicaSet at spec.replicas; its
+// kind may also be the ReplicationController.
 // Behaviour: kubernetes.io/docs/concepts/workloads/controllers/replicaset.
 type replicaSets struct {
 	*Loop
-	sets     listersappsv1.ReplicaSetLister
+	kind     replicaKind
 	pods     listerscorev1.PodLister
 	expected *expectations
 	written  written
 }
 
 func newReplicaSets(l *Loop) (Reconcile, error) {
-	sets, pods := l.Informers.Apps().V1().ReplicaSets(), l.Informers.Core().V1().Pods()
-	c := &replicaSets{Loop: l, sets: sets.Lister(), pods: pods.Lister(), expected: newExpectations(l.Clock)}
-	return c.reconcile, errors.Join(Watch(l, sets.Informer(), c.setChanged), Watch(l, pods.Informer(), c.podChanged))
+	c := newReplicas(l, replicaSetsOf(l))
+	return c.reconcile, errors.Join(Watch(l, l.Informers.Apps().V1().ReplicaSets().Informer(), c.setChanged), c.watchPods())
+}
+
+func newReplicas(l *Loop, kind replicaKind) *replicaSets {
+	return &replicaSets{Loop: l, kind: kind, pods: l.Informers.Core().V1().Pods().Lister(), expected: newExpectations(l.Clock)}
+}
+
+func (c *replicaSets) watchPods() error {
+	return Watch(c.Loop, c.Informers.Core().V1().Pods().Informer(), c.podChanged)
 }
 
 func (c *replicaSets) setChanged(old, cur *appsv1.ReplicaSet) {
@@ -74,10 +79,10 @@ func (c *replicaSets) podChanged(old, cur *corev1.Pod) {
 // ownerOf is the key of the set that controls pod, or "".
 func (c *replicaSets) ownerOf(pod *corev1.Pod) string {
 	ref := metav1.GetControllerOfNoCopy(pod)
-	if ref == nil || ref.Kind != replicaSetKind.Kind {
+	if ref == nil || ref.Kind != c.kind.Kind {
 		return ""
 	}
-	rs, err := c.sets.ReplicaSets(pod.Namespace).Get(ref.Name)
+	rs, err := c.kind.get(pod.Namespace, ref.Name)
 	if err != nil || rs.UID != ref.UID {
 		return ""
 	}
@@ -85,9 +90,8 @@ func (c *replicaSets) ownerOf(pod *corev1.Pod) string {
 }
 
 func (c *replicaSets) matching(pod *corev1.Pod) []*appsv1.ReplicaSet {
-	all, _ := c.sets.ReplicaSets(pod.Namespace).List(labels.Everything())
 	var matching []*appsv1.ReplicaSet
-	for _, rs := range all {
+	for _, rs := range c.kind.list(pod.Namespace) {
 		selector, err := metav1.LabelSelectorAsSelector(rs.Spec.Selector)
 		if err == nil && !selector.Empty() && selector.Matches(labels.Set(pod.Labels)) {
 			matching = append(matching, rs)
@@ -98,7 +102,7 @@ func (c *replicaSets) matching(pod *corev1.Pod) []*appsv1.ReplicaSet {
 
 func (c *replicaSets) reconcile(ctx context.Context, key string) error {
 	namespace, name, _ := cache.SplitMetaNamespaceKey(key)
-	rs, err := c.sets.ReplicaSets(namespace).Get(name)
+	rs, err := c.kind.get(namespace, name)
 	if apierrors.IsNotFound(err) {
 		c.expected.forget(key)
 		c.NoDeadline(key)
@@ -158,10 +162,8 @@ func (c *replicaSets) podsOf(ctx context.Context, rs *appsv1.ReplicaSet) (active
 		}
 	}
 	active, err = claims[*corev1.Pod]{
-		owner: rs, kind: replicaSetKind, selector: selector,
-		fresh: func(ctx context.Context) (metav1.Object, error) {
-			return c.Client.AppsV1().ReplicaSets(rs.Namespace).Get(ctx, rs.Name, metav1.GetOptions{})
-		},
+		owner: rs, kind: c.kind.GroupVersionKind, selector: selector,
+		fresh: func(ctx context.Context) (metav1.Object, error) { return c.kind.fresh(ctx, rs.Namespace, rs.Name) },
 		patch: func(ctx context.Context, name string, patch []byte) error {
 			_, err := c.Client.CoreV1().Pods(rs.Namespace).Patch(ctx, name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
 			return err
@@ -174,8 +176,7 @@ func (c *replicaSets) podsOf(ctx context.Context, rs *appsv1.ReplicaSet) (active
 func (c *replicaSets) related(rs *appsv1.ReplicaSet) []*corev1.Pod {
 	owners := map[types.UID]bool{rs.UID: true}
 	if ref := metav1.GetControllerOfNoCopy(rs); ref != nil {
-		sets, _ := c.sets.ReplicaSets(rs.Namespace).List(labels.Everything())
-		for _, other := range sets {
+		for _, other := range c.kind.list(rs.Namespace) {
 			if o := metav1.GetControllerOfNoCopy(other); o != nil && o.UID == ref.UID {
 				owners[other.UID] = true
 			}
@@ -196,10 +197,13 @@ func (c *replicaSets) related(rs *appsv1.ReplicaSet) []*corev1.Pod {
 func (c *replicaSets) updateStatus(ctx context.Context, key string, rs *appsv1.ReplicaSet, active, terminating []*corev1.Pod, failure error) error {
 	now := c.Clock.Now()
 	status := replicaSetStatus(rs, active, terminating, failure, now)
+	if !c.kind.terminating {
+		status.TerminatingReplicas = nil
+	}
 	if !equality.Semantic.DeepEqual(rs.Status, status) {
 		rs = rs.DeepCopy()
 		rs.Status = status
-		updated, err := c.Client.AppsV1().ReplicaSets(rs.Namespace).UpdateStatus(ctx, rs, metav1.UpdateOptions{})
+		updated, err := c.kind.writeStatus(ctx, rs)
 		if err != nil {
 			return fmt.Errorf("update status: %w", err)
 		}

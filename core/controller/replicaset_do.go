@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -34,7 +35,7 @@ func (c *replicaSets) carryOut(ctx context.Context, key string, rs *appsv1.Repli
 }
 
 func (c *replicaSets) createPod(ctx context.Context, rs *appsv1.ReplicaSet) error {
-	pod, err := c.Client.CoreV1().Pods(rs.Namespace).Create(ctx, podFor(rs), metav1.CreateOptions{})
+	pod, err := c.Client.CoreV1().Pods(rs.Namespace).Create(ctx, podFor(rs, c.kind.GroupVersionKind), metav1.CreateOptions{})
 	switch {
 	case err == nil:
 		c.Events.Eventf(ctx, rs, corev1.EventTypeNormal, "SuccessfulCreate", "Created pod: %s", pod.Name)
@@ -50,12 +51,12 @@ func (c *replicaSets) createPod(ctx context.Context, rs *appsv1.ReplicaSet) erro
 var errNamespaceEnds = errors.New("the namespace is being deleted")
 
 // podFor is the pod that a set's template describes.
-func podFor(rs *appsv1.ReplicaSet) *corev1.Pod {
+func podFor(rs *appsv1.ReplicaSet, kind schema.GroupVersionKind) *corev1.Pod {
 	t := rs.Spec.Template.DeepCopy()
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			GenerateName: rs.Name + "-", Labels: t.Labels, Annotations: t.Annotations, Finalizers: t.Finalizers,
-			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(rs, replicaSetKind)},
+			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(rs, kind)},
 		},
 		Spec: t.Spec,
 	}
