@@ -48,6 +48,20 @@ var podWords = map[string][2]string{
 	"podpage.deletion.asked":  {"deletion asked, grace", "请求删除，宽限"},
 	"podpage.deletion.gone":   {"deleted", "已删除"},
 
+	"verb.pod-seen":  {"pod seen", "看到 Pod"},
+	"verb.processes": {"processes", "进程"},
+	"verb.probe":     {"probe", "探测"},
+	"verb.cgroup":    {"cgroup", "控制组"},
+	"verb.pressure":  {"pressure", "资源压力"},
+	"verb.worker":    {"pod worker", "Pod 工作者"},
+	"verb.power":     {"power", "开关机"},
+	"verb.mount":     {"mount", "挂载"},
+	"verb.unmount":   {"unmount", "卸载"},
+	"verb.evict":     {"evict", "驱逐"},
+
+	"worker.terminating": {"terminating", "正在终止"},
+	"worker.terminated":  {"cleaning up", "正在清理"},
+
 	"probe.liveness":  {"liveness", "存活"},
 	"probe.readiness": {"readiness", "就绪"},
 	"probe.startup":   {"startup", "启动"},

@@ -53,7 +53,11 @@ func (p Pen) soon(v *view.PodPage, w int) [][]seg {
 		}
 		lines = append(lines, []seg{{p.G.Held + " ", held}, {p.L.Verb(t.Verb) + " ", held}, {p.clean(t.Actor), plain}})
 	}
-	return p.section("podpage.next", p.L.T("podpage.turn", "actor", p.clean(d.Actor), "n", strconv.Itoa(d.Turns), "at", clock(d.At)), lines)
+	note := p.L.T("podpage.turn", "actor", p.clean(d.Actor), "n", strconv.Itoa(d.Turns), "at", clock(d.At))
+	if key := "worker." + d.Worker; p.word(key) != key {
+		note += "  " + p.word(key)
+	}
+	return p.section("podpage.next", note, lines)
 }
 
 // podLife is how a pod is doing, and how it came to that.

@@ -60,7 +60,7 @@ func listed(e *step.Event, z step.Zoom) bool {
 		return true
 	case e.Phase == step.PhaseFact && fold.Housekeeping(e.Object.Resource):
 		return false
-	case e.Quiet, e.Verb == step.Timers, e.Verb == step.ClockSet, e.Verb == step.Snapshot, e.Verb == step.Links, e.Verb == step.Usage, e.Verb == step.PodSeen, e.Verb == step.Processes:
+	case e.Quiet, e.Verb == step.Timers, e.Verb == step.ClockSet, e.Verb == step.Snapshot, e.Verb == step.Links, e.Verb == step.Usage, e.Verb == step.PodSeen, e.Verb == step.Processes, e.Verb == step.Cgroup:
 		return false
 	case z == step.Fine:
 		return true

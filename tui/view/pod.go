@@ -161,7 +161,7 @@ func NewPodPage(s *fold.State, m Mask, key fold.Key) *PodPage {
 		p.life(s, m, o, box)
 	}
 	if !p.Hides.Plan {
-		p.plan(s, m, key, node)
+		p.plan(s, m, key, node, g)
 	}
 	return p
 }

@@ -40,6 +40,7 @@ type Plan struct {
 	Actor   string       `json:"actor"`
 	At      step.Seconds `json:"at"`
 	Turns   int          `json:"turns"`
+	Worker  string       `json:"worker,omitempty"` // sync, terminating, terminated
 	Running bool         `json:"running,omitempty"`
 	Held    bool         `json:"held,omitempty"`
 	Err     string       `json:"err,omitempty"`
@@ -204,8 +205,11 @@ func splitWords(s string) func(func(string) bool) {
 }
 
 // plan is the kubelet's last turn for this pod, and what of the pod waits.
-func (p *PodPage) plan(s *fold.State, m Mask, key fold.Key, node string) {
+func (p *PodPage) plan(s *fold.State, m Mask, key fold.Key, node string, g *fold.Sight) {
 	d := &Plan{Actor: Actor("kubelet", node)}
+	if g != nil && !m.verbs[string(step.Worker)] {
+		d.Worker = g.Worker
+	}
 	if l := s.Loops[fold.LoopKey{Actor: fold.ActorKey{Name: "kubelet", Node: node}, Object: key}]; l != nil && node != "" {
 		d.At, d.Turns, d.Running, d.Held, d.Err, d.Steps = l.At, l.Turns, l.Running, l.Held, l.Err, l.Plan
 	}

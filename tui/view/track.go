@@ -57,7 +57,7 @@ func stops(e *step.Event) (step.Zoom, bool) {
 	switch e.Phase {
 	case step.PhaseFact:
 		switch e.Verb {
-		case step.Mark, step.Exited, step.Lost, step.Connected, step.Reset:
+		case step.Mark, step.Exited, step.Lost, step.Connected, step.Reset, step.Pressure, step.PowerSet:
 			return step.Coarse, true
 		}
 		if e.Verb == step.Probe {
@@ -113,7 +113,7 @@ func laneOf(e *step.Event) Lane {
 		return Control
 	}
 	switch e.Verb {
-	case step.Exited, step.Lost, step.Connected, step.PodSeen, step.Processes, step.Usage, step.Probe:
+	case step.Exited, step.Lost, step.Connected, step.PodSeen, step.Processes, step.Usage, step.Probe, step.Cgroup, step.Worker, step.Pressure, step.PowerSet:
 		return Hands
 	case step.Commit, step.Snapshot:
 		return Requests
@@ -154,8 +154,16 @@ func letter(e *step.Event) byte {
 		return 'k'
 	case step.Probe:
 		return 'p'
-	case step.PodSeen, step.Processes:
+	case step.PodSeen, step.Processes, step.Cgroup, step.Worker:
 		return 'o'
+	case step.Mount:
+		return 'm'
+	case step.Unmount:
+		return 'x'
+	case step.Evict:
+		return 'e'
+	case step.Pressure, step.PowerSet:
+		return '!'
 	case step.Usage:
 		return 'u'
 	}

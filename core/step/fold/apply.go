@@ -34,7 +34,7 @@ func (s *State) fact(e *step.Event) {
 		s.commit(e)
 	case step.Exited, step.Links:
 		s.hands(e, nil)
-	case step.PodSeen, step.Processes, step.Usage, step.Probe:
+	case step.PodSeen, step.Processes, step.Usage, step.Probe, step.Worker:
 		s.sight(e)
 	case step.Ran:
 		var d step.RanDetail

@@ -17,6 +17,7 @@ type Sight struct {
 	UsageAt   step.Seconds
 	Uses      []Use // of the whole pod, the newest last, a bounded number
 	Probes    []Probe
+	Worker    string // the state that the pod's worker came to
 }
 
 // Use is what a pod used at one moment.
@@ -93,6 +94,12 @@ func (g *Sight) take(e *step.Event) bool {
 		}
 		g.Usage, g.UsageAt = d, e.At
 		g.Uses = keepLast(slices.Clip(g.Uses), Use{e.At, d.Pod.Milli, d.Pod.Memory}, usesKept)
+	case step.Worker:
+		var d step.WorkerDetail
+		if e.Decode(&d) != nil {
+			return false
+		}
+		g.Worker = d.State
 	case step.Probe:
 		var d step.ProbeDetail
 		if e.Decode(&d) != nil {
