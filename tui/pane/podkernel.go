@@ -114,7 +114,7 @@ func (p Pen) processLines(v *view.PodPage, w int) [][]seg {
 	if len(v.Processes) == 0 {
 		return nil
 	}
-	who, user := text.Width(p.L.T("podpage.container"))+1, 6
+	who, user := max(6, text.Width(p.L.T("podpage.container"))+1), 6
 	for _, d := range v.Processes {
 		who = max(who, min(text.Width(p.clean(d.Container))+1, 14))
 		user = max(user, len(strconv.FormatUint(uint64(d.UID), 10))+2)
