@@ -109,7 +109,24 @@ func printStatus(ctx context.Context, d cluster.Dir) error {
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%s\n", n.Name, ready, address(n), count, netns)
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	return printCRI(d)
+}
+
+// printCRI says where the nodes' container runtimes are to be asked.
+func printCRI(d cluster.Dir) error {
+	c, err := d.LoadConfig()
+	if err != nil {
+		return err
+	}
+	if c.RuntimeEndpoint != "" {
+		fmt.Printf("container runtime: %s\n", c.RuntimeEndpoint)
+		return nil
+	}
+	fmt.Printf("container runtime: crictl --runtime-endpoint unix://%s ps\n", d.CRISocket(cluster.NodePlaceholder))
+	return nil
 }
 
 func stateWord(m step.Mode) string {
