@@ -41,25 +41,56 @@ func (a *agent) podNetwork() (runtime.Network, error) {
 		Plugins: cni.Builtin("", link.By{Actor: "kubelet", Node: a.name}),
 		Cache:   filepath.Join(a.cniState(a.name), "results"),
 	}
-	return podNetwork{&cni.PodNetwork{ConfDir: conf, Runner: runner, Invoker: cni.Steps(runner, "kubelet", a.name)}, a.seen}, nil
+	return &podNetwork{a, &cni.PodNetwork{ConfDir: conf, Runner: runner, Invoker: cni.Steps(runner, "kubelet", a.name)}}, nil
 }
 
 // podNetwork shows CNI to the container runtime.
 type podNetwork struct {
-	cni  *cni.PodNetwork
-	seen *seen
+	a   *agent
+	cni *cni.PodNetwork
 }
 
-func sandbox(p runtime.PodNet) cni.PodNet {
-	return cni.PodNet{SandboxID: p.SandboxID, Namespace: p.Namespace, Name: p.Name, NetNS: p.NetNS}
+func (n *podNetwork) sandbox(p runtime.PodNet) (cni.PodNet, error) {
+	pod := cni.PodNet{SandboxID: p.SandboxID, Namespace: p.Namespace, Name: p.Name, NetNS: p.NetNS}
+	mode := p.Annotations[networkMode]
+	if mode == "" {
+		return pod, nil
+	}
+	var err error
+	pod.Network, err = n.a.mode(mode)
+	return pod, err
 }
 
-func (n podNetwork) Attach(ctx context.Context, p runtime.PodNet) ([]netip.Addr, error) {
-	defer n.seen.look(ctx)
-	return n.cni.Attach(ctx, sandbox(p))
+// mode is the network of single containers of that mode on this node.
+func (a *agent) mode(mode string) (*cni.List, error) {
+	config, err := a.LoadConfig()
+	if err != nil {
+		return nil, err
+	}
+	var nodes []netip.Addr
+	for i := 1; i <= config.Nodes; i++ {
+		nodes = append(nodes, nodeAddr(i))
+	}
+	return cni.Mode(mode, cni.ModeConfig{
+		Number: a.number, Uplink: "eth0", Underlay: underlayNet, IP: nodeAddr(a.number), Peers: nodes, MTU: underlayMTU,
+		DataDir: filepath.Join(a.cniState(a.name), "addresses"),
+	})
 }
 
-func (n podNetwork) Detach(ctx context.Context, p runtime.PodNet) error {
-	defer n.seen.look(ctx)
-	return n.cni.Detach(ctx, sandbox(p))
+func (n *podNetwork) Attach(ctx context.Context, p runtime.PodNet) ([]netip.Addr, error) {
+	defer n.a.seen.look(ctx)
+	pod, err := n.sandbox(p)
+	if err != nil {
+		return nil, err
+	}
+	return n.cni.Attach(ctx, pod)
+}
+
+func (n *podNetwork) Detach(ctx context.Context, p runtime.PodNet) error {
+	defer n.a.seen.look(ctx)
+	pod, err := n.sandbox(p)
+	if err != nil {
+		return err
+	}
+	return n.cni.Detach(ctx, pod)
 }

@@ -211,3 +211,9 @@ func logTail(path string, lines, limit int64) string {
 	text := b.String()
 	return text[max(0, len(text)-int(limit)):]
 }
+
+// CopyLog copies a log in the CRI's format, without times, and follows it for
+// as long as running says that somebody writes it.
+func CopyLog(ctx context.Context, out io.Writer, path string, running func() bool) error {
+	return readLog(ctx, out, path, logOptions{follow: true, tail: -1, limit: -1}, running)
+}

@@ -150,6 +150,8 @@ type PodNet struct {
 	Name      string
 	UID       string
 	NetNS     string // a path such as /proc/PID/ns/net
+	// Annotations are the sandbox's.
+	Annotations map[string]string
 	// PortMappings are the pod's host ports; netlab may ignore them.
 	PortMappings []*cri.PortMapping
 }

@@ -156,7 +156,7 @@ func podFiles(dir string, config *cri.PodSandboxConfig, users oci.UserNS) error 
 func (c *Client) podNet(m *meta, pid int) PodNet {
 	p := PodNet{
 		SandboxID: m.ID, Namespace: m.sandbox.GetMetadata().GetNamespace(), Name: m.sandbox.GetMetadata().GetName(),
-		UID: m.sandbox.GetMetadata().GetUid(), PortMappings: m.sandbox.PortMappings,
+		UID: m.sandbox.GetMetadata().GetUid(), PortMappings: m.sandbox.PortMappings, Annotations: m.sandbox.Annotations,
 	}
 	if pid > 0 {
 		p.NetNS = fmt.Sprintf("/proc/%d/ns/net", pid)

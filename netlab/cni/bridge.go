@@ -10,6 +10,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 
+	"github.com/klab-project/klab/netlab/firewall"
 	"github.com/klab-project/klab/netlab/link"
 )
 
@@ -39,9 +40,8 @@ func (b *Bridge) config(c Call) (*bridgeConfig, Plugin, error) {
 	if err := decode(c, conf); err != nil {
 		return nil, nil, err
 	}
-	if conf.IPMasq || conf.VLAN != 0 {
-		return nil, nil, types.NewError(types.ErrUnsupportedField,
-			"bridge: ipMasq and vlan are not supported; the node masquerades by its own rules", "")
+	if conf.VLAN != 0 {
+		return nil, nil, types.NewError(types.ErrUnsupportedField, "bridge: vlan is not supported", "")
 	}
 	if conf.IPAM.Type == "" {
 		return nil, nil, types.NewError(types.ErrInvalidNetworkConfig, "bridge: the configuration has no ipam.type", "")
@@ -131,7 +131,21 @@ func (b *Bridge) bridge(ctx context.Context, node *link.Net, conf *bridgeConfig,
 			return err
 		}
 	}
+	if conf.IPMasq {
+		if err := masquerade(ctx, node, conf.Name, a.IP.Masked()); err != nil {
+			return err
+		}
+	}
 	return node.Up(ctx, conf.Bridge)
+}
+
+// masquerade lets packets of a network that leave it have the node's address.
+func masquerade(ctx context.Context, node *link.Net, network string, subnet netip.Prefix) error {
+	tool, err := firewall.Detect(ctx)
+	if err != nil {
+		return err
+	}
+	return tool.Apply(ctx, node, firewall.Masquerade(network, subnet))
 }
 
 // connect makes the pair of links and plugs the node's end into the bridge.

@@ -204,7 +204,9 @@ func TestBadConfigurations(t *testing.T) {
 		return err
 	}
 	require.ErrorContains(t, add(`{"type":"none"}`), `no network plugin "none"`)
-	require.ErrorContains(t, add(`{"type":"bridge","ipMasq":true}`), "ipMasq")
+	require.ErrorContains(t, add(`{"type":"bridge","vlan":7}`), "vlan")
+	require.ErrorContains(t, add(`{"type":"macvlan","mode":"vepa"}`), "the only mode is bridge")
+	require.ErrorContains(t, add(`{"type":"vxlan-port"}`), "follows a bridge")
 	require.ErrorContains(t, add(`{"type":"bridge"}`), "no ipam.type")
 	require.ErrorContains(t, add(`{"type":"host-local","ipam":{}}`), "no subnet")
 	_, err := r.Add(ctx, &cni.List{}, cni.Call{ContainerID: "c", IfName: "../eth0"})

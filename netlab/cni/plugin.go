@@ -79,6 +79,9 @@ func Builtin(path string, by link.By) Plugins {
 		"host-local": ipam,
 		"loopback":   &Loopback{By: by},
 		"bridge":     &Bridge{NetNS: path, By: by, IPAM: Plugins{"host-local": ipam}},
+		"macvlan":    &Child{Kind: "macvlan", NetNS: path, By: by, IPAM: Plugins{"host-local": ipam}},
+		"ipvlan":     &Child{Kind: "ipvlan", NetNS: path, By: by, IPAM: Plugins{"host-local": ipam}},
+		"vxlan-port": &VXLANPort{NetNS: path, By: by},
 	}
 }
 

@@ -12,6 +12,8 @@ import (
 type PodNet struct {
 	SandboxID, Namespace, Name string
 	NetNS                      string // path of its network namespace; may be empty for Detach
+	// Network is what it is attached to; nil: the node's first configuration.
+	Network *List
 }
 
 // Invoker is what a PodNetwork needs of a [Runner].
@@ -49,7 +51,7 @@ func (p PodNet) call() Call {
 // Attach connects a pod and returns its addresses, the first being the one
 // that the pod is known by. It may be repeated.
 func (n *PodNetwork) Attach(ctx context.Context, p PodNet) ([]netip.Addr, error) {
-	l, err := Load(n.ConfDir)
+	l, err := n.list(p)
 	if err != nil {
 		return nil, fmt.Errorf("attach pod %s/%s: %w", p.Namespace, p.Name, err)
 	}
@@ -64,6 +66,13 @@ func (n *PodNetwork) Attach(ctx context.Context, p PodNet) ([]netip.Addr, error)
 		return nil, fmt.Errorf("attach pod %s/%s: %w", p.Namespace, p.Name, err)
 	}
 	return Addrs(result), nil
+}
+
+func (n *PodNetwork) list(p PodNet) (*List, error) {
+	if p.Network != nil {
+		return p.Network, nil
+	}
+	return Load(n.ConfDir)
 }
 
 // Detach disconnects a pod and frees its addresses. It goes by the
@@ -83,7 +92,7 @@ func (n *PodNetwork) Detach(ctx context.Context, p PodNet) error {
 		lists = append(lists, l)
 	}
 	if len(lists) == 0 { // never attached, or not to the end
-		l, err := Load(n.ConfDir)
+		l, err := n.list(p)
 		if errors.Is(err, ErrNoNetwork) {
 			return nil
 		}

@@ -3,6 +3,7 @@ package firewall
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 )
 
 // Node returns the rules that a node has before any Service: packets of its
@@ -30,4 +31,18 @@ func Node(pods, cluster netip.Prefix, vxlanPort int) Rules {
 			Jumps: []Jump{{Chain: "POSTROUTING", Rule: `-m comment --comment "klab node" -j FLANNEL-POSTRTG`}},
 		},
 	}
+}
+
+// Masquerade returns the rules of a network whose packets, when they leave it,
+// get the node's address, as the CNI plugin bridge makes them for ipMasq.
+func Masquerade(network string, subnet netip.Prefix) Rules {
+	chain := "CNI-" + strings.ToUpper(network)
+	return Rules{{
+		Name: "nat",
+		Chains: []Chain{{Name: chain, Rules: []string{
+			fmt.Sprintf("-d %s -j ACCEPT", subnet),
+			"! -d 224.0.0.0/4 -j MASQUERADE --random-fully",
+		}}},
+		Jumps: []Jump{{Chain: "POSTROUTING", Rule: fmt.Sprintf("-s %s -m comment --comment %s -j %s", subnet, network, chain)}},
+	}}
 }

@@ -86,7 +86,8 @@ func (n *Net) Bridge(ctx context.Context, name string, mac net.HardwareAddr, mtu
 	}, words...)
 }
 
-// Vxlan is a VXLAN tunnel endpoint that learns nothing by itself.
+// Vxlan is a VXLAN tunnel endpoint. With Learning it finds out by itself who
+// is where; without, it knows only what it is told.
 type Vxlan struct {
 	Name  string
 	VNI   int
@@ -95,6 +96,8 @@ type Vxlan struct {
 	Dev   string
 	MAC   net.HardwareAddr
 	MTU   int
+
+	Learning bool
 }
 
 // Vxlan makes a tunnel endpoint unless there is one with these parameters;
@@ -102,18 +105,21 @@ type Vxlan struct {
 func (n *Net) Vxlan(ctx context.Context, v Vxlan) error {
 	words := append([]string{"ip", "link", "add", v.Name}, mtuWords(v.MTU)...)
 	words = append(append(words, macWords(v.MAC)...), "type", "vxlan", "id", strconv.Itoa(v.VNI),
-		"dstport", strconv.Itoa(v.Port), "local", v.Local.String(), "dev", v.Dev, "nolearning")
+		"dstport", strconv.Itoa(v.Port), "local", v.Local.String(), "dev", v.Dev)
+	if !v.Learning {
+		words = append(words, "nolearning")
+	}
 	return n.run(ctx, func() error {
 		dev, err := n.byName(v.Dev)
 		if err != nil {
 			return err
 		}
 		want := &netlink.Vxlan{LinkAttrs: netlink.NewLinkAttrs(), VxlanId: v.VNI, Port: v.Port,
-			SrcAddr: v.Local.AsSlice(), VtepDevIndex: dev.Attrs().Index, Learning: false, UDPCSum: true}
+			SrcAddr: v.Local.AsSlice(), VtepDevIndex: dev.Attrs().Index, Learning: v.Learning, UDPCSum: true}
 		want.Name, want.HardwareAddr, want.MTU = v.Name, v.MAC, v.MTU
 		same := func(have netlink.Link) bool {
 			x, ok := have.(*netlink.Vxlan)
-			return ok && x.VxlanId == v.VNI && x.Port == v.Port && !x.Learning && x.VtepDevIndex == want.VtepDevIndex &&
+			return ok && x.VxlanId == v.VNI && x.Port == v.Port && x.Learning == v.Learning && x.VtepDevIndex == want.VtepDevIndex &&
 				addr(x.SrcAddr) == v.Local && (v.MAC == nil || x.HardwareAddr.String() == v.MAC.String())
 		}
 		return n.add(want, same)
