@@ -1,0 +1,78 @@
+package controller
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+func behind(name, ip string, ready bool, change ...func(*corev1.Pod)) *corev1.Pod {
+	status := corev1.ConditionFalse
+	if ready {
+		status = corev1.ConditionTrue
+	}
+	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.PodSpec{NodeName: "node-1", Containers: []corev1.Container{{Name: "c"}}},
+		Status: corev1.PodStatus{Phase: corev1.PodRunning, PodIP: ip, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: status}}}}
+	for _, f := range change {
+		f(p)
+	}
+	return p
+}
+
+func TestEndpoints(t *testing.T) {
+	svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: corev1.ServiceSpec{
+		Ports: []corev1.ServicePort{{Name: "http", Port: 80, Protocol: corev1.ProtocolTCP, TargetPort: intstr.FromString("web")}}}}
+	port := func(n int32) func(*corev1.Pod) {
+		return func(p *corev1.Pod) {
+			p.Spec.Containers[0].Ports = []corev1.ContainerPort{{Name: "web", ContainerPort: n, Protocol: corev1.ProtocolTCP}}
+		}
+	}
+	now := metav1.Now()
+	pods := []*corev1.Pod{
+		behind("a", "10.0.0.1", true, port(8080)), behind("b", "10.0.0.2", false, port(8080)),
+		behind("c", "10.0.0.3", true, port(9090)),
+		behind("ends", "10.0.0.4", true, port(8080), func(p *corev1.Pod) { p.DeletionTimestamp = &now }),
+		behind("ended", "10.0.0.5", false, port(8080), func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded }),
+		behind("starts", "", false, port(8080)),
+	}
+	groups := backendsOf(svc, pods)
+	got := planSlices(svc, groups)
+	require.Len(t, got, 2, "one for each number of the named port")
+	states := map[string]string{}
+	for _, s := range got {
+		for _, e := range s.Endpoints {
+			states[e.TargetRef.Name] = fmt.Sprint(*s.Ports[0].Port, *e.Conditions.Ready, *e.Conditions.Serving, *e.Conditions.Terminating)
+		}
+	}
+	require.Equal(t, map[string]string{"a": "8080 true true false", "b": "8080 false false false", "c": "9090 true true false", "ends": "8080 false true true"}, states)
+	subsets := planSubsets(svc, groups)
+	require.Len(t, subsets, 2)
+	require.Len(t, subsets[0].Addresses, 1)
+	require.Len(t, subsets[0].NotReadyAddresses, 1)
+
+	require.Len(t, planSlices(svc, nil), 1, "an empty slice says that there is nothing")
+	var many []*corev1.Pod
+	for i := range 250 {
+		many = append(many, behind(fmt.Sprint("p", i), fmt.Sprintf("10.0.1.%d", i), true, port(80)))
+	}
+	require.Len(t, planSlices(svc, backendsOf(svc, many)), 3)
+}
+
+func TestGatheredRules(t *testing.T) {
+	rule := func(resource string) rbacv1.PolicyRule {
+		return rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{resource}, Verbs: []string{"get"}}
+	}
+	part := func(name, label string, rules ...rbacv1.PolicyRule) *rbacv1.ClusterRole {
+		return &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"to": label}}, Rules: rules}
+	}
+	view := part("view", "view")
+	view.AggregationRule = &rbacv1.AggregationRule{ClusterRoleSelectors: []metav1.LabelSelector{{MatchLabels: map[string]string{"to": "view"}}}}
+	got, err := gathered(view, []*rbacv1.ClusterRole{part("b", "view", rule("pods")), view, part("a", "view", rule("pods"), rule("nodes")), part("c", "edit", rule("secrets"))})
+	require.NoError(t, err)
+	require.Equal(t, []rbacv1.PolicyRule{rule("pods"), rule("nodes")}, got)
+}
