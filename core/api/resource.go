@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/kubernetes/pkg/capabilities"
 )
 
 // Resource is one row of the table of what klab serves.
@@ -73,6 +74,7 @@ type Rules struct {
 func Resources() []*Resource { return slices.Clone(table()) }
 
 var table = sync.OnceValue(func() []*Resource {
+	capabilities.Setup(true, 0) // privileged containers are allowed, as kubeadm allows them
 	return append([]*Resource{
 		configMaps(), endpoints(), events(), limitRanges(), namespaces(), nodes(), pods(), podTemplates(),
 		replicationControllers(), resourceQuotas(), secrets(), serviceAccounts(), services(),
