@@ -6,7 +6,7 @@ import "maps"
 var podWords = map[string][2]string{
 	"podpage.none":            {"No pod yet. Enter on a pod in the list of objects shows it here; “:pod NAME” too.", "还没有 Pod。在对象列表中的 Pod 上按回车就会显示在这里；“:pod 名字”也可以。"},
 	"podpage.nothing":         {"nothing of it runs on the node", "节点上没有它的任何进程"},
-	"podpage.namespaces":      {"namespaces", "命名空间"},
+	"podpage.namespaces":      {"namespaces", "名称空间"},
 	"podpage.namespaces.note": {"inodes; a line joins those who share one", "inode 号；连线表示共享同一个"},
 	"podpage.node":            {"node", "节点"},
 	"podpage.whose.node":      {"the node's", "节点的"},
