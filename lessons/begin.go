@@ -73,6 +73,9 @@ func (s *Session) clear(ctx context.Context) error {
 	if err := s.caughtUp(ctx); err != nil {
 		return err
 	}
+	if err := s.takeBack(ctx); err != nil {
+		return err
+	}
 	for _, name := range s.manifests() {
 		text, err := fs.ReadFile(s.lesson.Files, name)
 		if err != nil {
@@ -98,6 +101,37 @@ func (s *Session) clear(ctx context.Context) error {
 		return fmt.Errorf("pods of an earlier run are still there: %w", err)
 	}
 	return s.quiet(ctx, 200*time.Millisecond, 5*time.Second)
+}
+
+// takeBack undoes what the lesson does beside its manifests.
+func (s *Session) takeBack(ctx context.Context) error {
+	for _, d := range append(slices.Clone(s.lesson.Reset), Do{Speed: 1}) {
+		var err error
+		switch {
+		case len(d.Kubectl) > 0:
+			_, err = s.host.Kubectl(ctx, "", d.Kubectl...)
+		case len(d.Klab) > 0:
+			_, err = s.host.Klab(ctx, d.Klab...)
+		case d.Wait != nil:
+			err = s.until(ctx, waitPatience, func() bool { return s.see.holds(d.Wait) })
+		default:
+			err = s.speed(ctx, d.Speed)
+		}
+		if err != nil {
+			return fmt.Errorf("reset, %s: %w", d.verbs()[0], err)
+		}
+	}
+	return nil
+}
+
+func (s *Session) speed(ctx context.Context, rate float64) error {
+	s.mu.Lock()
+	now := s.see.state.Rate
+	s.mu.Unlock()
+	if now == rate {
+		return nil
+	}
+	return s.host.SetRate(ctx, rate)
 }
 
 // caughtUp waits until the lab's events have been followed up to now.

@@ -46,8 +46,10 @@ func (s *Session) one(ctx context.Context, i, k int, d *Do) error {
 		return s.host.SetMode(ctx, m)
 	case d.Step != nil:
 		return s.stepOn(ctx, done)
-	case d.Wait != nil:
+	case d.Wait != nil, d.See != nil:
 		return s.until(ctx, waitPatience, done)
+	case d.Speed > 0:
+		return s.host.SetRate(ctx, d.Speed)
 	case d.Mark != "":
 		return s.host.Mark(ctx, d.Mark)
 	case d.Apply != "":
@@ -55,7 +57,9 @@ func (s *Session) one(ctx context.Context, i, k int, d *Do) error {
 		if err != nil {
 			return err
 		}
-		return s.send(ctx, done, string(text), "apply", "-f", "-")
+		return s.send(ctx, done, func(ctx context.Context) (string, error) {
+			return s.host.Kubectl(ctx, string(text), "apply", "-f", "-")
+		})
 	case len(d.Kubectl) > 0, len(d.Exec) > 0:
 		s.mu.Lock()
 		args := s.see.args(d.Kubectl)
@@ -63,18 +67,23 @@ func (s *Session) one(ctx context.Context, i, k int, d *Do) error {
 			args = append([]string{"exec"}, s.see.args(d.Exec)...)
 		}
 		s.mu.Unlock()
-		return s.send(ctx, done, "", args...)
+		return s.send(ctx, done, func(ctx context.Context) (string, error) { return s.host.Kubectl(ctx, "", args...) })
+	case len(d.Klab) > 0:
+		s.mu.Lock()
+		args := s.see.args(d.Klab)
+		s.mu.Unlock()
+		return s.send(ctx, done, func(ctx context.Context) (string, error) { return s.host.Klab(ctx, args...) })
 	}
 	return nil
 }
 
-// send runs a kubectl in the background until its request is seen: it may be
+// send runs a command in the background until its request is seen: it may be
 // held then, and goes on when it is let go.
-func (s *Session) send(ctx context.Context, done func() bool, stdin string, args ...string) error {
+func (s *Session) send(ctx context.Context, done func() bool, run func(context.Context) (string, error)) error {
 	failed := make(chan error, 1)
 	background := context.WithoutCancel(ctx)
 	go func() {
-		_, err := s.host.Kubectl(background, stdin, args...)
+		_, err := run(background)
 		failed <- err
 	}()
 	ctx, cancel := context.WithTimeoutCause(ctx, commandPatience, errSlow)

@@ -12,8 +12,11 @@ import (
 type Host interface {
 	// Kubectl runs kubectl and returns what it printed, also when it fails.
 	Kubectl(ctx context.Context, stdin string, args ...string) (string, error)
+	// Klab runs klab itself, for the same cluster.
+	Klab(ctx context.Context, args ...string) (string, error)
 	Pick(ctx context.Context, id uint64, how step.How) error
 	SetMode(ctx context.Context, m step.Mode) error
+	SetRate(ctx context.Context, rate float64) error
 	AdvanceTo(ctx context.Context, now time.Duration) error
 	Mark(ctx context.Context, name string) error
 }

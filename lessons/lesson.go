@@ -3,7 +3,6 @@ package lessons
 import (
 	"fmt"
 	"io/fs"
-	"path"
 
 	"github.com/klab-project/klab/core/step"
 )
@@ -49,6 +48,9 @@ type Front struct {
 	} `yaml:"goals"`
 	Needs []string `yaml:"needs"` // ids of lessons to take before
 	Lab   string   `yaml:"lab"`   // the lab that it begins in
+	// Reset takes back what the lesson does beside its manifests: kubectl,
+	// klab, speed and wait. It must do no harm where nothing was done.
+	Reset []Do `yaml:"reset"`
 }
 
 // Number is the lesson's number, as people type it: "01".
@@ -82,11 +84,14 @@ type Do struct {
 	Apply   string     `yaml:"apply"`   // a file of the lesson
 	Kubectl []string   `yaml:"kubectl"` // its arguments; ${first RESOURCE/NAMESPACE LABEL=VALUE} is a name
 	Exec    []string   `yaml:"exec"`    // the arguments of "kubectl exec"
+	Klab    []string   `yaml:"klab"`    // the arguments of klab itself, as in [node, drain, node-1]
 	Wait    *Wait      `yaml:"wait"`
-	View    string     `yaml:"view"` // a pane to show
+	See     *Match     `yaml:"see"`   // wait until such an event has come
+	Speed   float64    `yaml:"speed"` // how fast the lab's clock goes
+	View    string     `yaml:"view"`  // a pane to show
 	Mark    string     `yaml:"mark"`
 
-	// Held names the request that apply, kubectl and exec send. The command is
+	// Held names the request that apply, kubectl, exec and klab send. The command is
 	// done when it has arrived; while the lab is paused it then waits to be let go.
 	Held *Match `yaml:"held"`
 }
@@ -138,9 +143,10 @@ type Choice struct {
 
 // Answer says how an event becomes a choice.
 type Answer struct {
-	By   string            `yaml:"by"`  // actor, verb, node, resource, others-pending, distinct-bound-nodes, count
-	Of   *Match            `yaml:"of"`  // what count counts
-	Map  map[string]string `yaml:"map"` // from what By gives to a choice
+	By   string            `yaml:"by"`   // actor, verb, node, resource, name, detail, field, others-pending, distinct-bound-nodes, count
+	Path string            `yaml:"path"` // detail: in the event's detail; field: in its object
+	Of   *Match            `yaml:"of"`   // what count counts
+	Map  map[string]string `yaml:"map"`  // from what By gives, or a pattern of it, to a choice
 	Else string            `yaml:"else"`
 }
 
@@ -168,36 +174,6 @@ type Check struct {
 
 	Line int `yaml:"-"`
 }
-
-// Match names events; empty fields match everything. Actor, Node and Object
-// are patterns as in path.Match.
-type Match struct {
-	Actor  string     `yaml:"actor"`
-	Node   string     `yaml:"node"`
-	Verb   step.Verb  `yaml:"verb"`
-	Class  step.Class `yaml:"class"`
-	Object string     `yaml:"object"` // resource/namespace/name
-	Phase  step.Phase `yaml:"phase"`
-	Quiet  *bool      `yaml:"quiet"`
-	Count  int        `yaml:"count"` // how many are needed; 0 is 1
-}
-
-// Matches tells whether m names e. What failed matches only without a phase.
-func (m *Match) Matches(e *step.Event) bool {
-	return (m.Verb == "" || m.Verb == e.Verb) && (m.Class == "" || m.Class == e.Class) &&
-		(m.Phase == "" || m.Phase == e.Phase && e.Err == "") && (m.Quiet == nil || *m.Quiet == e.Quiet) &&
-		like(m.Actor, e.Actor) && like(m.Node, e.Node) && like(m.Object, e.Object.String())
-}
-
-func like(pattern, s string) bool {
-	if pattern == "" {
-		return true
-	}
-	ok, err := path.Match(pattern, s)
-	return ok && err == nil
-}
-
-func (m *Match) needed() int { return max(1, m.Count) }
 
 // prompt is what predictions and quizzes have in common.
 type prompt struct {

@@ -116,6 +116,7 @@ func (r *review) hides(p *Predict) {
 	need := map[string][]string{
 		"actor": {"actor/", "pane/pending"}, "verb": {"actor/", "verb/"}, "node": {"field/", "actor/"},
 		"resource": {"pane/objects", "field/"}, "others-pending": {"pane/pending"},
+		"name": {"actor/", "verb/"}, "detail": {"actor/", "verb/"}, "field": {"field/"},
 		"distinct-bound-nodes": {"field/pods/spec.nodeName"}, "count": {"pane/", "actor/"},
 	}[p.Answer.By]
 	if !slices.ContainsFunc(p.Hide, func(h string) bool {

@@ -1,6 +1,8 @@
 package lessons
 
 import (
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -41,9 +43,11 @@ type command struct {
 	sent     bool
 }
 
-// tally counts the events that match, from the moment its command was sent.
+// tally counts the events that match, from the moment its step was entered and
+// its command was sent.
 type tally struct {
 	match *Match
+	in    *seen    // nil: any step
 	after *command // nil: the lesson's beginning
 	n     int
 	full  func(*step.Event) // called once
@@ -69,18 +73,24 @@ func (o *observer) restart() {
 				last = &command{step: i, do: k, match: d.Held}
 				o.commands = append(o.commands, last)
 			case d.Step != nil:
-				w.until[k] = o.count(&d.Step.Until, last, nil)
+				w.until[k] = o.count(&d.Step.Until, w, last, nil)
+			case d.See != nil:
+				w.until[k] = o.count(d.See, w, last, nil)
 			}
 		}
 		if p := s.Predict; p != nil {
-			o.count(&p.Event, last, func(e *step.Event) { w.by, w.event = o.by(p, e), e; w.answer = p.choice(w.by) })
+			o.count(&p.Event, w, last, func(e *step.Event) { w.by, w.event = o.by(p, e), e; w.answer = p.choice(w.by) })
 			if p.Answer.Of != nil {
-				w.until = append(w.until, o.count(p.Answer.Of, last, nil))
+				w.until = append(w.until, o.count(p.Answer.Of, w, last, nil))
 			}
 		}
 		for k := range s.Checks {
 			if c := &s.Checks[k]; c.Event != nil {
-				o.count(c.Event, o.afterOf(c, last), func(*step.Event) { w.checks[k] = true })
+				in := w
+				if c.After != "" {
+					in = nil
+				}
+				o.count(c.Event, in, o.afterOf(c, last), func(*step.Event) { w.checks[k] = true })
 			}
 		}
 	}
@@ -101,8 +111,8 @@ func (o *observer) afterOf(c *Check, last *command) *command {
 	return last
 }
 
-func (o *observer) count(m *Match, after *command, full func(*step.Event)) *tally {
-	t := &tally{match: m, after: after, full: full}
+func (o *observer) count(m *Match, in *seen, after *command, full func(*step.Event)) *tally {
+	t := &tally{match: m, in: in, after: after, full: full}
 	o.tallies = append(o.tallies, t)
 	return t
 }
@@ -135,12 +145,12 @@ func (o *observer) observe(e *step.Event) {
 		return
 	}
 	for _, c := range o.commands {
-		if !c.sent && o.steps[c.step].entered && c.match.Matches(e) && (c.match.Phase != "" || e.Phase == step.PhasePending || e.Phase == step.PhaseBegin) {
+		if !c.sent && o.steps[c.step].entered && o.matches(c.match, e) && (c.match.Phase != "" || e.Phase == step.PhasePending || e.Phase == step.PhaseBegin) {
 			c.sent = true
 		}
 	}
 	for _, t := range o.tallies {
-		if t.after != nil && !t.after.sent || !t.match.Matches(e) {
+		if t.in != nil && !t.in.entered || t.after != nil && !t.after.sent || !o.matches(t.match, e) {
 			continue
 		}
 		if t.n++; t.n == t.match.needed() && t.full != nil {
@@ -195,6 +205,10 @@ func (o *observer) done(i, k int) bool {
 		return o.state.Mode.State != step.Paused || len(d.Run.Until) > 0
 	case d.Step != nil:
 		return o.steps[i].until[k].n >= d.Step.Until.needed()
+	case d.See != nil:
+		return o.steps[i].until[k].n >= d.See.needed()
+	case d.Speed > 0:
+		return o.state.Rate == d.Speed
 	case d.Wait != nil:
 		return o.holds(d.Wait)
 	case d.command():
@@ -238,6 +252,11 @@ func (p *Predict) choice(by string) string {
 	if key, ok := p.Answer.Map[by]; ok {
 		return key
 	}
+	for _, pattern := range slices.Sorted(maps.Keys(p.Answer.Map)) {
+		if like(pattern, by) && pattern != "" {
+			return p.Answer.Map[pattern]
+		}
+	}
 	return p.Answer.Else
 }
 
@@ -252,6 +271,12 @@ func (o *observer) by(p *Predict, e *step.Event) string {
 		return e.Node
 	case "resource":
 		return e.Object.Resource
+	case "name":
+		return e.Object.Name
+	case "detail":
+		return detail(e, p.Answer.Path)
+	case "field":
+		return o.field(e, p.Answer.Path)
 	case "others-pending":
 		return strconv.Itoa(o.alike(e))
 	case "distinct-bound-nodes":

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io/fs"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -161,6 +162,33 @@ func TestAnswerIsWhatHappens(t *testing.T) {
 		}
 		require.Equal(t, len(ev.list), n, "done with the third pod, not before")
 		require.Equal(t, answer, s.View("zh").Prompt.Answer)
+	}
+}
+
+// TestAnswerFromWhatAnEventSays: an answer is taken from an event's detail, of
+// those events that say what was asked for, after the step was entered.
+func TestAnswerFromWhatAnEventSays(t *testing.T) {
+	source := strings.NewReplacer(`event: {verb: create, object: "pods/*/*", phase: begin}`, `event: {verb: exited, phase: fact, detail: {container: "a*"}}`,
+		`answer: {by: others-pending, map: {"0": a, "2": b}, else: z}`, `answer: {by: detail, path: exitCode, map: {"13?": a, "1": b}, else: z}`,
+		`- step: {until: {verb: create, object: "pods/*/*", phase: end, count: 3}}`, `- see: {verb: exited, phase: fact, detail: {container: app}}`).Replace(slowStart)
+	l, err := lessons.Parse("x", []byte(front+source))
+	require.NoError(t, err)
+	pod := step.Object{Resource: "pods", Namespace: "default", Name: "web"}
+	for code, answer := range map[int]int{137: 0, 1: 1, 143: 2} {
+		var ev stream
+		other := 0
+		ev.mark("lesson x 1")
+		ev.add(0, step.PhaseFact, step.Exited, pod, step.RuntimeDetail{Container: "app", ExitCode: &other})
+		ev.mark("x/s")
+		ev.add(0, step.PhaseFact, step.Exited, pod, step.RuntimeDetail{Container: "side", ExitCode: &other})
+		ev.add(0, step.PhaseFact, step.Exited, pod, step.RuntimeDetail{Container: "app", ExitCode: &code})
+		s := lessons.NewSession(l, nil, nil)
+		require.NoError(t, s.Answer(1, 2))
+		s.Follow(nil, ev.list[:4])
+		require.False(t, s.View("en").Done)
+		s.Follow(nil, ev.list[4:])
+		require.True(t, s.View("en").Done)
+		require.Equal(t, answer, s.View("en").Prompt.Answer)
 	}
 }
 

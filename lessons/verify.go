@@ -1,6 +1,7 @@
 package lessons
 
 import (
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -14,6 +15,14 @@ func (p *parser) verify() error {
 	}
 	if len(l.Steps) == 0 {
 		return p.fail(1, "a lesson needs at least one step")
+	}
+	for _, d := range l.Reset {
+		if verbs := d.verbs(); len(verbs) != 1 || len(d.Kubectl) == 0 && len(d.Klab) == 0 && d.Speed <= 0 && d.Wait == nil || d.Held != nil {
+			return p.fail(1, "each entry of reset is one of kubectl, klab, speed and wait; this one has %s", quoted(verbs))
+		}
+		if d.Wait != nil && d.Wait.wrong() != "" {
+			return p.fail(1, "reset: %s", d.Wait.wrong())
+		}
 	}
 	for _, s := range l.Steps {
 		for i := range s.Do {
@@ -34,7 +43,7 @@ func (d *Do) verbs() (list []string) {
 		set  bool
 	}{
 		{"pause", d.Pause != nil}, {"run", d.Run != nil}, {"step", d.Step != nil}, {"apply", d.Apply != ""},
-		{"kubectl", len(d.Kubectl) > 0}, {"exec", len(d.Exec) > 0}, {"wait", d.Wait != nil}, {"view", d.View != ""}, {"mark", d.Mark != ""},
+		{"kubectl", len(d.Kubectl) > 0}, {"exec", len(d.Exec) > 0}, {"klab", len(d.Klab) > 0}, {"wait", d.Wait != nil}, {"see", d.See != nil}, {"speed", d.Speed != 0}, {"view", d.View != ""}, {"mark", d.Mark != ""},
 	} {
 		if v.set {
 			list = append(list, v.name)
@@ -44,22 +53,30 @@ func (d *Do) verbs() (list []string) {
 }
 
 // command tells whether d sends a request of its own.
-func (d *Do) command() bool { return d.Apply != "" || len(d.Kubectl) > 0 || len(d.Exec) > 0 }
+func (d *Do) command() bool {
+	return d.Apply != "" || len(d.Kubectl) > 0 || len(d.Exec) > 0 || len(d.Klab) > 0
+}
 
 func (d *Do) wrong() string {
 	switch verbs := d.verbs(); {
 	case len(verbs) != 1:
-		return "each entry of a do block has one verb (pause, run, step, apply, kubectl, exec, wait, view, mark); this one has " + quoted(verbs)
+		return "each entry of a do block has one verb (pause, run, step, apply, kubectl, exec, klab, wait, see, speed, view, mark); this one has " + quoted(verbs)
 	case d.command() && d.Held == nil:
 		return verbs[0] + " needs held: the request by which one sees that it was sent"
 	case !d.command() && d.Held != nil:
-		return "held belongs to apply, kubectl or exec"
+		return "held belongs to apply, kubectl, exec or klab"
 	case d.Held != nil:
 		return d.Held.wrong()
 	case d.Step != nil && d.Step.Until.Phase == "":
 		return "step needs until, with a phase: begin, end or fact"
 	case d.Step != nil:
 		return d.Step.Until.wrong()
+	case d.See != nil && d.See.Phase == "":
+		return "see needs a phase: begin, end or fact"
+	case d.See != nil:
+		return d.See.wrong()
+	case d.Speed < 0:
+		return "speed is how many times as fast as real time the lab's clock goes"
 	case d.Wait != nil:
 		return d.Wait.wrong()
 	}
@@ -74,7 +91,8 @@ func quoted(list []string) string {
 }
 
 func (m *Match) wrong() string {
-	for _, pattern := range []string{m.Actor, m.Node, m.Object} {
+	patterns := slices.Concat([]string{m.Actor, m.Node, m.Object}, slices.Collect(maps.Values(m.Detail)), slices.Collect(maps.Values(m.Is)))
+	for _, pattern := range patterns {
 		if _, err := path.Match(pattern, ""); err != nil {
 			return "the pattern " + pattern + " is malformed"
 		}
@@ -92,7 +110,7 @@ func (w *Wait) wrong() string {
 	return ""
 }
 
-var answersBy = []string{"actor", "verb", "node", "resource", "others-pending", "distinct-bound-nodes", "count"}
+var answersBy = []string{"actor", "verb", "node", "resource", "name", "detail", "field", "others-pending", "distinct-bound-nodes", "count"}
 
 func (s *Step) wrong() (string, int) {
 	if p := s.Predict; p != nil {
@@ -123,6 +141,9 @@ func (p *Predict) wrong() string {
 	}
 	if p.Answer.By == "count" && p.Answer.Of == nil {
 		return "answer.by count needs answer.of: what to count"
+	}
+	if (p.Answer.By == "detail" || p.Answer.By == "field") == (p.Answer.Path == "") {
+		return "answer.path belongs to answer.by detail and field: what to look at"
 	}
 	if p.Event.Phase == "" {
 		return "event needs a phase: begin, end or fact"

@@ -1,6 +1,7 @@
 package lessons
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/klab-project/klab/core/step"
@@ -103,6 +104,10 @@ func (s *Session) what(p *Predict, e *step.Event, lang string) string {
 		return word(lang, "seen.others", "who", who(e), "verb", string(e.Verb), "resource", e.Object.Resource, "n", s.see.seenBy(p))
 	case "distinct-bound-nodes":
 		return word(lang, "seen.nodes", "n", s.see.seenBy(p))
+	case "detail", "field":
+		return who(e) + ": " + string(e.Verb) + " " + e.Object.String() + ", " + p.Answer.Path[strings.LastIndexAny(p.Answer.Path, ".]")+1:] + " = " + s.see.seenBy(p)
+	case "count":
+		return word(lang, "seen.count", "n", s.see.seenBy(p), "what", strings.TrimSpace(string(p.Answer.Of.Verb)+" "+p.Answer.Of.Object))
 	}
 	return strings.TrimSpace(who(e) + ": " + string(e.Verb) + " " + e.Object.String())
 }
@@ -137,7 +142,7 @@ func (s *Session) doing(i int, lang string) *lesson.Command {
 // on: up to the next one that sends, steps or waits.
 func chunk(list []Do, i int) (from, to int) {
 	for to = i; to < len(list); to++ {
-		if d := &list[to]; d.command() || d.Step != nil || d.Wait != nil {
+		if d := &list[to]; d.command() || d.Step != nil || d.Wait != nil || d.See != nil {
 			to++
 			break
 		}
@@ -168,8 +173,14 @@ func (d *Do) line(lang string, see *observer) string {
 		return "kubectl " + strings.Join(see.args(d.Kubectl), " ")
 	case len(d.Exec) > 0:
 		return "kubectl exec " + strings.Join(see.args(d.Exec), " ")
+	case len(d.Klab) > 0:
+		return "klab " + strings.Join(see.args(d.Klab), " ")
 	case d.Step != nil:
 		return word(lang, "do.step")
+	case d.Speed > 1:
+		return word(lang, "do.speed", "n", strconv.FormatFloat(d.Speed, 'f', -1, 64))
+	case d.Speed > 0:
+		return word(lang, "do.speed.one")
 	case d.Run != nil:
 		return word(lang, "do.run")
 	case d.Pause != nil:
@@ -192,6 +203,11 @@ func (s *Session) waiting(i int, lang string) string {
 		return word(lang, "wait.replay")
 	case w.did < len(st.Do) && st.Do[w.did].Step != nil:
 		return word(lang, "wait.step")
+	case w.did < len(st.Do) && st.Do[w.did].See != nil && st.Predict != nil:
+		return word(lang, "wait.see")
+	case w.did < len(st.Do) && st.Do[w.did].See != nil:
+		see := st.Do[w.did].See
+		return strings.TrimSpace(string(see.Verb) + " " + see.Object)
 	case w.did < len(st.Do) && st.Do[w.did].Wait != nil:
 		d := st.Do[w.did].Wait
 		return d.Object + " " + d.Path

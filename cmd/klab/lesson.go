@@ -43,7 +43,7 @@ func findLesson(name string) (*lessons.Lesson, error) {
 func host(c *remote.Client, d cluster.Dir) *lessons.Live {
 	return &lessons.Live{Client: c, Command: func(ctx context.Context, args ...string) *exec.Cmd {
 		return kubectlCommand(ctx, d, args...)
-	}}
+	}, Self: func(ctx context.Context, args ...string) *exec.Cmd { return selfCommand(ctx, d, args...) }}
 }
 
 // liveLesson opens a lesson on a running cluster. It brings the lab to the

@@ -139,8 +139,14 @@ func (c control) Shell(ctx context.Context, of fold.Key) (*exec.Cmd, error) {
 
 // kubectlCommand is the built-in kubectl as a process of its own.
 func kubectlCommand(ctx context.Context, d cluster.Dir, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, "/proc/self/exe", append([]string{"--cluster", d.Name, "kubectl"}, args...)...)
+	cmd := selfCommand(ctx, d, append([]string{"kubectl"}, args...)...)
+	cmd.Env = append(cmd.Environ(), "KUBECONFIG="+d.Kubeconfig())
+	return cmd
+}
+
+// selfCommand is klab with these arguments, for the cluster of d.
+func selfCommand(ctx context.Context, d cluster.Dir, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", append([]string{"--cluster", d.Name}, args...)...)
 	cmd.Args[0] = "klab"
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+d.Kubeconfig())
 	return cmd
 }
