@@ -169,6 +169,7 @@ func runTests(ctx context.Context, o options, p run.Process, tests []catalog.Tes
 	if err != nil {
 		return err
 	}
+	fmt.Printf("%d tests, %d at a time, the longest first; what each process says is in %s\n", len(tests), o.procs, logs)
 	err = run.All(ctx, tests, o.procs, before.Seconds, func(ctx context.Context, names []string) ([]string, error) {
 		mu.Lock()
 		batches++
