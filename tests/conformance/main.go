@@ -42,7 +42,7 @@ func main() {
 	flag.IntVar(&o.procs, "procs", 3, "tests at a time")
 	flag.IntVar(&o.nodes, "nodes", 2, "nodes of the cluster")
 	flag.DurationVar(&o.limit, "limit", 10*time.Minute, "how long one test may take")
-	flag.StringVar(&o.bin, "bin", "../../bin", "where klab, kubectl and e2e.test are, and logs go")
+	flag.StringVar(&o.bin, "bin", "../../bin", "where klab, e2e.test and e2e.kubectl are, and logs go")
 	flag.StringVar(&o.cache, "cache", defaultCache(), "where packages and images are kept")
 	flag.StringVar(&o.page, "page", "../../docs/conformance.md", "the page with the results")
 	flag.StringVar(&o.name, "name", "conformance", "the cluster's name")
@@ -102,7 +102,7 @@ func conformance(ctx context.Context, o options) error {
 		return err
 	}
 	p := run.Process{
-		Program: filepath.Join(bin, "e2e.test"), Kubeconfig: kubeconfig, Kubectl: filepath.Join(bin, "kubectl"),
+		Program: filepath.Join(bin, "e2e.test"), Kubeconfig: kubeconfig, Kubectl: filepath.Join(bin, "e2e.kubectl"),
 		Limit: o.limit, Grace: 30 * time.Second,
 	}
 	return runTests(ctx, o, p, tests, logs)
