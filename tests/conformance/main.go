@@ -39,7 +39,7 @@ func main() {
 	flag.BoolVar(&o.imagesOnly, "images", false, "make the images, print their files, and run nothing")
 	flag.BoolVar(&o.keep, "keep", false, "leave the cluster up")
 	flag.StringVar(&o.use, "kubeconfig", "", "use this cluster, which has the images, instead of a fresh one")
-	flag.IntVar(&o.procs, "procs", 3, "tests at a time")
+	flag.IntVar(&o.procs, "procs", 4, "tests at a time")
 	flag.IntVar(&o.nodes, "nodes", 2, "nodes of the cluster")
 	flag.DurationVar(&o.limit, "limit", 10*time.Minute, "how long one test may take")
 	flag.StringVar(&o.bin, "bin", "../../bin", "where klab, e2e.test and e2e.kubectl are, and logs go")

@@ -122,9 +122,11 @@ func (f *follower) follow(ctx context.Context, events <-chan event) {
 			if !ok {
 				return
 			}
+			if !interrupted { // or it has Grace for all that is left, and not for each test
+				late.Reset(f.Limit)
+			}
 			if e.State == "" {
 				f.current, f.began = e.Name, time.Now()
-				late.Reset(f.Limit)
 				continue
 			}
 			if interrupted && e.State != "passed" {
@@ -133,7 +135,6 @@ func (f *follower) follow(ctx context.Context, events <-chan event) {
 			if ctx.Err() == nil {
 				f.finish(Result{Name: e.Name, Passed: e.State == "passed", Seconds: e.Seconds, Error: firstLine(e)})
 			}
-			late.Reset(f.Limit)
 		case <-late.C:
 			f.end(interrupted)
 			interrupted = true

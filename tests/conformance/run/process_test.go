@@ -92,6 +92,16 @@ while :; do sleep 0.01; done`)
 	require.Equal(t, []string{"two"}, left)
 }
 
+func TestInterruptedProcessThatGoesOnIsKilled(t *testing.T) {
+	p := program(t, `trap '' INT; while :; do echo '{"name":"one"}' >&3; sleep 0.01; done`)
+	p.Limit, p.Grace = time.Hour, 50*time.Millisecond
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	left, err := p.Run(ctx, []string{"one"}, filepath.Join(t.TempDir(), "log"), func(r run.Result) { require.Fail(t, "no result", "%v", r) })
+	require.ErrorIs(t, err, context.Canceled)
+	require.Equal(t, []string{"one"}, left)
+}
+
 func TestAllRunsEachTestOnceAndSerialOnesAloneAtTheEnd(t *testing.T) {
 	var mu sync.Mutex
 	running, again := 0, false
