@@ -91,7 +91,7 @@ FUZZTIME ?= 20s
 fuzz: ## run every fuzz test for FUZZTIME each
 	@grep -rho --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sort -u | sed 's/^func //' | while read -r f; do \
 	  dir=$$(dirname "$$(grep -rl --include='*_test.go' "^func $$f(" . | head -1)"); \
-	  echo "== $$f in $$dir"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) "$$dir"; done
+	  echo "== $$f in $$dir"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x "$$dir"; done
 
 LINT_VERSION := v2.15.0
 lint: ## formatting, vet, and golangci-lint where it is installed
