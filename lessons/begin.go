@@ -112,6 +112,8 @@ func (s *Session) takeBack(ctx context.Context) error {
 			_, err = s.host.Kubectl(ctx, "", d.Kubectl...)
 		case len(d.Klab) > 0:
 			_, err = s.host.Klab(ctx, d.Klab...)
+		case d.Show != "":
+			_, err = s.host.Shell(ctx, d.Show)
 		case d.Wait != nil:
 			err = s.until(ctx, waitPatience, func() bool { return s.see.holds(d.Wait) })
 		default:

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os/exec"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/klab-project/klab/core/step"
@@ -52,6 +54,8 @@ func (s *Session) one(ctx context.Context, i, k int, d *Do) error {
 		return s.host.SetRate(ctx, d.Speed)
 	case d.Mark != "":
 		return s.host.Mark(ctx, d.Mark)
+	case d.Show != "":
+		return s.print(ctx, i, k, d.Show)
 	case d.Apply != "":
 		text, err := fs.ReadFile(s.lesson.Files, d.Apply)
 		if err != nil {
@@ -189,4 +193,23 @@ func (s *Session) heldWithin(id uint64) bool {
 		}
 	}
 	return false
+}
+
+// printMost is how much of what a command prints is kept.
+const printMost = 4000
+
+// print runs a line in a shell and keeps what it prints among the lab's events.
+// That it fails is no failure of the lesson.
+func (s *Session) print(ctx context.Context, i, k int, line string) error {
+	cmd, cancel := context.WithTimeoutCause(ctx, commandPatience, errSlow)
+	defer cancel()
+	out, err := s.host.Shell(cmd, line)
+	var exit *exec.ExitError
+	if err != nil && (!errors.As(err, &exit) || cmd.Err() != nil) {
+		return fmt.Errorf("%s: %w", line, err)
+	}
+	if len(out) > printMost {
+		out = strings.ToValidUTF8(out[:printMost], "") + " ..."
+	}
+	return s.host.Note(ctx, outputMark(s.lesson, s.lesson.Steps[i], k), out)
 }

@@ -19,4 +19,9 @@ type Host interface {
 	SetRate(ctx context.Context, rate float64) error
 	AdvanceTo(ctx context.Context, now time.Duration) error
 	Mark(ctx context.Context, name string) error
+	// Note is Mark with a text.
+	Note(ctx context.Context, name, text string) error
+	// Shell runs a line with sh, which has kubectl and klab in its PATH, and
+	// returns what it printed; *exec.ExitError is how it failed.
+	Shell(ctx context.Context, line string) (string, error)
 }

@@ -49,7 +49,7 @@ type Front struct {
 	Needs []string `yaml:"needs"` // ids of lessons to take before
 	Lab   string   `yaml:"lab"`   // the lab that it begins in
 	// Reset takes back what the lesson does beside its manifests: kubectl,
-	// klab, speed and wait. It must do no harm where nothing was done.
+	// klab, show, speed and wait. It must do no harm where nothing was done.
 	Reset []Do `yaml:"reset"`
 }
 
@@ -85,6 +85,7 @@ type Do struct {
 	Kubectl []string   `yaml:"kubectl"` // its arguments; ${first RESOURCE/NAMESPACE LABEL=VALUE} is a name
 	Exec    []string   `yaml:"exec"`    // the arguments of "kubectl exec"
 	Klab    []string   `yaml:"klab"`    // the arguments of klab itself, as in [node, drain, node-1]
+	Show    string     `yaml:"show"`    // a line for a shell, which has kubectl and klab; what it prints is shown
 	Wait    *Wait      `yaml:"wait"`
 	See     *Match     `yaml:"see"`   // wait until such an event has come
 	Speed   float64    `yaml:"speed"` // how fast the lab's clock goes
@@ -143,11 +144,15 @@ type Choice struct {
 
 // Answer says how an event becomes a choice.
 type Answer struct {
-	By   string            `yaml:"by"`   // actor, verb, node, resource, name, detail, field, others-pending, distinct-bound-nodes, count
+	By   string            `yaml:"by"`   // one of answersBy
 	Path string            `yaml:"path"` // detail: in the event's detail; field: in its object
 	Of   *Match            `yaml:"of"`   // what count counts
 	Map  map[string]string `yaml:"map"`  // from what By gives, or a pattern of it, to a choice
 	Else string            `yaml:"else"`
+	Find string            `yaml:"find"` // of detail, field, output: a regular expression, whose first group counts
+
+	Container string `yaml:"container"` // of members: who shares this container's
+	Kind      string `yaml:"kind"`      // namespace of this kind
 }
 
 // Quiz is a question with one fixed answer.
@@ -171,9 +176,21 @@ type Check struct {
 	After  string `yaml:"after"` // a prediction: the event is one after its step's command
 	Text   Text   `yaml:"text"`
 	NotYet Text   `yaml:"notyet"`
+	// Wrong are states in which the check must not pass: "klab lesson test" sees to it.
+	Wrong []Wrong `yaml:"wrong"`
 
 	Line int `yaml:"-"`
 }
+
+// Wrong is a state that is not the check's goal, however much it looks so: the
+// shell line that brings it about, and the one that takes it back.
+type Wrong struct {
+	Do   string `yaml:"do"`
+	Undo string `yaml:"undo"`
+}
+
+// acts tells whether it is the learner who has to act in the step.
+func (s *Step) acts() bool { return len(s.Checks) > 0 && len(s.Do) == 0 }
 
 // prompt is what predictions and quizzes have in common.
 type prompt struct {

@@ -84,6 +84,9 @@ func (r *review) step(s *Step) {
 		r.hides(s.Predict)
 	}
 	for _, c := range s.Checks {
+		if s.acts() && len(c.Wrong) == 0 {
+			r.found(c.Line, "the check %q names no wrong state that it does not pass in: add wrong, a list of do and undo", c.ID)
+		}
 		r.translated(c.Line, "text", c.Text)
 		r.translated(c.Line, "notyet", c.NotYet)
 	}
@@ -118,6 +121,7 @@ func (r *review) hides(p *Predict) {
 		"resource": {"pane/objects", "field/"}, "others-pending": {"pane/pending"},
 		"name": {"actor/", "verb/"}, "detail": {"actor/", "verb/"}, "field": {"field/"},
 		"distinct-bound-nodes": {"field/pods/spec.nodeName"}, "count": {"pane/", "actor/"},
+		"output": {"pane/", "actor/", "verb/", "field/"}, "members": {"verb/pod-seen", "pane/pod"},
 	}[p.Answer.By]
 	if !slices.ContainsFunc(p.Hide, func(h string) bool {
 		return slices.ContainsFunc(need, func(n string) bool { return strings.HasPrefix(h, n) })
@@ -181,14 +185,17 @@ func (r *review) solution() (list []string) {
 	if r.lesson.Files == nil {
 		return nil
 	}
-	script, err := fs.ReadFile(r.lesson.Files, "solution.sh")
-	if err != nil {
-		return nil
-	}
-	for line := range strings.Lines(string(script)) {
-		line = strings.TrimPrefix(strings.TrimSpace(line), "exec ")
-		if line != "" && !strings.HasPrefix(line, "#") {
-			list = append(list, line)
+	names, _ := fs.Glob(r.lesson.Files, "solution*.sh") // the pattern is well formed
+	for _, name := range names {
+		script, err := fs.ReadFile(r.lesson.Files, name)
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(script)) {
+			line = strings.TrimPrefix(strings.TrimSpace(line), "exec ")
+			if len(strings.Fields(line)) > 1 && !strings.HasPrefix(line, "#") {
+				list = append(list, line)
+			}
 		}
 	}
 	return list
@@ -209,7 +216,7 @@ func (r *review) files() {
 				r.found(d.Line, "there is no file %s", d.Apply)
 			}
 		}
-		if len(s.Checks) > 0 && len(s.Do) == 0 && len(r.solution()) == 0 {
+		if s.acts() && len(r.solution()) == 0 {
 			r.found(s.Line, "the learner has to act in the step %q, and there is no solution.sh", s.ID)
 		}
 	}

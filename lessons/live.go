@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/klab-project/klab/core/step/remote"
 )
@@ -45,10 +46,13 @@ func output(cmd *exec.Cmd) (string, error) {
 	return text, err
 }
 
-// Solve runs the lesson's solution.sh, with kubectl and klab in its PATH, and returns
-// the line that it is about.
-func (l *Live) Solve(ctx context.Context, of *Lesson) (string, error) {
-	script, err := fs.ReadFile(of.Files, "solution.sh")
+// Solve runs the lesson's solution of a step, solution-STEP.sh or else
+// solution.sh, and returns the line that it is about.
+func (l *Live) Solve(ctx context.Context, of *Lesson, s *Step) (string, error) {
+	script, err := fs.ReadFile(of.Files, "solution-"+s.ID+".sh")
+	if errors.Is(err, fs.ErrNotExist) {
+		script, err = fs.ReadFile(of.Files, "solution.sh")
+	}
 	if err != nil {
 		return "", err
 	}
@@ -58,38 +62,61 @@ func (l *Live) Solve(ctx context.Context, of *Lesson) (string, error) {
 			line = strings.TrimPrefix(text, "exec ")
 		}
 	}
-	dir, err := os.MkdirTemp("", "klab-solution-")
-	if err != nil {
-		return line, err
-	}
-	defer os.RemoveAll(dir)
-	kubectl := l.Command(ctx)
-	for name, cmd := range map[string]*exec.Cmd{"kubectl": kubectl, "klab": l.Self(ctx)} {
-		if err := wrap(filepath.Join(dir, name), cmd.Args[1:]); err != nil {
-			return line, err
-		}
-	}
-	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", string(script))
-	cmd.Env = append(kubectl.Env, "PATH="+dir+":"+os.Getenv("PATH"))
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return line, fmt.Errorf("%w: %s", err, strings.TrimSpace(string(out)))
+	if out, err := l.ShellIn(ctx, string(script), of); err != nil {
+		return line, fmt.Errorf("%w: %s", err, out)
 	}
 	return line, nil
 }
 
-// wrap writes a script that runs klab with these arguments and its own.
-func wrap(path string, args []string) error {
+// Shell implements Host.
+func (l *Live) Shell(ctx context.Context, line string) (string, error) {
+	return l.ShellIn(ctx, line, nil)
+}
+
+// ShellIn is Shell, in a folder that has a lesson's files.
+func (l *Live) ShellIn(ctx context.Context, line string, of *Lesson) (string, error) {
+	dir, err := os.MkdirTemp("", "klab-shell-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(dir)
+	env, err := l.commands(dir)
+	if err != nil {
+		return "", err
+	}
+	work := filepath.Join(dir, "lesson")
+	if err := os.Mkdir(work, 0o700); err != nil {
+		return "", err
+	}
+	if of != nil {
+		if err := os.CopyFS(work, of.Files); err != nil {
+			return "", err
+		}
+	}
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", line)
+	cmd.Dir, cmd.Env, cmd.WaitDelay = work, env, time.Second
+	out, err := cmd.CombinedOutput()
+	return strings.TrimSpace(string(bytes.ToValidUTF8(out, []byte("?")))), err
+}
+
+// commands puts kubectl and klab, both for this cluster, into a folder, and
+// returns the environment that finds them.
+func (l *Live) commands(dir string) ([]string, error) {
 	self, err := os.Executable()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var text strings.Builder
-	fmt.Fprintf(&text, "#!/bin/sh\nexec %s", quote(self))
-	for _, arg := range args {
-		text.WriteString(" " + quote(arg))
+	kubectl := l.Command(context.Background())
+	for name, cmd := range map[string]*exec.Cmd{"kubectl": kubectl, "klab": l.Self(context.Background())} {
+		text := "#!/bin/sh\nexec " + quote(self)
+		for _, arg := range cmd.Args[1:] {
+			text += " " + quote(arg)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text+" \"$@\"\n"), 0o700); err != nil {
+			return nil, err
+		}
 	}
-	text.WriteString(" \"$@\"\n")
-	return os.WriteFile(path, []byte(text.String()), 0o700)
+	return append(kubectl.Env, "PATH="+dir+":"+os.Getenv("PATH"), "LC_ALL=C.UTF-8"), nil
 }
 
 // quote makes one word of a shell's.

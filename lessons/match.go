@@ -21,9 +21,19 @@ type Match struct {
 	Count  int        `yaml:"count"` // how many are needed; 0 is 1
 
 	// Detail has patterns for values of the event's detail by their paths, as
-	// in "exitCode"; Is has them for the event's object, as it is then.
+	// in "exitCode", and ">3" and "<3" compare; Is has them for the event's object, as it is then.
 	Detail map[string]string `yaml:"detail"`
 	Is     map[string]string `yaml:"is"`
+	// Members is a pattern for who shares a namespace, in a pod-seen event.
+	Members *Members `yaml:"members"`
+}
+
+// Members is who is in the namespace of a kind that a container is in, as
+// "node pause a b".
+type Members struct {
+	Container string `yaml:"container"` // "" is the pause container
+	Kind      string `yaml:"kind"`
+	Are       string `yaml:"are"` // a pattern
 }
 
 // Matches tells whether m names e, apart from what Is says. What failed
@@ -36,11 +46,11 @@ func (m *Match) Matches(e *step.Event) bool {
 
 func (m *Match) details(e *step.Event) bool {
 	for path, pattern := range m.Detail {
-		if !like(pattern, detail(e, path)) {
+		if !fits(pattern, detail(e, path)) {
 			return false
 		}
 	}
-	return true
+	return m.Members == nil || like(m.Members.Are, members(e, m.Members.Container, m.Members.Kind))
 }
 
 // detail is a value of an event's detail as text, "" if it has none there.
@@ -58,7 +68,7 @@ func (o *observer) matches(m *Match, e *step.Event) bool {
 		return false
 	}
 	for path, pattern := range m.Is {
-		if !like(pattern, o.field(e, path)) {
+		if !fits(pattern, o.field(e, path)) {
 			return false
 		}
 	}

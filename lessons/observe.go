@@ -34,6 +34,7 @@ type seen struct {
 	by      string // what the answer was computed from
 	event   *step.Event
 	checks  []bool
+	printed map[int]string // what entries of Do printed
 }
 
 // command is an apply, kubectl or exec whose request is waited for.
@@ -64,7 +65,7 @@ func (o *observer) restart() {
 	o.steps, o.commands, o.tallies = nil, nil, nil
 	var last *command
 	for i, s := range o.lesson.Steps {
-		w := &seen{until: make([]*tally, len(s.Do)), checks: make([]bool, len(s.Checks))}
+		w := &seen{until: make([]*tally, len(s.Do)), checks: make([]bool, len(s.Checks)), printed: map[int]string{}}
 		o.steps = append(o.steps, w)
 		for k := range s.Do {
 			d := &s.Do[k]
@@ -176,6 +177,11 @@ func (o *observer) mark(e *step.Event) {
 		if d.Name == stepMark(o.lesson, s) {
 			o.steps[i].entered = true
 		}
+		for k := range s.Do {
+			if s.Do[k].Show != "" && d.Name == outputMark(o.lesson, s, k) {
+				o.steps[i].printed[k] = d.Text
+			}
+		}
 	}
 }
 
@@ -211,6 +217,9 @@ func (o *observer) done(i, k int) bool {
 		return o.state.Rate == d.Speed
 	case d.Wait != nil:
 		return o.holds(d.Wait)
+	case d.Show != "":
+		_, ok := o.steps[i].printed[k]
+		return ok
 	case d.command():
 		for _, c := range o.commands {
 			if c.step == i && c.do == k {
@@ -274,13 +283,17 @@ func (o *observer) by(p *Predict, e *step.Event) string {
 	case "name":
 		return e.Object.Name
 	case "detail":
-		return detail(e, p.Answer.Path)
+		return p.Answer.find(detail(e, p.Answer.Path))
 	case "field":
-		return o.field(e, p.Answer.Path)
+		return p.Answer.find(o.field(e, p.Answer.Path))
 	case "others-pending":
 		return strconv.Itoa(o.alike(e))
 	case "distinct-bound-nodes":
 		return strconv.Itoa(o.boundNodes())
+	case "output":
+		return p.Answer.find(detail(e, "text"))
+	case "members":
+		return members(e, p.Answer.Container, p.Answer.Kind)
 	case "count":
 		for _, t := range o.tallies {
 			if t.match == p.Answer.Of {

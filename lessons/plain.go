@@ -1,7 +1,6 @@
 package lessons
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,16 +28,14 @@ type Plain struct {
 	Ask func(question string) (string, bool)
 	// Solve does what the learner would do; it returns the command line. Nil:
 	// somebody is there to do it.
-	Solve func(ctx context.Context) (string, error)
-	// GoalWithin is how long a live lesson's goal is waited for; 0 is a minute.
-	GoalWithin time.Duration
+	Solve func(ctx context.Context, s *Step) (string, error)
 
 	decisions *decisions
 }
 
 // Line is a line of the JSON form.
 type Line struct {
-	Kind    string   `json:"kind"` // lesson, step, text, do, decision, question, answer, goal, end
+	Kind    string   `json:"kind"` // lesson, step, text, do, output, decision, question, answer, goal, end
 	ID      string   `json:"id,omitempty"`
 	Text    string   `json:"text,omitempty"`
 	Choices []string `json:"choices,omitempty"`
@@ -140,7 +137,13 @@ func (p *Plain) lesson(ctx context.Context) error {
 			return err
 		}
 	}
-	for i := range l.Steps {
+	s.mu.Lock()
+	from := s.at
+	s.mu.Unlock()
+	if from > 0 {
+		p.text("", p.w("plain.resumed", "n", strconv.Itoa(from)))
+	}
+	for i := from; i < len(l.Steps); i++ {
 		if err := p.step(ctx, i); err != nil {
 			return err
 		}
@@ -215,6 +218,7 @@ func (p *Plain) do(ctx context.Context, i int) error {
 		if err != nil {
 			return fmt.Errorf("step %q: %w", s.lesson.Steps[i].ID, err)
 		}
+		p.printed(i, at, to)
 		at = to
 	}
 	return nil
@@ -226,8 +230,8 @@ func (p *Plain) goals(ctx context.Context, i int) error {
 	s := p.Session
 	st := s.lesson.Steps[i]
 	complete := func() bool { return s.played(i) }
-	turn := len(st.Checks) > 0 && len(st.Do) == 0
-	patience := cmp.Or(p.GoalWithin, time.Minute)
+	turn := st.acts()
+	patience := time.Minute
 	switch {
 	case turn && s.host == nil:
 		p.text("", p.w("plain.recorded"))
@@ -235,7 +239,7 @@ func (p *Plain) goals(ctx context.Context, i int) error {
 		p.text("", p.w("plain.yourturn"))
 		patience = 24 * time.Hour
 	case turn:
-		line, err := p.Solve(ctx)
+		line, err := p.Solve(ctx, st)
 		p.text("", p.w("plain.solution", "line", line))
 		if err != nil {
 			return fmt.Errorf("step %q: the lesson's solution: %w", st.ID, err)

@@ -49,6 +49,24 @@ func (p *Plain) para(para Para) {
 	}
 }
 
+// printed prints what entries of a step's Do have printed.
+func (p *Plain) printed(i, from, to int) {
+	p.Session.mu.Lock()
+	defer p.Session.mu.Unlock()
+	for k := from; k < to; k++ {
+		out := p.Session.see.steps[i].printed[k]
+		switch {
+		case out == "":
+		case p.JSON:
+			p.print(Line{Kind: "output", Text: out})
+		default:
+			for l := range strings.SplitSeq(out, "\n") {
+				fmt.Fprintln(p.Out, "  | "+text.Clean(l))
+			}
+		}
+	}
+}
+
 func (p *Plain) wrapped(s, first, rest string) {
 	lead := first
 	for _, l := range text.Wrap(text.Clean(s), plainWidth-len(rest)) {

@@ -165,6 +165,16 @@ func Open(l *Lesson, host Host, p *Progress) (s *Session, fresh bool, err error)
 	return s, fresh, nil
 }
 
+// Begin begins a lesson anew, wherever the learner left it.
+func Begin(l *Lesson, host Host, p *Progress) *Session {
+	if p != nil {
+		p.id = ""
+	}
+	s := NewSession(l, host, p)
+	p.began(l, nil)
+	return s
+}
+
 // began notes a new run, and what it takes over from the one before.
 func (p *Progress) began(l *Lesson, last []Entry) {
 	if p == nil {

@@ -3,6 +3,7 @@ package lessons
 import (
 	"maps"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -17,13 +18,14 @@ func (p *parser) verify() error {
 		return p.fail(1, "a lesson needs at least one step")
 	}
 	for _, d := range l.Reset {
-		if verbs := d.verbs(); len(verbs) != 1 || len(d.Kubectl) == 0 && len(d.Klab) == 0 && d.Speed <= 0 && d.Wait == nil || d.Held != nil {
-			return p.fail(1, "each entry of reset is one of kubectl, klab, speed and wait; this one has %s", quoted(verbs))
+		if verbs := d.verbs(); len(verbs) != 1 || len(d.Kubectl) == 0 && len(d.Klab) == 0 && d.Show == "" && d.Speed <= 0 && d.Wait == nil || d.Held != nil {
+			return p.fail(1, "each entry of reset is one of kubectl, klab, show, speed and wait; this one has %s", quoted(verbs))
 		}
 		if d.Wait != nil && d.Wait.wrong() != "" {
 			return p.fail(1, "reset: %s", d.Wait.wrong())
 		}
 	}
+	l.outputs()
 	for _, s := range l.Steps {
 		for i := range s.Do {
 			if msg := s.Do[i].wrong(); msg != "" {
@@ -43,7 +45,8 @@ func (d *Do) verbs() (list []string) {
 		set  bool
 	}{
 		{"pause", d.Pause != nil}, {"run", d.Run != nil}, {"step", d.Step != nil}, {"apply", d.Apply != ""},
-		{"kubectl", len(d.Kubectl) > 0}, {"exec", len(d.Exec) > 0}, {"klab", len(d.Klab) > 0}, {"wait", d.Wait != nil}, {"see", d.See != nil}, {"speed", d.Speed != 0}, {"view", d.View != ""}, {"mark", d.Mark != ""},
+		{"kubectl", len(d.Kubectl) > 0}, {"exec", len(d.Exec) > 0}, {"klab", len(d.Klab) > 0}, {"show", d.Show != ""},
+		{"wait", d.Wait != nil}, {"see", d.See != nil}, {"speed", d.Speed != 0}, {"view", d.View != ""}, {"mark", d.Mark != ""},
 	} {
 		if v.set {
 			list = append(list, v.name)
@@ -60,7 +63,7 @@ func (d *Do) command() bool {
 func (d *Do) wrong() string {
 	switch verbs := d.verbs(); {
 	case len(verbs) != 1:
-		return "each entry of a do block has one verb (pause, run, step, apply, kubectl, exec, klab, wait, see, speed, view, mark); this one has " + quoted(verbs)
+		return "each entry of a do block has one verb (pause, run, step, apply, kubectl, exec, klab, show, wait, see, speed, view, mark); this one has " + quoted(verbs)
 	case d.command() && d.Held == nil:
 		return verbs[0] + " needs held: the request by which one sees that it was sent"
 	case !d.command() && d.Held != nil:
@@ -110,7 +113,8 @@ func (w *Wait) wrong() string {
 	return ""
 }
 
-var answersBy = []string{"actor", "verb", "node", "resource", "name", "detail", "field", "others-pending", "distinct-bound-nodes", "count"}
+var answersBy = []string{"actor", "verb", "node", "resource", "name", "detail", "field", "others-pending", "distinct-bound-nodes", "count",
+	"output", "members"}
 
 func (s *Step) wrong() (string, int) {
 	if p := s.Predict; p != nil {
@@ -145,6 +149,12 @@ func (p *Predict) wrong() string {
 	if (p.Answer.By == "detail" || p.Answer.By == "field") == (p.Answer.Path == "") {
 		return "answer.path belongs to answer.by detail and field: what to look at"
 	}
+	if msg := p.Answer.wrong(); msg != "" {
+		return msg
+	}
+	if p.Event.Phase == "" && p.Answer.By == "output" {
+		return "answer.by output needs a show in its step"
+	}
 	if p.Event.Phase == "" {
 		return "event needs a phase: begin, end or fact"
 	}
@@ -158,6 +168,17 @@ func (p *Predict) wrong() string {
 	}
 	if p.Answer.Else != "" && !slices.Contains(p.Keys, p.Answer.Else) {
 		return "answer.else is " + p.Answer.Else + ", which is none of the choices"
+	}
+	return ""
+}
+
+func (a *Answer) wrong() string {
+	switch {
+	case a.By == "members" && a.Kind == "":
+		return "answer.by members needs kind: pid, net, ipc, mnt, uts, user"
+	}
+	if re, err := regexp.Compile(a.Find); err != nil || a.Find != "" && re.NumSubexp() == 0 {
+		return "answer.find is a regular expression with a group, not " + a.Find
 	}
 	return ""
 }

@@ -1,6 +1,7 @@
 package lessons
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
 
@@ -108,6 +109,10 @@ func (s *Session) what(p *Predict, e *step.Event, lang string) string {
 		return who(e) + ": " + string(e.Verb) + " " + e.Object.String() + ", " + p.Answer.Path[strings.LastIndexAny(p.Answer.Path, ".]")+1:] + " = " + s.see.seenBy(p)
 	case "count":
 		return word(lang, "seen.count", "n", s.see.seenBy(p), "what", strings.TrimSpace(string(p.Answer.Of.Verb)+" "+p.Answer.Of.Object))
+	case "output":
+		return word(lang, "seen.output", "what", s.see.seenBy(p))
+	case "members":
+		return word(lang, "seen.members", "kind", p.Answer.Kind, "what", s.see.seenBy(p))
 	}
 	return strings.TrimSpace(who(e) + ": " + string(e.Verb) + " " + e.Object.String())
 }
@@ -134,6 +139,10 @@ func (s *Session) doing(i int, lang string) *lesson.Command {
 		if line := st.Do[k].line(lang, s.see); line != "" {
 			c.Line = line
 		}
+		c.Output = cmp.Or(w.printed[k], c.Output)
+	}
+	if from > 0 && c.Output == "" && !c.Done {
+		c.Output = w.printed[from-1] // until the next command has printed something
 	}
 	return c
 }
@@ -142,7 +151,7 @@ func (s *Session) doing(i int, lang string) *lesson.Command {
 // on: up to the next one that sends, steps or waits.
 func chunk(list []Do, i int) (from, to int) {
 	for to = i; to < len(list); to++ {
-		if d := &list[to]; d.command() || d.Step != nil || d.Wait != nil || d.See != nil {
+		if d := &list[to]; d.command() || d.Show != "" || d.Step != nil || d.Wait != nil || d.See != nil {
 			to++
 			break
 		}
@@ -175,6 +184,8 @@ func (d *Do) line(lang string, see *observer) string {
 		return "kubectl exec " + strings.Join(see.args(d.Exec), " ")
 	case len(d.Klab) > 0:
 		return "klab " + strings.Join(see.args(d.Klab), " ")
+	case d.Show != "":
+		return d.Show
 	case d.Step != nil:
 		return word(lang, "do.step")
 	case d.Speed > 1:

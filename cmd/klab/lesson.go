@@ -54,17 +54,7 @@ func (a *app) liveLesson(ctx context.Context, name string, c *remote.Client, d c
 	if err != nil {
 		return nil, err
 	}
-	stream, err := c.Events(ctx, 1<<62, false)
-	if err != nil {
-		return nil, err
-	}
-	began := stream.Header.Began
-	stream.Close()
-	dir, err := lessons.StateDir()
-	if err != nil {
-		return nil, err
-	}
-	progress, err := lessons.OpenProgress(dir, d.Name+" "+began.UTC().Format(time.RFC3339Nano))
+	progress, err := progressIn(ctx, c, d)
 	if err != nil {
 		return nil, err
 	}
@@ -76,6 +66,21 @@ func (a *app) liveLesson(ctx context.Context, name string, c *remote.Client, d c
 		go func() { _ = s.Begin(ctx) }() // the lesson itself says how it went
 	}
 	return s, nil
+}
+
+// progressIn opens the learner's progress in a running cluster.
+func progressIn(ctx context.Context, c *remote.Client, d cluster.Dir) (*lessons.Progress, error) {
+	stream, err := c.Events(ctx, 1<<62, false)
+	if err != nil {
+		return nil, err
+	}
+	began := stream.Header.Began
+	stream.Close()
+	dir, err := lessons.StateDir()
+	if err != nil {
+		return nil, err
+	}
+	return lessons.OpenProgress(dir, d.Name+" "+began.UTC().Format(time.RFC3339Nano))
 }
 
 type lessonOptions struct {
@@ -140,20 +145,30 @@ func (a *app) plainLesson(ctx context.Context, name string, o lessonOptions) err
 			}
 		}()
 	}
-	return runLive(ctx, p, l, d)
-}
-
-// runLive plays a lesson on a running cluster.
-func runLive(ctx context.Context, p *lessons.Plain, l *lessons.Lesson, d cluster.Dir) error {
 	c, err := cluster.Connect(d)
 	if err != nil {
 		return err
 	}
-	h := host(c, d)
-	p.Session, p.Next = lessons.NewSession(l, h, nil), stream(c)
-	if p.Solve == nil && !term.IsTerminal(int(os.Stdin.Fd())) {
-		p.Solve = func(ctx context.Context) (string, error) { return h.Solve(ctx, l) }
+	progress, err := progressIn(ctx, c, d)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "klab: this goes on, but nothing of it is kept:", err)
+		progress = nil
 	}
+	h := host(c, d)
+	if term.IsTerminal(int(os.Stdin.Fd())) {
+		if p.Session, _, err = lessons.Open(l, h, progress); err != nil {
+			return err
+		}
+	} else { // a script takes the whole lesson
+		p.Session = lessons.Begin(l, h, progress)
+		p.Solve = func(ctx context.Context, s *lessons.Step) (string, error) { return h.Solve(ctx, l, s) }
+	}
+	return errors.Join(runLive(ctx, p, c), progress.Err())
+}
+
+// runLive plays a session's lesson on a running cluster.
+func runLive(ctx context.Context, p *lessons.Plain, c *remote.Client) error {
+	p.Next = stream(c)
 	if err := p.Run(ctx); err != nil {
 		// Nothing stays held that nobody knows of.
 		_ = c.SetMode(context.WithoutCancel(ctx), step.Mode{State: step.Running})

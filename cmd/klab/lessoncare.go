@@ -22,8 +22,8 @@ import (
 // part of the program.
 const recordingMost = 400_000
 
-// unsolvedWithin is how long a lesson without its solution is waited for.
-const unsolvedWithin = 3 * time.Second
+// unsolvedFor is how long a check is watched that must not pass.
+const unsolvedFor = 1500 * time.Millisecond
 
 func lessonLintCommand() *cobra.Command {
 	var dir string
@@ -85,14 +85,23 @@ func fresh(ctx context.Context, l *lessons.Lesson, f func(cluster.Dir) error) (e
 }
 
 // solved plays a lesson live, with its solution, and returns the recording.
-func solved(ctx context.Context, l *lessons.Lesson, d cluster.Dir, out io.Writer) ([]byte, error) {
+// Probe, if any, looks at each step that is about to be solved.
+func solved(ctx context.Context, l *lessons.Lesson, d cluster.Dir, probe func(*lessons.Session, *lessons.Live, *lessons.Step) error) ([]byte, error) {
 	c, err := cluster.Connect(d)
 	if err != nil {
 		return nil, err
 	}
 	h := host(c, d)
-	p := &lessons.Plain{Lang: "en", Out: out, Solve: func(ctx context.Context) (string, error) { return h.Solve(ctx, l) }}
-	if err := runLive(ctx, p, l, d); err != nil {
+	s := lessons.NewSession(l, h, nil)
+	p := &lessons.Plain{Session: s, Lang: "en", Out: io.Discard, Solve: func(ctx context.Context, st *lessons.Step) (string, error) {
+		if probe != nil {
+			if err := probe(s, h, st); err != nil {
+				return "", err
+			}
+		}
+		return h.Solve(ctx, l, st)
+	}}
+	if err := runLive(ctx, p, c); err != nil {
 		return nil, err
 	}
 	var raw bytes.Buffer
@@ -115,7 +124,7 @@ func (a *app) lessonRecordCommand() *cobra.Command {
 				out = filepath.Join("lessons", l.Dir, "recording.klab")
 			}
 			return fresh(cmd.Context(), l, func(d cluster.Dir) error {
-				raw, err := solved(cmd.Context(), l, d, io.Discard)
+				raw, err := solved(cmd.Context(), l, d, nil)
 				if err != nil {
 					return err
 				}
@@ -159,9 +168,10 @@ func (a *app) lessonTestCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "test [LESSON]",
 		Short: "Test lessons live, each in a fresh cluster (as root)",
-		Long: `test plays each lesson twice in a fresh cluster: without its solution, when it
-must not reach its goals, and with it, when it must reach all of them; then it
-plays what was recorded, in both languages, and looks for every prediction's answer.`,
+		Long: `test plays each lesson twice in a fresh cluster, with its solution. The first
+time it looks before each step that is solved whether its checks hold back: while
+nobody has acted, and in each wrong state that they name. Then it plays what was
+recorded, in both languages, and looks for every prediction's answer.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			list, err := lessons.Catalog(lessons.Content())
@@ -179,7 +189,7 @@ plays what was recorded, in both languages, and looks for every prediction's ans
 				if err := fresh(cmd.Context(), l, func(d cluster.Dir) error { return testLesson(cmd.Context(), l, d) }); err != nil {
 					return fmt.Errorf("lesson %s: %w", l.Number(), err)
 				}
-				fmt.Printf("%s  %s: unsolved it does not pass, solved it does, its recording plays\n", l.Number(), l.Title.EN)
+				fmt.Printf("%s  %s: it passes when it is solved and only then, and its recording plays\n", l.Number(), l.Title.EN)
 			}
 			return nil
 		},
@@ -187,17 +197,15 @@ plays what was recorded, in both languages, and looks for every prediction's ans
 }
 
 func testLesson(ctx context.Context, l *lessons.Lesson, d cluster.Dir) error {
-	p := &lessons.Plain{Lang: "en", Out: io.Discard, GoalWithin: unsolvedWithin,
-		Solve: func(context.Context) (string, error) { return "", nil }}
-	switch err := runLive(ctx, p, l, d); {
-	case err == nil:
-		return errors.New("it passes although nobody solved it")
-	case !errors.Is(err, lessons.ErrGoals):
-		return fmt.Errorf("unsolved: %w", err)
+	probe := func(s *lessons.Session, h *lessons.Live, st *lessons.Step) error {
+		return s.RefuseWrong(ctx, h, st, unsolvedFor)
 	}
-	raw, err := solved(ctx, l, d, io.Discard)
+	if _, err := solved(ctx, l, d, probe); err != nil {
+		return err
+	}
+	raw, err := solved(ctx, l, d, nil)
 	if err != nil {
-		return fmt.Errorf("solved: %w", err)
+		return fmt.Errorf("for the second time: %w", err)
 	}
 	return playable(l, raw)
 }

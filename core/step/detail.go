@@ -202,6 +202,7 @@ type PowerDetail struct {
 // MarkDetail belongs to mark: a place that lessons and learners come back to.
 type MarkDetail struct {
 	Name string `json:"name"`
+	Text string `json:"text,omitempty"` // what a lesson's command printed
 }
 
 // PendingDetail is what the gate knows of a held action, for the event with

@@ -108,9 +108,10 @@ func (p *Prompt) Open() bool { return p != nil && !p.Locked }
 
 // Command is something to run.
 type Command struct {
-	Line string // "kubectl apply -f web.yaml"
-	Done bool
-	Busy bool
+	Line   string // "kubectl apply -f web.yaml"
+	Output string // what it, or the command before it, printed: lines
+	Done   bool
+	Busy   bool
 }
 
 // Goal is something that a check looks for.

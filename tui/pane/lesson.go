@@ -127,7 +127,7 @@ func (p Pen) foot(v lesson.View, a Answering, w int) [][]seg {
 		if v.Do.Done {
 			g, st, word = p.G.On, good, ""
 		}
-		out = append(out, []seg{{g + " ", st}, {p.clean(v.Do.Line) + "  ", code}, {word, dim}})
+		out = append(out, p.command(v.Do, []seg{{g + " ", st}, {"", code}, {word, dim}}, w)...)
 	}
 	for _, h := range v.Hints {
 		for _, l := range text.Wrap(p.L.T("lesson.hint")+" "+p.clean(h), w) {
@@ -179,6 +179,34 @@ func (p Pen) goals(v lesson.View, w int) [][]seg {
 			for _, l := range text.Wrap(p.clean(g.NotYet), w-4) {
 				out = append(out, []seg{{"    " + l, held}})
 			}
+		}
+	}
+	return out
+}
+
+// command is a command, wrapped, and what it printed. The row that lead begins
+// is the first one; a long command has its word in a row of its own.
+func (p Pen) command(c *lesson.Command, lead []seg, w int) [][]seg {
+	lines := text.Wrap(p.clean(c.Line), w-2)
+	if len(lines) == 0 {
+		lines = []string{""}
+	}
+	lead[1].s = lines[0] + "  "
+	var out [][]seg
+	if len(lines) == 1 && text.Width(lead[1].s+lead[2].s) <= w-2 {
+		out = append(out, lead)
+	} else {
+		out = append(out, lead[:2])
+		for _, l := range lines[1:] {
+			out = append(out, []seg{{"  " + l, code}})
+		}
+		if lead[2].s != "" {
+			out = append(out, []seg{{"  ", plain}, lead[2]})
+		}
+	}
+	if c.Output != "" {
+		for l := range strings.SplitSeq(c.Output, "\n") {
+			out = append(out, []seg{{"  " + p.clean(l), plain}})
 		}
 	}
 	return out

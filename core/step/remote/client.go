@@ -122,7 +122,12 @@ func (c *Client) AdvanceTo(ctx context.Context, now time.Duration) error {
 
 // Mark names this moment.
 func (c *Client) Mark(ctx context.Context, name string) error {
-	return c.call(ctx, http.MethodPost, "mark", step.MarkDetail{Name: name}, nil)
+	return c.Note(ctx, name, "")
+}
+
+// Note is Mark with a text.
+func (c *Client) Note(ctx context.Context, name, text string) error {
+	return c.call(ctx, http.MethodPost, "mark", step.MarkDetail{Name: name, Text: text}, nil)
 }
 
 func (c *Client) call(ctx context.Context, method, path string, body, into any) error {
