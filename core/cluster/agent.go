@@ -133,7 +133,7 @@ func (a *agent) runKubelet(ctx context.Context) error {
 		NodeName: a.name, NodeIP: nodeAddr(a.number), PodCIDR: nodePodNet(a.number).String(),
 		Client: a.client, Runtime: rt.Runtime, Seer: rt.seer, Root: filepath.Join(a.node(a.name), "kubelet"),
 		Listen: listen, ServeTLS: tlsConfig, ClientCA: ca,
-		Resources:  kubelet.Resources{CgroupRoot: a.cgroup},
+		Resources:  kubelet.Resources{CgroupRoot: a.cgroup, DevicePlugins: filepath.Join(a.node(a.name), "kubelet/device-plugins")},
 		PowerFails: a.powerFails, StaticPods: a.Manifests(a.name),
 		ServiceHost: serviceIP.String(), ServicePort: 443, Logger: slog.Default(),
 	}

@@ -1,20 +1,33 @@
 package kubelet
 
 import (
+	"context"
 	"fmt"
+	"maps"
 
 	corev1 "k8s.io/api/core/v1"
 	helper "k8s.io/component-helpers/resource"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+
+	"github.com/klab-project/klab/core/kubelet/devices"
 )
 
 // admit decides whether the node takes a pod that was bound to it: what it
 // asks for must be there besides what the others have, and the node must be
 // one that it selects. The scheduler has decided the same from what it knew.
-func (k *Kubelet) admit(w *podWorker, pod *corev1.Pod) (statusReason, bool) {
+func (k *Kubelet) admit(ctx context.Context, w *podWorker, pod *corev1.Pod) (statusReason, bool) {
 	if k.isLeaving() {
 		return statusReason{"NodeShutdown", "Pod was rejected as the node is shutting down."}, false
 	}
+	reason, ok := k.admitOne(w, pod)
+	if ok {
+		reason, ok = k.takeDevices(ctx, w, pod)
+	}
+	return reason, ok
+}
+
+// admitOne decides what needs no answer of anybody else.
+func (k *Kubelet) admitOne(w *podWorker, pod *corev1.Pod) (statusReason, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock() // to the end: of two pods that fit alone only one is taken
 	if reason, ok := k.evictor.refuses(pod); !ok {
@@ -34,9 +47,7 @@ func (k *Kubelet) admit(w *podWorker, pod *corev1.Pod) (statusReason, bool) {
 	if reason, ok := k.takeCPUs(pod); !ok {
 		return reason, false
 	}
-	w.mu.Lock()
-	w.counts = true
-	w.mu.Unlock()
+	w.count(true)
 	return statusReason{}, true
 }
 
@@ -44,6 +55,8 @@ func (k *Kubelet) admit(w *podWorker, pod *corev1.Pod) (statusReason, bool) {
 // were granted; k.mu is held.
 func (k *Kubelet) fits(w *podWorker, pod *corev1.Pod) (statusReason, bool) {
 	free := k.node.allocatable()
+	maps.Copy(free, k.node.others())
+	all := free.DeepCopy()
 	count := int64(1)
 	for _, other := range k.workers {
 		p := other.allocated()
@@ -61,7 +74,10 @@ func (k *Kubelet) fits(w *podWorker, pod *corev1.Pod) (statusReason, bool) {
 		if want.IsZero() || known && have.Cmp(want) >= 0 {
 			continue
 		}
-		total := k.node.allocatable()[name]
+		if devices.Extended(string(name)) && (!known || k.devices != nil && k.devices.Has(name)) {
+			continue // not this node's own, or a plugin is going to say
+		}
+		total := all[name]
 		used := total.DeepCopy()
 		used.Sub(have)
 		if name == corev1.ResourceCPU {
@@ -84,6 +100,13 @@ func subtract(from, list corev1.ResourceList) {
 			from[name] = have
 		}
 	}
+}
+
+// count says whether what the pod asks for is taken.
+func (w *podWorker) count(counts bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.counts = counts
 }
 
 func (w *podWorker) wasAdmitted() bool {

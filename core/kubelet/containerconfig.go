@@ -67,6 +67,9 @@ func (k *Kubelet) containerConfig(ctx context.Context, in *containerInput) (*cri
 	if c.Lifecycle != nil && c.Lifecycle.StopSignal != nil {
 		config.StopSignal = cri.Signal(cri.Signal_value[string(*c.Lifecycle.StopSignal)])
 	}
+	if err := k.addDevices(ctx, pod, c, config); err != nil {
+		return nil, err
+	}
 	for _, v := range env {
 		config.Envs = append(config.Envs, &cri.KeyValue{Key: v.Name, Value: []byte(v.Value)})
 	}

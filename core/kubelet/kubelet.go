@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/klab-project/klab/core/kubelet/cm"
+	"github.com/klab-project/klab/core/kubelet/devices"
 	"github.com/klab-project/klab/core/kubelet/stats"
 	"github.com/klab-project/klab/core/kubelet/volume"
 	"github.com/klab-project/klab/core/runtime"
@@ -95,7 +96,8 @@ type Kubelet struct {
 	stats   *stats.Source
 	evictor *evictor
 	images  *images
-	cpus    *cm.CPUs // nil: all containers share all CPUs
+	cpus    *cm.CPUs         // nil: all containers share all CPUs
+	devices *devices.Devices // nil: nobody may offer any
 
 	objects  *objects
 	services *services
@@ -120,6 +122,7 @@ func Run(ctx context.Context, c Config) error {
 		return fmt.Errorf("start kubelet %s: %w", c.NodeName, err)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
+	defer k.closeDevices()
 	defer k.work.Wait()
 	defer cancel(nil)
 	ctx = step.WithCrash(ctx, cancel)
@@ -207,6 +210,9 @@ func newKubelet(ctx context.Context, c Config) (*Kubelet, error) {
 		return nil, err
 	}
 	k.stats = k.openStats()
+	if err := k.openDevices(); err != nil {
+		return nil, err
+	}
 	return k, nil
 }
 

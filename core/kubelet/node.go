@@ -33,6 +33,8 @@ type node struct {
 	mu      sync.Mutex
 	object  *corev1.Node // as the API has it
 	written time.Duration
+	news    chan struct{}                // there are other devices
+	dropped map[corev1.ResourceName]bool // resources whose plugins went for good
 }
 
 func newNode(ctx context.Context, k *Kubelet) (*node, error) {
@@ -45,7 +47,7 @@ func newNode(ctx context.Context, k *Kubelet) (*node, error) {
 	} else {
 		return nil, fmt.Errorf("the container runtime does not answer: %w", err)
 	}
-	n := &node{k: k, machine: m, capacity: m.capacity()}
+	n := &node{k: k, machine: m, capacity: m.capacity(), news: make(chan struct{}, 1), dropped: map[corev1.ResourceName]bool{}}
 	maps.Copy(n.capacity, k.Capacity)
 	return n, nil
 }
@@ -98,8 +100,11 @@ func (n *node) run(ctx context.Context) {
 	}
 	n.k.events.node(ctx, corev1.EventTypeNormal, "Starting", "Starting kubelet.")
 	n.k.work.Go(func() { n.leases(ctx) })
+	if n.k.devices != nil {
+		n.k.work.Go(func() { n.followDevices(ctx) })
+	}
 	for n.k.sleep(ctx, statusCheck) {
-		if err := n.writeStatus(ctx); err != nil && ctx.Err() == nil {
+		if err := n.lookAgain(ctx); err != nil && ctx.Err() == nil {
 			n.k.log.Warn("write the node's status", "err", err)
 		}
 	}
@@ -176,7 +181,7 @@ func (n *node) writeStatus(ctx context.Context) error {
 }
 
 // lookAgain reads what the API has of this node, which others may have called
-// unreachable meanwhile, and writes its status over it.
+// unreachable or given other labels and resources meanwhile, and writes its status over it.
 func (n *node) lookAgain(ctx context.Context) error {
 	now, err := n.k.Client.CoreV1().Nodes().Get(ctx, n.k.NodeName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
@@ -253,6 +258,11 @@ func (n *node) build(ctx context.Context, old *corev1.Node) *corev1.Node {
 	}
 	s := &obj.Status
 	s.Capacity, s.Allocatable = n.capacity.DeepCopy(), n.allocatable()
+	if old != nil {
+		n.extend(s, &old.Status)
+	} else {
+		n.extend(s, &corev1.NodeStatus{})
+	}
 	s.NodeInfo = n.machine.info(k.Version)
 	if k.NodeIP.IsValid() {
 		s.Addresses = append(s.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: k.NodeIP.String()})

@@ -115,6 +115,7 @@ func (k *Kubelet) sweep(ctx context.Context, known map[types.UID]bool) {
 	k.mu.Lock()
 	k.sweepGroups(known)
 	k.sweepCPUs(known)
+	k.sweepDevices(known)
 	k.mu.Unlock()
 	dirs, _ := os.ReadDir(k.Root + "/pods")
 	for _, dir := range dirs {

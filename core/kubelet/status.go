@@ -20,7 +20,8 @@ type statusInput struct {
 	now      time.Time
 	message  func(*containerState) string // a container's termination message
 	resize   []corev1.PodCondition        // of a resize that is asked for or under way
-	cleared  map[string]bool              // containers that were removed to start anew with all others
+	devices  func(container string) []corev1.ResourceStatus
+	cleared  map[string]bool // containers that were removed to start anew with all others
 }
 
 // waiting is why a container does not run, in the API's words.
@@ -41,6 +42,11 @@ func podStatus(in *statusInput) corev1.PodStatus {
 	hasInit := len(in.pod.Spec.InitContainers) > 0
 	s.InitContainerStatuses = in.containers(in.pod.Spec.InitContainers, in.old.InitContainerStatuses, hasInit, true)
 	s.ContainerStatuses = in.containers(in.pod.Spec.Containers, in.old.ContainerStatuses, hasInit, false)
+	if in.devices != nil {
+		for i := range s.ContainerStatuses {
+			s.ContainerStatuses[i].AllocatedResourcesStatus = in.devices(s.ContainerStatuses[i].Name)
+		}
+	}
 	var ephemeral []corev1.Container
 	for i := range in.pod.Spec.EphemeralContainers {
 		ephemeral = append(ephemeral, corev1.Container(in.pod.Spec.EphemeralContainers[i].EphemeralContainerCommon))

@@ -17,7 +17,10 @@ import (
 func (w *podWorker) sync(ctx context.Context, t turn) (ended bool, err error) {
 	pod := t.pod
 	if !w.admitted && !finished(pod.Status.Phase) {
-		if reason, ok := w.k.admit(w, pod); !ok && !w.adopted {
+		if reason, ok := w.k.admit(ctx, w, pod); !ok && !w.adopted {
+			if ctx.Err() != nil {
+				return false, context.Cause(ctx)
+			}
 			return w.reject(ctx, t, reason), nil
 		}
 		if err := w.firstGrant(pod); err != nil {
@@ -211,6 +214,9 @@ func (w *podWorker) post(ctx context.Context, pod *corev1.Pod, terminal bool) *c
 		now: w.k.Clock.Now(), message: w.terminationMessage,
 	}
 	in.cleared = w.cleared
+	if w.k.devices != nil {
+		in.devices = func(container string) []corev1.ResourceStatus { return w.k.devices.Health(w.uid, container) }
+	}
 	w.mu.Lock()
 	in.resize = w.resize.conditions()
 	w.mu.Unlock()

@@ -255,7 +255,7 @@ func (w *podWorker) await(ctx context.Context, pod *corev1.Pod, done <-chan erro
 // gone: containers, sandboxes, volumes, logs, and then the API's object. Until
 // then a finished pod keeps its containers for kubectl logs.
 func (w *podWorker) cleanUp(ctx context.Context, t turn) (done bool, err error) {
-	if err := errors.Join(w.k.removeGroup(t.pod.UID), w.k.freeCPUs(ctx, t.pod.UID)); err != nil {
+	if err := errors.Join(w.k.removeGroup(t.pod.UID), w.k.freeCPUs(ctx, t.pod.UID), w.k.freeDevices(t.pod.UID)); err != nil {
 		return false, fmt.Errorf("control group of the pod: %w", err)
 	}
 	if err := w.tearDown(ctx, t.pod); err != nil {
