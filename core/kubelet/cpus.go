@@ -85,9 +85,22 @@ func (k *Kubelet) freeCPUs(ctx context.Context, uid types.UID) error {
 
 // setCPUs says in a container's configuration which CPUs it may use.
 func (k *Kubelet) setCPUs(pod *corev1.Pod, container string, r *cri.LinuxContainerResources) {
-	if k.cpus != nil {
-		r.CpusetCpus, _ = k.cpus.Of(pod.UID, container)
+	if k.cpus == nil {
+		return
 	}
+	var alone bool
+	if r.CpusetCpus, alone = k.cpus.Of(pod.UID, container); alone {
+		r.CpuQuota = -1 // nobody else has those CPUs: there is nothing to share out
+	}
+}
+
+// hasAlone tells whether a container of the pod has CPUs alone: its group has
+// no quota then.
+func (k *Kubelet) hasAlone(pod *corev1.Pod) bool {
+	return k.cpus != nil && slices.ContainsFunc(pod.Spec.Containers, func(c corev1.Container) bool {
+		_, alone := k.cpus.Of(pod.UID, c.Name)
+		return alone
+	})
 }
 
 // shareCPUs lets all containers that have none alone use those that are shared now.

@@ -13,12 +13,20 @@ import (
 	"github.com/klab-project/klab/core/kubelet/devices"
 )
 
+// maxSocket is how long a socket's path may be. (unix(7).)
+const maxSocket = 107
+
 // openDevices lets plugins offer devices, if the node is to have any.
 func (k *Kubelet) openDevices() (err error) {
-	if k.Resources.DevicePlugins == "" {
+	dir := k.Resources.DevicePlugins
+	if dir == "" {
 		return nil
 	}
-	k.devices, err = devices.Open(devices.Config{Dir: k.Resources.DevicePlugins, Clock: k.Clock, Logger: k.log, Changed: k.devicesChanged})
+	if socket := dir + "/kubelet.sock"; len(socket) > maxSocket {
+		k.log.Warn("no device plugins: the path of their socket is too long; put the lab's directory elsewhere", "path", socket)
+		return nil
+	}
+	k.devices, err = devices.Open(devices.Config{Dir: dir, Clock: k.Clock, Logger: k.log, Changed: k.devicesChanged})
 	return err
 }
 

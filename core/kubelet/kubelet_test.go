@@ -166,6 +166,14 @@ func TestNodeIsReadyAtOnce(t *testing.T) {
 		require.Equal(t, "klab-rt://fake", node.Status.NodeInfo.ContainerRuntimeVersion)
 		require.Equal(t, "10.244.1.0/24", node.Spec.PodCIDR)
 
+		events, err := l.admin.CoreV1().Events("default").List(context.Background(), metav1.ListOptions{FieldSelector: "involvedObject.kind=Node"})
+		require.NoError(t, err)
+		var reasons []string
+		for _, e := range events.Items {
+			reasons = append(reasons, e.Reason)
+		}
+		require.ElementsMatch(t, []string{"Starting", "NodeHasSufficientMemory", "NodeHasNoDiskPressure", "NodeHasSufficientPID"}, reasons)
+
 		l.pass(11 * time.Second)
 		lease, err := l.admin.CoordinationV1().Leases("kube-node-lease").Get(context.Background(), "node-1", metav1.GetOptions{})
 		require.NoError(t, err)

@@ -125,6 +125,7 @@ func (n *node) register(ctx context.Context) error {
 	n.mu.Lock()
 	n.object, n.written = made, n.k.Clock.Since()
 	n.mu.Unlock()
+	n.tellPressures(ctx, nil, &made.Status)
 	return n.writeStatus(ctx)
 }
 
@@ -177,6 +178,7 @@ func (n *node) writeStatus(ctx context.Context) error {
 	n.object, n.written = now, n.k.Clock.Since()
 	n.mu.Unlock()
 	n.tellReady(ctx, &old.Status, &next.Status)
+	n.tellPressures(ctx, &old.Status, &next.Status)
 	return nil
 }
 
@@ -198,7 +200,7 @@ func (n *node) lookAgain(ctx context.Context) error {
 
 // tellReady records an event when the node becomes Ready, or no longer is.
 func (n *node) tellReady(ctx context.Context, old, now *corev1.NodeStatus) {
-	was, is := readyStatus(old), readyStatus(now)
+	was, is := conditionOf(old, corev1.NodeReady), conditionOf(now, corev1.NodeReady)
 	switch {
 	case was == is:
 	case is == corev1.ConditionTrue:
@@ -206,15 +208,6 @@ func (n *node) tellReady(ctx context.Context, old, now *corev1.NodeStatus) {
 	default:
 		n.k.events.node(ctx, corev1.EventTypeNormal, "NodeNotReady", "Node %s status is now: NodeNotReady", n.k.NodeName)
 	}
-}
-
-func readyStatus(s *corev1.NodeStatus) corev1.ConditionStatus {
-	for _, c := range s.Conditions {
-		if c.Type == corev1.NodeReady {
-			return c.Status
-		}
-	}
-	return corev1.ConditionUnknown
 }
 
 func nodePatch(old, next *corev1.Node) ([]byte, error) {

@@ -23,8 +23,8 @@ type Resources struct {
 	CPUPolicy    string
 	ReservedCPUs string
 
-	// DevicePlugins is the directory where device plugins register; empty: the
-	// node has none. A socket's path must be shorter than 108 bytes.
+	// DevicePlugins is the directory where device plugins register; empty,
+	// or too long for a socket's path: nobody can.
 	DevicePlugins string
 
 	// Eviction says when pods have to go; without hard thresholds, upstream's.

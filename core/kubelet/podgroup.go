@@ -27,7 +27,7 @@ func (k *Kubelet) putGroup(ctx context.Context, pod *corev1.Pod) error {
 	if k.groups == nil {
 		return nil
 	}
-	s, changed, err := k.groups.Put(pod)
+	s, changed, err := k.groups.Put(pod, k.hasAlone(pod))
 	if err != nil {
 		k.events.pod(ctx, pod, corev1.EventTypeWarning, "FailedCreatePodContainer", "unable to ensure pod container exists: %s", err)
 		return fmt.Errorf("unable to ensure pod container exists: %w", err)

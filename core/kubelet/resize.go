@@ -106,6 +106,9 @@ func beforeInLine(a, b *podWorker) int {
 // that there is something new to tell.
 func (k *Kubelet) resizeOne(ctx context.Context, w *podWorker) (changed bool) {
 	pod := w.current()
+	if k.cpus != nil && qosClass(pod) == corev1.PodQOSGuaranteed && w.resizesCPU(pod) {
+		return w.defers(ctx, pod, corev1.PodReasonInfeasible, `Resize is infeasible for Guaranteed Pods alongside CPU Manager policy "static"`)
+	}
 	k.mu.Lock()
 	reason, fits := k.fits(w, pod)
 	k.mu.Unlock()
@@ -122,6 +125,22 @@ func (k *Kubelet) resizeOne(ctx context.Context, w *podWorker) (changed bool) {
 	w.mu.Unlock()
 	k.events.pod(ctx, pod, corev1.EventTypeNormal, "ResizeStarted", "%s", resizeWords("Pod resize started", pod, pod.Generation, ""))
 	return true
+}
+
+// resizesCPU tells whether the pod asks for other CPU than it was granted.
+func (w *podWorker) resizesCPU(pod *corev1.Pod) bool {
+	had := w.allocated()
+	differs := func(now, before []corev1.Container) bool {
+		for i := range now {
+			if isSidecar(&now[i]) || now[i].RestartPolicy == nil {
+				if a, b := now[i].Resources.Requests[corev1.ResourceCPU], before[i].Resources.Requests[corev1.ResourceCPU]; !a.Equal(b) {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	return differs(pod.Spec.Containers, had.Spec.Containers) || differs(pod.Spec.InitContainers, had.Spec.InitContainers)
 }
 
 // defers notes why a resize was not granted.

@@ -18,8 +18,8 @@ func (w *podWorker) actuate(ctx context.Context, pod *corev1.Pod, plan *resizePl
 	if err := w.belowUsage(ctx, plan); err != nil {
 		return err
 	}
-	g := podCgroup{w: w, pod: pod, sandbox: sandboxID, now: limitsOf(podResources(w.actual(pod)))}
-	before, after := g.now, limitsOf(podResources(pod))
+	g := podCgroup{w: w, pod: pod, sandbox: sandboxID, now: limitsOf(w.k.podResources(w.actual(pod)))}
+	before, after := g.now, limitsOf(w.k.podResources(pod))
 	steps := []struct {
 		when bool
 		do   func() error
@@ -96,6 +96,7 @@ func (w *podWorker) resizeContainers(ctx context.Context, pod *corev1.Pod, list 
 		c.Resources.Requests = with(c.Resources.Requests, u.Container.Resources.Requests, name)
 		c.Resources.Limits = with(c.Resources.Limits, u.Container.Resources.Limits, name)
 		r := containerResources(pod, c, w.k.node.memory())
+		w.k.setCPUs(pod, u.Name, r)
 		r.OomScoreAdj = 0 // stays as it was at the start
 		if r.MemoryLimitInBytes == 0 {
 			r.MemoryLimitInBytes = -1

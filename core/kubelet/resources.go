@@ -35,6 +35,16 @@ func containerResources(pod *corev1.Pod, c *corev1.Container, nodeMemory int64) 
 	return r
 }
 
+// podResources are the settings of the cgroup around a pod's containers on this
+// node: one that has CPUs alone has no quota.
+func (k *Kubelet) podResources(pod *corev1.Pod) *cri.LinuxContainerResources {
+	r := podResources(pod)
+	if k.hasAlone(pod) {
+		r.CpuQuota, r.CpuPeriod = cm.Unlimited, cm.Period
+	}
+	return r
+}
+
 // podResources are the settings of the cgroup around a pod's containers.
 func podResources(pod *corev1.Pod) *cri.LinuxContainerResources {
 	s := cm.PodSettings(pod, 0)

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/klab-project/klab/core/kubelet"
 	"github.com/klab-project/klab/core/step"
@@ -134,6 +136,21 @@ func TestRealExclusiveCPUs(t *testing.T) {
 	require.Equal(t, "1", allowed("alone"))
 	require.Eventually(t, func() bool { return allowed("shares") != all }, waitTime, waitTick)
 	require.NotContains(t, allowed("shares"), "1")
+	group := m.node.Resources.CgroupRoot + "/pod" + string(alone.UID)
+	id := strings.TrimPrefix(alone.Status.ContainerStatuses[0].ContainerID, "klab-rt://")
+	for _, path := range []string{group, group + "/" + id} {
+		quota := strings.Fields(kernel(t, path, "cpu/cpu.cfs_quota_us", "cpu.max"))[0]
+		require.Contains(t, []string{"-1", "max"}, quota, "nobody else has those CPUs")
+	}
+	more := []byte(`{"spec":{"containers":[{"name":"main","resources":{"requests":{"cpu":"2"},"limits":{"cpu":"2"}}}]}}`)
+	_, err := m.client.CoreV1().Pods("default").Patch(m.ctx, "alone", types.StrategicMergePatchType, more, metav1.PatchOptions{}, "resize")
+	require.NoError(t, err)
+	m.wait("alone", func(p *corev1.Pod) bool {
+		return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
+			return c.Type == corev1.PodResizePending && c.Reason == corev1.PodReasonInfeasible &&
+				c.Message == `Resize is infeasible for Guaranteed Pods alongside CPU Manager policy "static"`
+		})
+	})
 	state, err := os.ReadFile(m.node.Root + "/cpu_manager_state")
 	require.NoError(t, err)
 	require.Contains(t, string(state), `"`+string(alone.UID)+`":{"main":"1"}`)

@@ -23,7 +23,7 @@ func (k *Kubelet) sandboxConfig(pod *corev1.Pod, attempt uint32) *cri.PodSandbox
 		Linux: &cri.LinuxPodSandboxConfig{
 			CgroupParent:    k.groupPath(pod),
 			SecurityContext: &cri.LinuxSandboxSecurityContext{NamespaceOptions: namespaces(pod)},
-			Resources:       podResources(pod),
+			Resources:       k.podResources(pod),
 			Overhead:        cgroupResources(pod.Spec.Overhead, pod.Spec.Overhead),
 		},
 	}

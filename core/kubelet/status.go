@@ -62,6 +62,11 @@ func podStatus(in *statusInput) corev1.PodStatus {
 	}
 	in.addresses(&s)
 	s.Conditions = in.conditions(&s)
+	in.podLevel(&s)
+	if in.terminal {
+		lost(in.pod, &s)
+	}
+	shorten(in.pod, &s)
 	return s
 }
 

@@ -79,8 +79,12 @@ func (t *Tree) classRoot(class corev1.PodQOSClass) string {
 // Put makes the pod's group with the numbers that follow from its spec. It
 // returns them, and whether the group was made now: one that exists keeps what
 // it has, see [Tree.Update].
-func (t *Tree) Put(pod *corev1.Pod) (Settings, bool, error) {
+// A pod that has CPUs alone gets no quota.
+func (t *Tree) Put(pod *corev1.Pod, alone bool) (Settings, bool, error) {
 	want := &podGroup{path: t.Path(pod), class: QOS(pod), settings: PodSettings(pod, t.c.PodPids), milli: requested(pod)}
+	if alone {
+		want.settings.Quota = Unlimited
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	have := t.pods[pod.UID]

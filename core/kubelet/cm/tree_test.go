@@ -72,7 +72,7 @@ func TestTreeIsTheKernels(t *testing.T) {
 	}
 
 	fixed := pod("fixed", container(list("500m", "64Mi"), list("500m", "64Mi")))
-	_, changed, err := tree.Put(fixed)
+	_, changed, err := tree.Put(fixed, false)
 	require.NoError(t, err)
 	require.True(t, changed)
 	require.Equal(t, tree.Root()+"/podfixed", tree.Path(fixed))
@@ -80,13 +80,13 @@ func TestTreeIsTheKernels(t *testing.T) {
 	require.Equal(t, "50000", quota(tree.Path(fixed)))
 	require.Equal(t, "77", tree.kernel(t, tree.Path(fixed), "pids/pids.max", "pids.max"))
 
-	_, changed, err = tree.Put(fixed)
+	_, changed, err = tree.Put(fixed, false)
 	require.NoError(t, err)
 	require.False(t, changed, "it is there already")
 
 	for i, want := range []string{"256", "512"} { // together they have what they ask for
 		p := pod(fmt.Sprint("burst", i), container(list("250m", ""), nil))
-		_, _, err := tree.Put(p)
+		_, _, err := tree.Put(p, false)
 		require.NoError(t, err)
 		require.Equal(t, tree.either("-1", "max"), quota(tree.Path(p)))
 		if !tree.unified {
@@ -94,7 +94,7 @@ func TestTreeIsTheKernels(t *testing.T) {
 		}
 	}
 	free := pod("free", container(nil, nil))
-	_, _, err = tree.Put(free)
+	_, _, err = tree.Put(free, false)
 	require.NoError(t, err)
 	require.Equal(t, tree.Root()+"/besteffort/podfree", tree.Path(free))
 	require.Equal(t, []types.UID{"burst0", "burst1", "fixed", "free"}, tree.Pods())
@@ -106,7 +106,7 @@ func TestTreeIsTheKernels(t *testing.T) {
 	require.Equal(t, "80000", quota(tree.Path(fixed)))
 	require.NoError(t, tree.Update(fixed, Settings{Quota: Unlimited}))
 	require.Equal(t, tree.either("-1", "max"), quota(tree.Path(fixed)))
-	now, _, err := tree.Put(fixed)
+	now, _, err := tree.Put(fixed, false)
 	require.NoError(t, err)
 	require.Equal(t, Settings{Shares: 512, Quota: Unlimited, Memory: 96 << 20, Pids: 77}, now)
 	require.ErrorIs(t, tree.Update(pod("unknown"), Settings{Memory: 1 << 20}), os.ErrNotExist)
