@@ -24,6 +24,7 @@ import (
 	"github.com/klab-project/klab/core/registry"
 	"github.com/klab-project/klab/core/step"
 	"github.com/klab-project/klab/core/step/remote"
+	"github.com/klab-project/klab/netlab/firewall"
 	"github.com/klab-project/klab/netlab/link"
 )
 
@@ -103,6 +104,14 @@ func (a *agent) run(ctx context.Context) error {
 	a.seen = &seen{node: a.name, own: a.own}
 	a.seen.look(ctx)
 	g.Go(func() error { return a.syncOverlay(ctx) })
+	switch services, err := a.newServiceProxy(ctx); {
+	case errors.Is(err, firewall.ErrNoTool):
+		slog.Warn("no Services on this node", "error", err)
+	case err != nil:
+		return err
+	default:
+		g.Go(func() error { return services.Run(ctx) })
+	}
 	g.Go(func() error {
 		if err := a.runKubelet(ctx); err != nil {
 			return err

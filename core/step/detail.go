@@ -147,6 +147,16 @@ type OverlayDetail struct {
 	MAC     string `json:"mac,omitempty"`
 }
 
+// ProxyDetail belongs to proxy-sync: what iptables-restore --noflush gets. It is
+// only what changes; Whole says that it was found by looking at all rules, and
+// not by remembering what was there.
+type ProxyDetail struct {
+	Text      string `json:"text"`
+	Services  int    `json:"services"`
+	Endpoints int    `json:"endpoints"`
+	Whole     bool   `json:"whole,omitempty"`
+}
+
 // LinksDetail belongs to links: a node's network as it is after a change,
 // whole each time.
 type LinksDetail struct {

@@ -67,12 +67,13 @@ const (
 	Unmount Verb = "unmount" // and removed
 )
 
-// The container network interface and the overlay.
+// The container network interface, the overlay and Services.
 const (
 	CNIAdd        Verb = "ADD"
 	CNIDel        Verb = "DEL"
 	OverlayAdd    Verb = "overlay-add"
 	OverlayRemove Verb = "overlay-remove"
+	ProxySync     Verb = "proxy-sync" // a node's rules for Services change, in one transaction
 )
 
 // Facts: state that was seen, or something that happened to the lab itself.
@@ -110,7 +111,7 @@ var classOf = map[Verb]Class{
 	CreateContainer: ClassCRI, StartContainer: ClassCRI, StopContainer: ClassCRI, RemoveContainer: ClassCRI,
 	Exec: ClassCRI, UpdateContainerResources: ClassCRI, UpdatePodSandboxResources: ClassCRI, RemoveImage: ClassCRI,
 	Mount: ClassVolume, Unmount: ClassVolume,
-	CNIAdd: ClassCNI, CNIDel: ClassCNI, OverlayAdd: ClassNet, OverlayRemove: ClassNet,
+	CNIAdd: ClassCNI, CNIDel: ClassCNI, OverlayAdd: ClassNet, OverlayRemove: ClassNet, ProxySync: ClassNet,
 }
 
 // Class is the class to which actions with this verb belong; facts and

@@ -13,9 +13,14 @@ type Rules []Table
 type Table struct {
 	Name   string
 	Chains []Chain
-	// Jumps are rules in built-in chains. Each is there once; its place among
-	// other rules is the end, or the front if First.
+	// Jumps are rules in built-in or shared chains. Each is there once; its
+	// place among other rules is the end, or the front if First.
 	Jumps []Jump
+	// Shared are chains in which several owners have jumps: made if missing.
+	Shared []string
+	// Prefixes begin the names of chains that are the owner's alone: those that
+	// are there and not in Chains are removed.
+	Prefixes []string
 }
 
 // Chain is a chain of the owner's own with all its rules, each as in
@@ -33,8 +38,13 @@ type Jump struct {
 
 // Plan returns the input for iptables-restore --noflush that leads from saved,
 // the output of iptables-save, to these rules; it is empty if they are there.
-func (r Rules) Plan(saved string) string {
-	have := parse(saved)
+func (r Rules) Plan(saved string) string { return r.from(parse(saved)) }
+
+// Changes is Plan for a firewall that has the rules old and nothing else that
+// matters: it asks nobody.
+func (r Rules) Changes(old Rules) string { return r.from(old.tables()) }
+
+func (r Rules) from(have tables) string {
 	var text strings.Builder
 	for _, t := range r {
 		lines := t.plan(have[t.Name])
@@ -72,6 +82,9 @@ func (r Rules) Remove(saved string) string {
 				lines, ends = append(lines, ":"+c.Name+" - [0:0]"), append(ends, "-X "+c.Name)
 			}
 		}
+		for _, name := range t.stale(have[t.Name]) {
+			lines, ends = append(lines, ":"+name+" - [0:0]"), append(ends, "-X "+name)
+		}
 		if lines = append(lines, ends...); len(lines) > 0 {
 			text.WriteString("*" + t.Name + "\n" + strings.Join(lines, "\n") + "\nCOMMIT\n")
 		}
@@ -80,10 +93,22 @@ func (r Rules) Remove(saved string) string {
 }
 
 func (t *Table) plan(have map[string][]string) []string {
-	var heads, lines []string
+	var heads, lines, ends []string
+	for _, name := range t.Shared {
+		if _, ok := have[name]; !ok {
+			heads = append(heads, ":"+name+" - [0:0]")
+		}
+	}
+	for _, name := range t.stale(have) {
+		heads, ends = append(heads, ":"+name+" - [0:0]"), append(ends, "-X "+name)
+	}
 	for _, c := range t.Chains {
 		rules, ok := have[c.Name]
 		if ok && slices.EqualFunc(rules, c.Rules, sameRule) {
+			continue
+		}
+		if edits, few := c.edit(rules); ok && few {
+			lines = append(lines, edits...)
 			continue
 		}
 		heads = append(heads, ":"+c.Name+" - [0:0]") // with --noflush this empties the chain, and no other
@@ -91,6 +116,10 @@ func (t *Table) plan(have map[string][]string) []string {
 			lines = append(lines, "-A "+c.Name+" "+rule)
 		}
 	}
+	return slices.Concat(heads, lines, t.jump(have), ends)
+}
+
+func (t *Table) jump(have map[string][]string) (lines []string) {
 	for _, j := range t.Jumps {
 		if slices.ContainsFunc(have[j.Chain], func(rule string) bool { return sameRule(rule, j.Rule) }) {
 			continue
@@ -101,33 +130,23 @@ func (t *Table) plan(have map[string][]string) []string {
 		}
 		lines = append(lines, verb+j.Chain+" "+j.Rule)
 	}
-	return append(heads, lines...)
+	return lines
 }
 
-// sameRule compares rules as iptables-save writes them with rules as we do:
-// quotes around comments of one word are a matter of taste.
-func sameRule(a, b string) bool {
-	return a == b || strings.ReplaceAll(a, `"`, "") == strings.ReplaceAll(b, `"`, "")
-}
-
-// parse reads iptables-save: table, chain, rules in order.
-func parse(saved string) map[string]map[string][]string {
-	tables := map[string]map[string][]string{}
-	var table map[string][]string
-	for line := range strings.Lines(saved) {
-		line = strings.TrimSpace(line)
-		switch {
-		case strings.HasPrefix(line, "*"):
-			table = map[string][]string{}
-			tables[line[1:]] = table
-		case table == nil:
-		case strings.HasPrefix(line, ":"):
-			name, _, _ := strings.Cut(line[1:], " ")
-			table[name] = nil
-		case strings.HasPrefix(line, "-A "):
-			name, rule, _ := strings.Cut(line[3:], " ")
-			table[name] = append(table[name], rule)
+// stale are the owner's chains that are not wanted any more.
+func (t *Table) stale(have map[string][]string) (names []string) {
+	if len(t.Prefixes) == 0 {
+		return nil
+	}
+	wanted := make(map[string]bool, len(t.Chains))
+	for _, c := range t.Chains {
+		wanted[c.Name] = true
+	}
+	for name := range have {
+		if !wanted[name] && slices.ContainsFunc(t.Prefixes, func(p string) bool { return strings.HasPrefix(name, p) }) {
+			names = append(names, name)
 		}
 	}
-	return tables
+	slices.Sort(names)
+	return names
 }

@@ -1,0 +1,123 @@
+package cluster
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/klab-project/klab/core/controller"
+	"github.com/klab-project/klab/core/step"
+	"github.com/klab-project/klab/netlab/firewall"
+	"github.com/klab-project/klab/netlab/proxy"
+)
+
+// proxyActor is the control loop that leads packets to Services.
+const proxyActor = "kube-proxy"
+
+// allRules is its only key: all changes that are known are one transaction.
+const allRules = "rules"
+
+// proxyLooks is how often the proxy looks whether somebody else changed its
+// rules: kube-proxy's syncPeriod.
+const proxyLooks = 30 * time.Second
+
+// otherProxy marks Services and slices that are somebody else's to proxy.
+const otherProxy = "service.kubernetes.io/service-proxy-name"
+
+// serviceProxy is a node's kube-proxy: a value, so that it can be stopped and
+// begun again while the rest of the node runs on.
+type serviceProxy struct {
+	config *rest.Config // of the node
+	*proxy.Proxy
+}
+
+// newServiceProxy returns the proxy of this node, or firewall.ErrNoTool.
+func (a *agent) newServiceProxy(ctx context.Context) (*serviceProxy, error) {
+	tool, err := firewall.Detect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &serviceProxy{config: a.rest, Proxy: &proxy.Proxy{
+		Node:  proxy.Node{Name: a.name, IP: nodeAddr(a.number), Pods: podNet},
+		Net:   a.own,
+		Hands: proxy.Steps(proxy.Tables{Tool: tool, Net: a.own}, proxyActor, a.name),
+	}}, nil
+}
+
+// Run keeps the node's rules as the Services want them until ctx ends. The
+// rules stay when it does.
+func (p *serviceProxy) Run(ctx context.Context) error {
+	if err := p.Prepare(ctx); err != nil {
+		return err
+	}
+	defer p.Close()
+	return controller.Run(ctx, controller.Options{
+		Config: func(actor string) *rest.Config {
+			c := rest.CopyConfig(p.config)
+			c.UserAgent = actor + "/klab"
+			return c
+		},
+		Controllers: []controller.Controller{{Name: proxyActor, Resource: "services", Quiet: true, New: p.loop}},
+	})
+}
+
+func (p *serviceProxy) loop(l *controller.Loop) (controller.Reconcile, error) {
+	services, endpointSlices := l.Informers.Core().V1().Services().Informer(), l.Informers.Discovery().V1().EndpointSlices().Informer()
+	l.NameKeys(func(string) step.Object { return step.Object{Resource: "services"} })
+	changed := func(obj metav1.Object) {
+		rv, _ := strconv.ParseInt(obj.GetResourceVersion(), 10, 64)
+		l.Add(allRules, rv)
+	}
+	err := errors.Join(
+		controller.Watch(l, services, func(old, cur *corev1.Service) { changed(cmp.Or(cur, old)) }),
+		controller.Watch(l, endpointSlices, func(old, cur *discoveryv1.EndpointSlice) { changed(cmp.Or(cur, old)) }),
+	)
+	p.Warn = func(ctx context.Context, namespace, name, reason, message string) {
+		if obj, ok, err := services.GetStore().GetByKey(namespace + "/" + name); ok && err == nil {
+			l.Events.Eventf(ctx, obj.(*corev1.Service), corev1.EventTypeWarning, reason, "%s", message)
+		}
+	}
+	l.Add(allRules, 0) // also where there is no Service
+	l.Go(func(ctx context.Context) { p.look(ctx, l) })
+	return func(ctx context.Context, _ string) error { return p.Sync(ctx, proxyState(services.GetStore(), endpointSlices.GetStore())) }, err
+}
+
+// look has rules repaired that somebody else changed.
+func (p *serviceProxy) look(ctx context.Context, l *controller.Loop) {
+	for ctx.Err() == nil {
+		intact, err := p.Intact(ctx)
+		if err != nil {
+			l.Log.Info("rules of Services cannot be read", "error", err)
+		}
+		if !intact {
+			l.Add(allRules, 0)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(proxyLooks): //nolint:forbidigo // the kernel's rules do not stand still with the lab
+		}
+	}
+}
+
+// proxyState is what of the caches concerns a proxy.
+func proxyState(services, endpointSlices cache.Store) (s proxy.State) {
+	for _, obj := range services.List() {
+		if svc := proxied(obj.(*corev1.Service)); svc != nil {
+			s.Services = append(s.Services, *svc)
+		}
+	}
+	for _, obj := range endpointSlices.List() {
+		if slice := proxiedSlice(obj.(*discoveryv1.EndpointSlice)); slice != nil {
+			s.Slices = append(s.Slices, *slice)
+		}
+	}
+	return s
+}

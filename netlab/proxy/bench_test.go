@@ -1,0 +1,66 @@
+package proxy_test
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/klab-project/klab/netlab/nettest"
+	"github.com/klab-project/klab/netlab/proxy"
+)
+
+// many is a State of n Services with three endpoints each.
+func many(n int) (s proxy.State) {
+	for i := range n {
+		name, low := fmt.Sprintf("svc-%04d", i), byte(i%250)
+		s.Services = append(s.Services, service(name, netip.AddrFrom4([4]byte{10, 96, byte(1 + i/250), low}).String()))
+		var places []string
+		for node := range 3 {
+			places = append(places, fmt.Sprintf("node-%d/%s", node+1, netip.AddrFrom4([4]byte{10, 244, byte(node + 1), 1 + low})))
+		}
+		s.Slices = append(s.Slices, slice(name, places...))
+	}
+	return s
+}
+
+// A Service is made, and the node's first packet to it is answered: with ten
+// and with a thousand other Services, on each backend.
+func BenchmarkServiceToFirstPacket(b *testing.B) {
+	for _, tool := range tools(b) {
+		for _, n := range []int{10, 1000} {
+			b.Run(fmt.Sprintf("%s/%d", tool.Backend, n), func(b *testing.B) {
+				ctx := context.Background()
+				path := nettest.Namespace(b, "node")
+				net := nettest.Open(b, path)
+				nettest.Run(b, path, "ip addr add 10.244.9.9/32 dev lo && ip route add default dev lo")
+				listenTCP(b, path, "10.244.9.9:8080", "web")
+				p := &proxy.Proxy{Node: node, Net: net, Hands: proxy.Tables{Tool: tool, Net: net}}
+				base := many(n)
+				require.NoError(b, p.Sync(ctx, base))
+				i := 0
+				for b.Loop() {
+					s := base
+					ip := netip.AddrFrom4([4]byte{10, 97, byte(i / 250), byte(i % 250)})
+					s.Services = append(s.Services[:n:n], service("new", ip.String()))
+					s.Slices = append(s.Slices[:n:n], slice("new", "node-1/10.244.9.9"))
+					require.NoError(b, p.Sync(ctx, s))
+					answer, err := ask(path, ip.String()+":80")
+					require.NoError(b, err)
+					require.Equal(b, "web", answer.name)
+					i++
+				}
+			})
+		}
+	}
+}
+
+func BenchmarkRules(b *testing.B) {
+	s := many(1000)
+	old := proxy.Rules(node, s)
+	for b.Loop() {
+		proxy.Rules(node, s).Changes(old)
+	}
+}

@@ -1,0 +1,192 @@
+package proxy_test
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/klab-project/klab/netlab/firewall"
+	"github.com/klab-project/klab/netlab/nettest"
+	"github.com/klab-project/klab/netlab/proxy"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+var node = proxy.Node{
+	Name: "node-1", Zone: "zone-a",
+	IP: netip.MustParseAddr("172.30.0.11"), Pods: netip.MustParsePrefix("10.244.0.0/16"),
+}
+
+func ips(list ...string) (out []netip.Addr) {
+	for _, s := range list {
+		out = append(out, netip.MustParseAddr(s))
+	}
+	return out
+}
+
+// service has one unnamed TCP port 80.
+func service(name, ip string) proxy.Service {
+	return proxy.Service{Namespace: "default", Name: name, ClusterIP: netip.MustParseAddr(ip), Ports: []proxy.Port{{Protocol: "TCP", Port: 80}}}
+}
+
+// slice has endpoints behind TCP port 8080 of addresses such as "node-1/10.244.1.2".
+func slice(service string, places ...string) proxy.Slice {
+	s := proxy.Slice{Namespace: "default", Service: service, Ports: []proxy.SlicePort{{Protocol: "TCP", Port: 8080}}}
+	for _, place := range places {
+		on, ip, _ := strings.Cut(place, "/")
+		s.Endpoints = append(s.Endpoints, proxy.Endpoint{IP: netip.MustParseAddr(ip), Node: on, Ready: true, Serving: true})
+	}
+	return s
+}
+
+func state(svc proxy.Service, slices ...proxy.Slice) proxy.State {
+	return proxy.State{Services: []proxy.Service{svc}, Slices: slices}
+}
+
+const here, there = "node-1/10.244.1.2", "node-2/10.244.2.2"
+
+// cases are the situations that rules differ in.
+func cases() map[string]proxy.State {
+	port := func(s proxy.Service, p proxy.Port) proxy.Service { s.Ports = []proxy.Port{p}; return s }
+	web := service("web", "10.96.0.10")
+	nodePort := port(web, proxy.Port{Protocol: "TCP", Port: 80, NodePort: 30080})
+	local := nodePort
+	local.ExternalLocal = true
+	balanced := nodePort
+	balanced.ExternalIPs, balanced.LoadBalancerIPs = ips("192.0.2.50"), ips("192.0.2.51")
+	guarded := balanced
+	guarded.ExternalLocal, guarded.HealthCheckNodePort = true, 31000
+	guarded.SourceRanges = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("172.30.0.0/24")}
+	sticky, inside := web, web
+	sticky.Affinity, inside.InternalLocal = 10800, true
+	named := web
+	named.Ports = []proxy.Port{{Name: "dns", Protocol: "UDP", Port: 53}, {Name: "dns-tcp", Protocol: "TCP", Port: 53}, {Name: "signal", Protocol: "SCTP", Port: 9}}
+	namedSlice := slice("web", here)
+	namedSlice.Ports = []proxy.SlicePort{{Name: "dns", Protocol: "UDP", Port: 5353}, {Name: "dns-tcp", Protocol: "TCP", Port: 5353}, {Name: "signal", Protocol: "SCTP", Port: 99}}
+	return map[string]proxy.State{
+		"nothing":           {},
+		"three-endpoints":   state(web, slice("web", here, there), slice("web", "node-2/10.244.2.3")),
+		"no-endpoints":      state(balanced),
+		"node-port":         state(nodePort, slice("web", here, there)),
+		"node-port-local":   state(local, slice("web", here, there)),
+		"not-local":         state(local, slice("web", there)),
+		"load-balancer":     state(balanced, slice("web", there)),
+		"source-ranges":     state(guarded, slice("web", here)),
+		"affinity":          state(sticky, slice("web", here, there)),
+		"internal-local":    state(inside, slice("web", here, there)),
+		"internal-nowhere":  state(inside, slice("web", there)),
+		"ports-by-protocol": state(named, namedSlice),
+	}
+}
+
+func TestGolden(t *testing.T) {
+	for name, s := range cases() {
+		t.Run(name, func(t *testing.T) {
+			got, file := proxy.Rules(node, s).Render(), filepath.Join("testdata", name+".rules")
+			if *update {
+				require.NoError(t, os.MkdirAll("testdata", 0o755))
+				require.NoError(t, os.WriteFile(file, []byte(got), 0o644))
+			}
+			want, err := os.ReadFile(file)
+			require.NoError(t, err)
+			require.Equal(t, string(want), got)
+		})
+	}
+}
+
+// The names that kube-proxy gives: every cluster has the first one.
+func TestNamesAreUpstreams(t *testing.T) {
+	s := proxy.State{Services: []proxy.Service{{Namespace: "default", Name: "kubernetes", ClusterIP: netip.MustParseAddr("10.96.0.1"),
+		Ports: []proxy.Port{{Name: "https", Protocol: "TCP", Port: 443}}}}}
+	s.Slices = []proxy.Slice{{Namespace: "default", Service: "kubernetes", Ports: []proxy.SlicePort{{Name: "https", Protocol: "TCP", Port: 6443}},
+		Endpoints: []proxy.Endpoint{{IP: netip.MustParseAddr("172.30.0.2"), Ready: true}}}}
+	require.Contains(t, proxy.Rules(node, s).Render(),
+		`-A KUBE-SERVICES -d 10.96.0.1/32 -p tcp -m comment --comment "default/kubernetes:https cluster IP" -m tcp --dport 443 -j KUBE-SVC-NPX46M4PTMTKRN6Y`)
+}
+
+// tools are the machine's iptables programs, each with a lock of its own.
+func tools(t testing.TB) (list []*firewall.Tool) {
+	t.Helper()
+	for _, name := range []string{"iptables-nft", "iptables-legacy"} {
+		tool, err := firewall.Named(context.Background(), name)
+		require.NoError(t, err)
+		tool.Lock = filepath.Join(t.TempDir(), "lock")
+		list = append(list, tool)
+	}
+	return list
+}
+
+// From each situation to each other one, on both backends: the kernel has then
+// what was asked for, the way it is remembered is the way it is, and strangers'
+// rules have stayed.
+func TestRulesInTheKernel(t *testing.T) {
+	for _, tool := range tools(t) {
+		t.Run(tool.Backend, func(t *testing.T) {
+			ctx := context.Background()
+			n := nettest.Open(t, nettest.Namespace(t, "node"))
+			stranger := "*nat\n:KUBE-MINE - [0:0]\n-A KUBE-MINE -j RETURN\n-A PREROUTING -d 9.9.9.9/32 -j ACCEPT\nCOMMIT\n"
+			require.NoError(t, tool.Feed(ctx, n, stranger))
+			var have firewall.Rules
+			for name, s := range cases() {
+				want := proxy.Rules(node, s)
+				if have == nil {
+					require.NoError(t, tool.Apply(ctx, n, want), name)
+				} else {
+					require.NoError(t, tool.Feed(ctx, n, want.Changes(have)), name)
+				}
+				saved, err := tool.Saved(ctx, n)
+				require.NoError(t, err)
+				require.Empty(t, want.Plan(saved), "%s:\n%s", name, saved)
+				require.Empty(t, want.Changes(want))
+				require.Contains(t, saved, "-A KUBE-MINE -j RETURN")
+				require.Contains(t, saved, "-A PREROUTING -d 9.9.9.9/32 -j ACCEPT")
+				have = want
+			}
+			saved, err := tool.Saved(ctx, n)
+			require.NoError(t, err)
+			require.NoError(t, tool.Feed(ctx, n, have.Remove(saved)))
+			saved, err = tool.Saved(ctx, n)
+			require.NoError(t, err)
+			require.Equal(t, 2, strings.Count(saved, "KUBE-"), "only the stranger's chain and its rule:\n"+saved)
+		})
+	}
+}
+
+// One more Service changes one rule of KUBE-SERVICES, and no chain of others.
+func TestOnlyWhatChanged(t *testing.T) {
+	var s proxy.State
+	for i := range 10 {
+		name := fmt.Sprint("svc-", i)
+		s.Services = append(s.Services, service(name, fmt.Sprint("10.96.1.", i)))
+		s.Slices = append(s.Slices, slice(name, fmt.Sprint("node-2/10.244.2.", i+2)))
+	}
+	before := proxy.Rules(node, s)
+	s.Services = append(s.Services, service("svc-1a", "10.96.2.1"))
+	s.Slices = append(s.Slices, slice("svc-1a", here))
+	after := proxy.Rules(node, s)
+	require.Regexp(t, `^\*nat
+:KUBE-SVC-\w+ - \[0:0\]
+:KUBE-SEP-\w+ - \[0:0\]
+-I KUBE-SERVICES 3 -d 10.96.2.1/32 .*
+-A KUBE-SVC-\w+ ! -s 10.244.0.0/16 -d 10.96.2.1/32 .* -j KUBE-MARK-MASQ
+-A KUBE-SVC-\w+ .* -j KUBE-SEP-\w+
+-A KUBE-SEP-\w+ -s 10.244.1.2/32 .* -j KUBE-MARK-MASQ
+-A KUBE-SEP-\w+ -p tcp .* --to-destination 10.244.1.2:8080
+COMMIT
+$`, after.Changes(before))
+	require.Regexp(t, `^\*nat
+:KUBE-SEP-\w+ - \[0:0\]
+:KUBE-SVC-\w+ - \[0:0\]
+-D KUBE-SERVICES -d 10.96.2.1/32 .*
+-X KUBE-SEP-\w+
+-X KUBE-SVC-\w+
+COMMIT
+$`, before.Changes(after))
+}

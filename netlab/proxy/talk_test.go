@@ -1,0 +1,74 @@
+package proxy_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/klab-project/klab/netlab/netns"
+)
+
+// answer is what a server tells: who it is, who it sees, and who it was for.
+type answer struct {
+	name     string
+	seen, at netip.Addr     // source and destination, as the server has them
+	from     netip.AddrPort // of the answer, as the client has it
+}
+
+// tell and hear are the words of an answer.
+func tell(name string, seen, at net.Addr) []byte { return fmt.Appendf(nil, "%s %s %s", name, seen, at) }
+
+func hear(text string, from net.Addr) (a answer, err error) {
+	words := strings.Fields(text)
+	if len(words) != 3 {
+		return a, fmt.Errorf("got %q", text)
+	}
+	a.name, a.from = words[0], netip.MustParseAddrPort(from.String())
+	a.seen, a.at = netip.MustParseAddrPort(words[1]).Addr(), netip.MustParseAddrPort(words[2]).Addr()
+	return a, nil
+}
+
+// listenTCP answers at an address in the namespace at path until the test ends.
+func listenTCP(t testing.TB, path, addr, name string) net.Listener {
+	t.Helper()
+	l, err := netns.Listen(context.Background(), path, "tcp4", addr)
+	require.NoError(t, err)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = c.Write(tell(name, c.RemoteAddr(), c.LocalAddr()))
+			c.Close()
+		}
+	}()
+	t.Cleanup(func() { l.Close(); <-done })
+	return l
+}
+
+// ask opens a connection from the namespace at path and hears who answers.
+func ask(path, addr string) (a answer, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	c, err := netns.Dialer(path)(ctx, "tcp4", addr)
+	if err != nil {
+		return a, err
+	}
+	defer c.Close()
+	_ = c.SetReadDeadline(time.Now().Add(time.Second))
+	text := make([]byte, 200)
+	n, err := c.Read(text)
+	if err != nil {
+		return a, err
+	}
+	return hear(string(text[:n]), c.RemoteAddr())
+}
