@@ -79,9 +79,11 @@ func conformance(ctx context.Context, o options) error {
 		fmt.Println("every chosen test has passed already")
 		return nil
 	}
-	files, err := makeImages(ctx, o)
-	if err != nil || o.imagesOnly {
-		return err
+	var files []string
+	if o.use == "" || o.imagesOnly {
+		if files, err = makeImages(ctx, o); err != nil || o.imagesOnly {
+			return err
+		}
 	}
 	bin, err := filepath.Abs(o.bin)
 	if err != nil {
