@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -30,14 +31,24 @@ import (
 	_ "k8s.io/kubernetes/pkg/apis/policy/install"
 	_ "k8s.io/kubernetes/pkg/apis/rbac/install"
 	_ "k8s.io/kubernetes/pkg/apis/scheduling/install"
+	metricsinstall "k8s.io/metrics/pkg/apis/metrics/install"
 )
 
 // Scheme knows all types, versioned and internal, with their defaults and
 // conversions.
-func Scheme() *runtime.Scheme { return legacyscheme.Scheme }
+func Scheme() *runtime.Scheme { return scheme() }
+
+// scheme adds the one group that is not part of k8s.io/kubernetes.
+var scheme = sync.OnceValue(func() *runtime.Scheme {
+	metricsinstall.Install(legacyscheme.Scheme)
+	return legacyscheme.Scheme
+})
 
 // Codecs knows the formats: JSON, YAML and protobuf.
-func Codecs() serializer.CodecFactory { return legacyscheme.Codecs }
+func Codecs() serializer.CodecFactory {
+	scheme()
+	return legacyscheme.Codecs
+}
 
 // Parameters decodes the query of a request into an options object.
 func Parameters() runtime.ParameterCodec { return legacyscheme.ParameterCodec }

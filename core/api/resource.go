@@ -33,12 +33,14 @@ type Resource struct {
 	AllowCreateOnUpdate      bool // a PUT of an object that does not exist creates it
 	AllowUnconditionalUpdate bool // a PUT needs no resourceVersion
 	NoGarbageCollection      bool // its objects can neither orphan nor own (events)
+	Measured                 bool // nothing is stored: the server finds it out when it is asked
 	plainTable               bool // Kubernetes prints no columns of its own
 
 	Rules
 	fields   func(obj runtime.Object) fields.Set
 	graceful func(obj runtime.Object, requested *int64) int64
 	scale    *scaling
+	columns  func(obj runtime.Object) ([]metav1.TableColumnDefinition, []any)
 }
 
 // Subresource is a part of a resource with a path and rules of its own.
@@ -80,7 +82,7 @@ var table = sync.OnceValue(func() []*Resource {
 		replicationControllers(), resourceQuotas(), secrets(), serviceAccounts(), services(),
 		deployments(), replicaSets(), leases(), endpointSlices(), eventsV1(), runtimeClasses(), podDisruptionBudgets(),
 		clusterRoleBindings(), clusterRoles(), roleBindings(), roles(), priorityClasses(),
-	}, reviews()...)
+	}, append(reviews(), measurements()...)...)
 })
 
 // Find returns the row of a resource, or nil.

@@ -8,7 +8,10 @@ import (
 
 // Review tells whether this is a question to the server rather than a resource
 // with objects: it can only be created, and nothing is stored.
-func (r *Resource) Review() bool { return r.Prefix == "" }
+func (r *Resource) Review() bool { return !r.Stored() && !r.Measured }
+
+// Stored tells whether there are objects of it in the store.
+func (r *Resource) Stored() bool { return r.Prefix != "" }
 
 // reviews are the questions about who somebody is and what somebody may do.
 // Source: k8s.io/kubernetes/pkg/registry/{authentication,authorization}.

@@ -59,6 +59,13 @@ func (r *Resource) Table(objs []runtime.Object, lm metav1.ListMeta, opts *metav1
 // columns show a name and a time.
 // Source: k8s.io/apiserver/pkg/registry/rest/table.go.
 func (r *Resource) print(obj runtime.Object, o printers.GenerateOptions) (*metav1.Table, error) {
+	if r.columns != nil {
+		columns, cells := r.columns(obj)
+		if o.NoHeaders {
+			columns = nil
+		}
+		return &metav1.Table{ColumnDefinitions: columns, Rows: []metav1.TableRow{{Cells: cells, Object: runtime.RawExtension{Object: obj}}}}, nil
+	}
 	if !r.plainTable {
 		return generator().GenerateTable(obj, o)
 	}

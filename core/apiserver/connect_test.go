@@ -93,10 +93,13 @@ func (kubelet) PortForward(_ context.Context, _, _ string, port int32, stream io
 
 // withKubelet is a served lab with a pod "a" (two containers) on a node whose
 // kubelet is there.
-func withKubelet(t *testing.T) *served {
+func withKubelet(t *testing.T) *served { return withNode(t, kubelet{}) }
+
+// withNode is the same with another kubelet.
+func withNode(t *testing.T, handler http.Handler) *served {
 	t.Helper()
 	ca := newAuthority(t)
-	node := httptest.NewUnstartedServer(kubelet{})
+	node := httptest.NewUnstartedServer(handler)
 	node.TLS = &tls.Config{Certificates: []tls.Certificate{ca.server(t)}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ca.pool()}
 	node.StartTLS()
 	t.Cleanup(func() {

@@ -43,7 +43,11 @@ func (r *request) outcome(ctx context.Context) (runtime.Object, error) {
 	case "watch":
 		return nil, r.startWatch(ctx)
 	case "list":
-		found, err := r.list(ctx)
+		list := r.list
+		if r.resource.Measured {
+			list = r.listMeasured
+		}
+		found, err := list(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -51,7 +55,11 @@ func (r *request) outcome(ctx context.Context) (runtime.Object, error) {
 	case "deletecollection":
 		return r.viewList(r.listed)
 	case "get":
-		if err := r.getObject(ctx); err != nil {
+		get := r.getObject
+		if r.resource.Measured {
+			get = r.getMeasured
+		}
+		if err := get(ctx); err != nil {
 			return nil, err
 		}
 	case "delete":

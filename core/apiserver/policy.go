@@ -27,6 +27,7 @@ func defaultPolicy() []bootstrapped {
 			all = append(all, bootstrapped{gvr("clusterroles"), &roles[i]})
 		}
 	}
+	all = append(all, bootstrapped{gvr("clusterroles"), metricsReader()})
 	bindings := bootstrappolicy.ClusterRoleBindings()
 	for _, b := range bootstrappolicy.ControllerRoleBindings() {
 		b.Subjects = append(slices.Clip(b.Subjects), rbacv1.Subject{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: allControllers})
@@ -48,6 +49,19 @@ func defaultPolicy() []bootstrapped {
 		}
 	}
 	return all
+}
+
+// metricsReader lets everybody who may view something see what it uses. It is
+// what upstream's metrics-server brings along.
+func metricsReader() *rbacv1.ClusterRole {
+	labels := map[string]string{}
+	for _, role := range []string{"admin", "edit", "view"} {
+		labels["rbac.authorization.k8s.io/aggregate-to-"+role] = "true"
+	}
+	return &rbacv1.ClusterRole{
+		ObjectMeta: metav1.ObjectMeta{Name: "system:aggregated-metrics-reader", Labels: labels},
+		Rules:      []rbacv1.PolicyRule{{APIGroups: []string{"metrics.k8s.io"}, Resources: []string{"pods", "nodes"}, Verbs: []string{"get", "list", "watch"}}},
+	}
 }
 
 // systemClasses are the two priorities of what a cluster cannot be without.

@@ -73,6 +73,7 @@ type Server struct {
 	random       *random
 	kubelets     *http.Transport
 	events       eventPruner
+	usage        usage
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -106,7 +107,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 		s.cfg.Authorize = s.policy.authorize
 	}
 	for _, row := range s.rows {
-		if row.Review() || s.cachers[row.Prefix] != nil {
+		if !row.Stored() || s.cachers[row.Prefix] != nil {
 			continue
 		}
 		c := &cacher{row: row, store: cfg.Store, log: s.cfg.Log, flights: map[string]chan struct{}{}}
@@ -192,7 +193,7 @@ func (s *Server) snapshot() {
 	done := map[string]bool{}
 	for _, row := range s.rows {
 		c := s.cachers[row.Prefix]
-		if row.Review() || done[row.Prefix] {
+		if !row.Stored() || done[row.Prefix] {
 			continue
 		}
 		done[row.Prefix] = true
