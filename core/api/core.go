@@ -29,6 +29,14 @@ func status(r *Resource, rules Rules) Subresource {
 	return Subresource{Name: "status", Kind: r.GVK(), Verbs: []string{"get", "patch", "update"}, Rules: rules}
 }
 
+// proxy is the row of a subresource of which something else answers.
+func proxy(kind string) Subresource {
+	return Subresource{
+		Name: "proxy", Kind: corev1.SchemeGroupVersion.WithKind(kind), Connect: true,
+		Verbs: []string{"create", "delete", "get", "patch", "update"},
+	}
+}
+
 // Source: k8s.io/kubernetes/pkg/registry/core/configmap.
 func configMaps() *Resource {
 	r := coreResource("ConfigMap", "configmaps", "configmap", "cm")

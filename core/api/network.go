@@ -47,7 +47,7 @@ func services() *Resource {
 		},
 		reset: [][]string{{"status"}},
 	}.untyped()
-	r.Subresources = []Subresource{status(r, rules[*core.Service]{
+	r.Subresources = []Subresource{proxy("ServiceProxyOptions"), status(r, rules[*core.Service]{
 		prepareForUpdate: func(s, old *core.Service) { s.Spec = old.Spec },
 		validateUpdate:   corevalidation.ValidateServiceStatusUpdate,
 		reset:            [][]string{{"spec"}},

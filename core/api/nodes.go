@@ -40,7 +40,7 @@ func nodes() *Resource {
 		options:          nodeOptions,
 		reset:            [][]string{{"status"}},
 	}.untyped()
-	r.Subresources = []Subresource{status(r, rules[*core.Node]{
+	r.Subresources = []Subresource{proxy("NodeProxyOptions"), status(r, rules[*core.Node]{
 		prepareForUpdate: func(n, old *core.Node) {
 			n.Spec = old.Spec
 			if old.Status.Config == nil {

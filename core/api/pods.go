@@ -54,7 +54,7 @@ func pods() *Resource {
 		connect("exec", "PodExecOptions", "create", "get"),
 		connect("log", "Pod", "get"),
 		connect("portforward", "PodPortForwardOptions", "create", "get"),
-		podResize(r), podStatus(r),
+		proxy("PodProxyOptions"), podResize(r), podStatus(r),
 	}
 	r.fields = podFields
 	r.graceful = podGrace

@@ -34,9 +34,12 @@ func (s *Server) kubeletTransport() *http.Transport {
 	return t
 }
 
-// connect prepares log, exec, attach and portforward: it finds the container
+// connect prepares proxy, log, exec, attach and portforward. For the latter it finds the container
 // and the kubelet, which then answers through us.
 func (r *request) connect(ctx context.Context) error {
+	if r.path.Sub == "proxy" {
+		return r.proxy(ctx)
+	}
 	if err := r.getObject(ctx); err != nil {
 		return err
 	}

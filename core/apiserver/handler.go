@@ -35,7 +35,7 @@ func (s *Server) Handler() http.Handler {
 		}()
 		p := parsePath(r)
 		switch {
-		case strings.Contains(r.URL.Path, "//"):
+		case strings.Contains(r.URL.Path, "//") && (p == nil || !proxied(p)):
 			s.found(w, r, nil)
 		case p == nil:
 			s.serveOther(w, r)

@@ -3,6 +3,7 @@ package apiserver
 import (
 	"context"
 	"errors"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -73,28 +74,26 @@ func (r *request) measuredRow() *api.Resource {
 
 // sample asks the kubelets of nodes, or of pods, all at once.
 func (r *request) sample(ctx context.Context, of []*entry) samples {
-	var nodes []string
+	nodes := map[string][]string{} // with the pods in question
 	for _, e := range of {
 		switch o := e.obj.(type) {
 		case *core.Node:
-			nodes = append(nodes, o.Name)
+			nodes[o.Name] = nil
 		case *core.Pod:
 			if o.Spec.NodeName != "" && o.Status.Phase == core.PodRunning {
-				nodes = append(nodes, o.Spec.NodeName)
+				nodes[o.Spec.NodeName] = append(nodes[o.Spec.NodeName], o.Namespace+"/"+o.Name)
 			}
 		}
 	}
-	slices.Sort(nodes)
-	nodes = slices.Compact(nodes)
-	r.note(ctx, "ask the kubelets of %s", strings.Join(nodes, ", "))
+	r.note(ctx, "ask the kubelets of %s", strings.Join(slices.Sorted(maps.Keys(nodes)), ", "))
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	taken := samples{}
-	for _, node := range nodes {
+	for node, pods := range nodes {
 		wg.Go(func() {
-			prev, last, err := r.server.usage.take(ctx, node, func(ctx context.Context) (*sample, error) { return r.askUsage(ctx, node) })
+			prev, last, err := r.server.usage.take(ctx, node, pods, func(ctx context.Context) (*sample, error) { return r.askUsage(ctx, node) })
 			if err != nil {
 				r.server.cfg.Log.Warn("a kubelet does not say what its node uses", "node", node, "err", err)
 				return

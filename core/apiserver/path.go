@@ -60,6 +60,9 @@ func parsePath(r *http.Request) *path {
 		p.Namespace = p.Name
 	}
 	p.Verb = verbOf(r, p.Name)
+	if proxied(p) {
+		p.Verb = proxyVerb(r.Method)
+	}
 	return p
 }
 

@@ -34,7 +34,7 @@ func (r *request) route(ctx context.Context) error {
 		verbs = r.sub.Verbs
 	}
 	namedWrongly := p.Verb == "create" && p.Sub == "" && p.Name != "" || p.Name == "" && (p.Verb == "update" || p.Verb == "patch")
-	if namedWrongly || !slices.Contains(verbs, p.Verb) {
+	if namedWrongly || !proxied(p) && !slices.Contains(verbs, p.Verb) {
 		return apierrors.NewMethodNotSupported(p.groupResource(), p.Verb)
 	}
 	if p.Verb == "create" && p.Sub == "" && r.resource.Namespaced && p.Namespace == "" {
@@ -42,7 +42,7 @@ func (r *request) route(ctx context.Context) error {
 	}
 	r.cache = r.server.cachers[r.resource.Prefix]
 	if r.sub != nil && r.sub.Connect {
-		r.note(ctx, "%s/%s: connect to the kubelet", p.Resource, p.Sub)
+		r.note(ctx, "%s/%s: somebody else answers", p.Resource, p.Sub)
 		return nil
 	}
 	var err error
@@ -98,10 +98,10 @@ func (r *request) planFor() plan {
 
 func connects(p *path) bool {
 	if p.Group != "" || p.Resource != "pods" {
-		return false
+		return proxied(p)
 	}
 	switch p.Sub {
-	case "log", "exec", "attach", "portforward":
+	case "log", "exec", "attach", "portforward", "proxy":
 		return true
 	}
 	return false

@@ -72,6 +72,7 @@ type Server struct {
 	policy       *roleRules // nil with an authorizer of Config
 	random       *random
 	kubelets     *http.Transport
+	pods         *http.Transport
 	events       eventPruner
 	usage        usage
 
@@ -101,7 +102,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	s.numbers.given = map[string]*given{}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	s.kubelets = s.kubeletTransport()
+	s.kubelets, s.pods = s.kubeletTransport(), s.podTransport()
 	if s.cfg.Authorize == nil {
 		s.policy = newPolicy(s)
 		s.cfg.Authorize = s.policy.authorize
@@ -163,6 +164,7 @@ func (s *Server) Close() {
 	s.work.Wait()
 	if s.kubelets != nil {
 		s.kubelets.CloseIdleConnections()
+		s.pods.CloseIdleConnections()
 	}
 }
 

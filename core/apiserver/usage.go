@@ -45,8 +45,9 @@ const (
 	oldest = time.Minute
 )
 
-// take returns two samples of a node, of which the second is new.
-func (u *usage) take(ctx context.Context, node string, ask func(context.Context) (*sample, error)) (prev, last *sample, err error) {
+// take returns two samples of a node, of which the second is new, and says
+// something of the pods if the kubelet can.
+func (u *usage) take(ctx context.Context, node string, pods []string, ask func(context.Context) (*sample, error)) (prev, last *sample, err error) {
 	u.mu.Lock()
 	if u.nodes == nil {
 		u.nodes = map[string]*nodeUsage{}
@@ -69,7 +70,7 @@ func (u *usage) take(ctx context.Context, node string, ask func(context.Context)
 			return nil, nil, err
 		}
 	}
-	if n.prev != nil && n.last.follows(n.prev) {
+	if n.prev != nil && n.last.follows(n.prev, pods) {
 		return n.prev, n.last, nil
 	}
 	select {
@@ -96,8 +97,14 @@ func (n *nodeUsage) ask(ctx context.Context, ask func(context.Context) (*sample,
 	return nil
 }
 
-// follows tells whether each container of s was there before.
-func (s *sample) follows(prev *sample) bool {
+// follows tells whether each container of s was there before, and whether the
+// pods are among them.
+func (s *sample) follows(prev *sample, pods []string) bool {
+	for _, pod := range pods {
+		if len(s.pods[pod]) == 0 {
+			return false
+		}
+	}
 	for pod, containers := range s.pods {
 		for name, now := range containers {
 			if _, _, ok := now.since(prev.pods[pod][name]); !ok {

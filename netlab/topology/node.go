@@ -58,10 +58,24 @@ func (l *Lab) addNode(ctx context.Context, n Node, addrs NodeAddrs) error {
 	if err := l.router(ctx, node); err != nil {
 		return err
 	}
+	if err := l.reachPods(ctx, addrs); err != nil {
+		return err
+	}
 	if l.tool == nil {
 		return nil
 	}
 	return l.tool.Apply(ctx, node, firewall.Node(addrs.Pods, l.Pods, l.VXLANPort))
+}
+
+// reachPods leads the control plane's packets for the node's pods to the node,
+// as the routes of a data centre do: the API server is a proxy to pods.
+func (l *Lab) reachPods(ctx context.Context, addrs NodeAddrs) error {
+	control, err := l.open(l.ControlNS(), "control")
+	if err != nil {
+		return err
+	}
+	defer control.Close()
+	return control.Route(ctx, l.podRoute(addrs))
 }
 
 // router sets what a node needs to forward its pods' packets: forwarding; no
@@ -96,5 +110,24 @@ func (l *Lab) RemoveNode(ctx context.Context, n int) error {
 		return err
 	}
 	defer underlay.Close()
-	return underlay.Delete(ctx, Node{N: n}.port())
+	if err := underlay.Delete(ctx, Node{N: n}.port()); err != nil {
+		return err
+	}
+	addrs, err := l.Addrs(n)
+	if err != nil {
+		return err
+	}
+	control, err := l.open(l.ControlNS(), "control")
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer control.Close()
+	return control.DelRoute(ctx, l.podRoute(addrs))
+}
+
+func (l *Lab) podRoute(addrs NodeAddrs) link.Route {
+	return link.Route{Dst: addrs.Pods, Via: addrs.IP, Dev: "eth0"}
 }

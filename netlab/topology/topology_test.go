@@ -62,6 +62,8 @@ func TestPacketsBetweenAllParts(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "172.30.0.12 10.244.2.0/24", fmt.Sprint(two.IP, " ", two.Pods))
 
+	pod := two.Pods.Addr().Next().Next()
+	nettest.Run(t, nodes[1], "ip addr add "+pod.String()+"/32 dev lo") // as if it had one
 	for _, c := range []struct {
 		name, from, to string
 		dst, seen      netip.Addr // seen: the source that the server sees
@@ -69,6 +71,7 @@ func TestPacketsBetweenAllParts(t *testing.T) {
 		{"node to node", nodes[0], nodes[1], two.IP, one.IP},
 		{"node to control", nodes[0], lab.ControlNS(), lab.ControlIP(), one.IP},
 		{"control to node", lab.ControlNS(), nodes[1], two.IP, lab.ControlIP()},
+		{"control to a node's pod", lab.ControlNS(), nodes[1], pod, lab.ControlIP()},
 		{"node to outside", nodes[1], lab.OutsideNS(), lab.ClientIP(), two.IP},
 		{"outside to node", lab.OutsideNS(), nodes[0], one.IP, lab.ClientIP()},
 		{"control to outside", lab.ControlNS(), lab.OutsideNS(), lab.ClientIP(), lab.ControlIP()},
