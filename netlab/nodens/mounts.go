@@ -12,7 +12,9 @@ import (
 )
 
 // furnish turns the calling thread's mount namespace, a fresh copy of the
-// machine's, into a node's.
+// machine's, into a node's. What is mounted in the node stays in it; inside of
+// it mounts propagate, as systemd has it on a machine, so that a pod's
+// mountPropagation means something. (mount_namespaces(7).)
 func furnish(ownCgroup bool) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
@@ -30,7 +32,13 @@ func furnish(ownCgroup bool) error {
 			}
 		}
 	}
-	return freshSys(ownCgroup)
+	if err := freshSys(ownCgroup); err != nil {
+		return err
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, ""); err != nil {
+		return fmt.Errorf("let mounts propagate inside of the node: %w", err)
+	}
+	return nil
 }
 
 // freshSys mounts a sysfs that shows the calling thread's network namespace,

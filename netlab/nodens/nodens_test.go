@@ -73,7 +73,7 @@ func TestProcessInANode(t *testing.T) {
 	require.Equal(t, "lo", output(t, n, "ls /sys/class/net"))
 	require.Equal(t, "1", output(t, n, "grep -c : /proc/net/dev"))
 	require.NotContains(t, output(t, n, "cat /proc/self/mountinfo"), "nsfs")
-	require.NotContains(t, output(t, n, "cat /proc/self/mountinfo"), "shared:")
+	require.NotContains(t, output(t, n, "cat /proc/self/mountinfo"), "master:", "nothing comes in or gets out")
 	if nodens.Unified() {
 		require.Equal(t, "/", n.CgroupPath())
 		require.Contains(t, output(t, n, "cat /sys/fs/cgroup/cgroup.controllers"), "memory")
@@ -232,4 +232,33 @@ func TestParentDeathSignalIsOfTheProcess(t *testing.T) {
 	require.Equal(t, "lived\n", out.String())
 
 	require.Error(t, n.Start(exec.Command("/no/such/program")))
+}
+
+// Mounts propagate inside of the node, and never out of it.
+func TestMountsPropagateInsideOnly(t *testing.T) {
+	needRoot(t)
+	base := t.TempDir()
+	require.NoError(t, unix.Mount("tmpfs", base, "tmpfs", 0, ""))
+	t.Cleanup(func() { require.NoError(t, unix.Unmount(base, 0)) })
+	require.NoError(t, unix.Mount("", base, "", unix.MS_SHARED, ""))
+	require.NoError(t, os.Mkdir(base+"/m", 0o755))
+	n := create(t, filepath.Join(base, "node-m"), "node-m")
+	mounts := func(text string) (lines []string) {
+		for line := range strings.Lines(text) {
+			if f := strings.Fields(line); len(f) > 4 && f[4] == base+"/m" {
+				lines = append(lines, line)
+			}
+		}
+		return lines
+	}
+	root := output(t, n, "grep ' / / ' /proc/self/mountinfo; true")
+	require.Contains(t, root, " shared:")
+
+	require.Empty(t, mounts(output(t, n, "mount -t tmpfs t "+base+"/m")))
+	require.Len(t, mounts(output(t, n, "cat /proc/self/mountinfo")), 1)
+	inside := output(t, n, "unshare -m --propagation slave sh -c 'cat /proc/self/mountinfo'")
+	require.Contains(t, mounts(inside)[0], " master:", "a container's mounts follow the node's")
+	host, err := os.ReadFile("/proc/self/mountinfo")
+	require.NoError(t, err)
+	require.Empty(t, mounts(string(host)), "nothing gets out")
 }
