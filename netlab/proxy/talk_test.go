@@ -72,3 +72,52 @@ func ask(path, addr string) (a answer, err error) {
 	}
 	return hear(string(text[:n]), c.RemoteAddr())
 }
+
+// listenUDP answers datagrams until the test ends. The destination of an
+// answer's packet is not known to the server: it tells its own address.
+func listenUDP(t testing.TB, path, addr, name string) {
+	t.Helper()
+	c, err := netns.ListenPacket(context.Background(), path, "udp4", addr)
+	require.NoError(t, err)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		buf := make([]byte, 200)
+		for {
+			_, from, err := c.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			_, _ = c.WriteTo(tell(name, from, c.LocalAddr()), from)
+		}
+	}()
+	t.Cleanup(func() { c.Close(); <-done })
+}
+
+// datagrams is a client with one port.
+type datagrams struct{ net.PacketConn }
+
+func dialUDP(t testing.TB, path string) datagrams {
+	t.Helper()
+	c, err := netns.ListenPacket(context.Background(), path, "udp4", ":0")
+	require.NoError(t, err)
+	t.Cleanup(func() { c.Close() })
+	return datagrams{c}
+}
+
+func (c datagrams) ask(addr string) (a answer, err error) {
+	to, err := net.ResolveUDPAddr("udp4", addr)
+	if err != nil {
+		return a, err
+	}
+	if _, err := c.WriteTo([]byte("who?"), to); err != nil {
+		return a, err
+	}
+	_ = c.SetReadDeadline(time.Now().Add(time.Second))
+	buf := make([]byte, 200)
+	n, from, err := c.ReadFrom(buf)
+	if err != nil {
+		return a, err
+	}
+	return hear(string(buf[:n]), from)
+}

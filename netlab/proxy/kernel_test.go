@@ -1,0 +1,299 @@
+package proxy_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/klab-project/klab/netlab/cni"
+	"github.com/klab-project/klab/netlab/firewall"
+	"github.com/klab-project/klab/netlab/leak"
+	"github.com/klab-project/klab/netlab/link"
+	"github.com/klab-project/klab/netlab/netns"
+	"github.com/klab-project/klab/netlab/nettest"
+	"github.com/klab-project/klab/netlab/overlay"
+	"github.com/klab-project/klab/netlab/proxy"
+	"github.com/klab-project/klab/netlab/topology"
+)
+
+// lab is two nodes with proxies: a client pod and the servers a and b on the
+// first, the server c on the second. Each server answers on port 8080.
+type lab struct {
+	*topology.Lab
+	nodes   []string // namespaces
+	proxies []*proxy.Proxy
+	ns      map[string]string // of pods
+	ip      map[string]netip.Addr
+}
+
+func build(t *testing.T, tool *firewall.Tool) *lab {
+	t.Helper()
+	nettest.NeedRoot(t)
+	ctx, dir := context.Background(), t.TempDir()
+	leak.Check(t, dir)
+	t.Cleanup(func() { require.NoError(t, topology.Destroy(filepath.Join(dir, "net"))) })
+	top, err := topology.Build(ctx, topology.Config{Dir: filepath.Join(dir, "net")})
+	require.NoError(t, err)
+	l := &lab{Lab: top, ns: map[string]string{}, ip: map[string]netip.Addr{}}
+	var peers []overlay.Peer
+	for i, pods := range [][]string{{"client", "a", "b"}, {"c"}} {
+		name := fmt.Sprint("node-", i+1)
+		path, root := nettest.Namespace(t, name), filepath.Join(dir, name)
+		at, err := top.AddNode(ctx, topology.Node{N: i + 1, Name: name, NetNS: path})
+		require.NoError(t, err)
+		require.NoError(t, cni.WriteConflist(filepath.Join(root, "net.d"), cni.NodeConfig{Pods: at.Pods, DataDir: root, MTU: 1450}))
+		network := &cni.PodNetwork{ConfDir: filepath.Join(root, "net.d"), Runner: &cni.Runner{
+			Plugins: cni.Builtin(path, link.By{}), Cache: filepath.Join(root, "results")}}
+		for _, pod := range pods {
+			l.pod(t, network, dir, pod)
+		}
+		peers = append(peers, overlay.Peer{Node: name, IP: at.IP, Subnet: at.Pods})
+		n := nettest.Open(t, path)
+		p := &proxy.Proxy{Node: proxy.Node{Name: name, IP: at.IP, Pods: node.Pods}, Net: n, Hands: proxy.Tables{Tool: tool, Net: n}}
+		require.NoError(t, p.Prepare(ctx))
+		t.Cleanup(p.Close)
+		l.nodes, l.proxies = append(l.nodes, path), append(l.proxies, p)
+	}
+	for i, p := range l.proxies {
+		require.NoError(t, overlay.VTEP{IP: peers[i].IP, Subnet: peers[i].Subnet}.Sync(ctx, p.Net, nil, peers))
+	}
+	return l
+}
+
+func (l *lab) pod(t *testing.T, network *cni.PodNetwork, dir, name string) {
+	path := filepath.Join(dir, "pod-"+name)
+	t.Cleanup(func() { require.NoError(t, netns.Delete(path)) })
+	require.NoError(t, netns.Create(path))
+	ips, err := network.Attach(context.Background(), cni.PodNet{SandboxID: name, Namespace: "default", Name: name, NetNS: path})
+	require.NoError(t, err)
+	l.ns[name], l.ip[name] = path, ips[0]
+	if name != "client" {
+		listenTCP(t, path, ":8080", name)
+		listenUDP(t, path, ":8080", name)
+	}
+}
+
+func (l *lab) sync(t *testing.T, s proxy.State) {
+	t.Helper()
+	for _, p := range l.proxies {
+		require.NoError(t, p.Sync(context.Background(), s))
+	}
+}
+
+// behind is the endpoints of the Service web at these pods.
+func (l *lab) behind(pods ...string) proxy.Slice {
+	var places []string
+	for _, pod := range pods {
+		on := "node-1/"
+		if pod == "c" {
+			on = "node-2/"
+		}
+		places = append(places, on+l.ip[pod].String())
+	}
+	return slice("web", places...)
+}
+
+// web is a Service with everything by which one can be reached.
+func web() proxy.Service {
+	s := service("web", "10.96.0.10")
+	s.Ports[0].NodePort = 30080
+	s.ExternalIPs, s.LoadBalancerIPs = ips("192.0.2.50"), ips("192.0.2.51")
+	return s
+}
+
+// Packets down every path, and the addresses that both ends see. The outside's
+// router sends external IPs to the first node.
+func TestPackets(t *testing.T) {
+	for _, tool := range tools(t) {
+		t.Run(tool.Backend, func(t *testing.T) {
+			l := build(t, tool)
+			for _, addr := range []string{"192.0.2.50", "192.0.2.51"} {
+				nettest.Run(t, l.GatewayNS(), "ip route add "+addr+" via 172.30.0.11")
+				nettest.Run(t, l.OutsideNS(), "ip route add "+addr+" via 192.0.2.1")
+			}
+			local := web()
+			local.ExternalLocal = true
+			const one, two = "172.30.0.11", "172.30.0.12"
+			bridge, tunnel := "10.244.1.1", "10.244.1.0" // the node, to its own pods and to others'
+			client, outside := l.ip["client"].String(), l.ClientIP().String()
+			for _, c := range []struct {
+				name, from, to string
+				svc            proxy.Service
+				at, seen       string // who answers, and whom it sees
+			}{
+				{"cluster IP, same node", l.ns["client"], "10.96.0.10:80", web(), "a", client},
+				{"cluster IP, other node", l.ns["client"], "10.96.0.10:80", web(), "c", client},
+				{"cluster IP, own hairpin: as its node", l.ns["a"], "10.96.0.10:80", web(), "a", bridge},
+				{"node to cluster IP, same node", l.nodes[0], "10.96.0.10:80", web(), "a", bridge},
+				{"node to cluster IP, other node", l.nodes[0], "10.96.0.10:80", web(), "c", tunnel},
+				{"outside to node port, same node: as the node", l.OutsideNS(), one + ":30080", web(), "a", bridge},
+				{"outside to node port, other node: as the node", l.OutsideNS(), one + ":30080", web(), "c", tunnel},
+				{"outside to node port, Local", l.OutsideNS(), one + ":30080", local, "a", outside},
+				{"outside to node port of the other node, Local", l.OutsideNS(), two + ":30080", local, "c", outside},
+				{"node to its own node port", l.nodes[0], one + ":30080", web(), "c", tunnel},
+				{"node to its own node port, Local, which is not local", l.nodes[0], one + ":30080", local, "c", tunnel},
+				{"node to its loopback", l.nodes[0], "127.0.0.1:30080", web(), "a", bridge},
+				{"pod to node port, Local, which is not local", l.ns["client"], one + ":30080", local, "c", client},
+				{"outside to external IP", l.OutsideNS(), "192.0.2.50:80", web(), "a", bridge},
+				{"outside to load balancer, Local", l.OutsideNS(), "192.0.2.51:80", local, "a", outside},
+			} {
+				l.sync(t, state(c.svc, l.behind(c.at)))
+				got, err := ask(c.from, c.to)
+				require.NoError(t, err, c.name)
+				require.Equal(t, []string{c.at, c.seen, l.ip[c.at].String(), c.to},
+					[]string{got.name, got.seen.String(), got.at.String(), got.from.String()}, c.name)
+			}
+			l.refused(t, outside)
+		})
+	}
+}
+
+// refused: packets that have nowhere to go are answered, or lost.
+func (l *lab) refused(t *testing.T, outside string) {
+	local, inside, guarded := web(), web(), web()
+	local.ExternalLocal, inside.InternalLocal = true, true
+	guarded.SourceRanges = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}
+	for _, c := range []struct {
+		name, from, to string
+		svc            proxy.Service
+		pods           []string
+		refused        bool
+	}{
+		{"no endpoints", l.ns["client"], "10.96.0.10:80", web(), nil, true},
+		{"no endpoints, from the node", l.nodes[0], "10.96.0.10:80", web(), nil, true},
+		{"no endpoints, node port", l.OutsideNS(), "172.30.0.11:30080", web(), nil, true},
+		{"Local on the wrong node", l.OutsideNS(), "172.30.0.12:30080", local, []string{"a"}, false},
+		{"internal Local on the wrong node", l.ns["client"], "10.96.0.10:80", inside, []string{"c"}, false},
+		{"not in the source ranges", l.OutsideNS(), "192.0.2.51:80", guarded, []string{"a"}, false},
+	} {
+		l.sync(t, state(c.svc, l.behind(c.pods...)))
+		_, err := ask(c.from, c.to)
+		require.Error(t, err, c.name)
+		require.Equal(t, c.refused, strings.Contains(err.Error(), syscall.ECONNREFUSED.Error()), "%s: %v", c.name, err)
+	}
+	guarded.SourceRanges = append(guarded.SourceRanges, netip.MustParsePrefix(outside+"/24"))
+	l.sync(t, state(guarded, l.behind("a")))
+	got, err := ask(l.OutsideNS(), "192.0.2.51:80")
+	require.NoError(t, err)
+	require.Equal(t, "a", got.name)
+}
+
+// All endpoints have their share; with affinity a client stays where it is.
+func TestEveryEndpointHasItsShare(t *testing.T) {
+	for _, tool := range tools(t) {
+		t.Run(tool.Backend, func(t *testing.T) {
+			l := build(t, tool)
+			count := func() map[string]int {
+				seen := map[string]int{}
+				for range 60 {
+					got, err := ask(l.ns["client"], "10.96.0.10:80")
+					require.NoError(t, err)
+					seen[got.name]++
+				}
+				return seen
+			}
+			l.sync(t, state(web(), l.behind("a", "b", "c")))
+			require.Len(t, count(), 3, "one of three is missed by 60 packets once in ten thousand million times")
+			sticky := web()
+			sticky.Affinity = 10
+			l.sync(t, state(sticky, l.behind("a", "b", "c")))
+			require.Len(t, count(), 1)
+		})
+	}
+}
+
+// A flow over UDP goes on to a new endpoint when its own is gone: the kernel
+// would remember the old one for as long as packets come.
+func TestUDPFlowsAreForgotten(t *testing.T) {
+	l := build(t, tools(t)[0])
+	svc := web()
+	svc.Ports[0].Protocol = "UDP"
+	behind := func(pod string) proxy.State {
+		s := l.behind(pod)
+		s.Ports[0].Protocol = "UDP"
+		return state(svc, s)
+	}
+	l.sync(t, behind("a"))
+	c := dialUDP(t, l.ns["client"])
+	for range 2 {
+		got, err := c.ask("10.96.0.10:80")
+		require.NoError(t, err)
+		require.Equal(t, []string{"a", l.ip["client"].String()}, []string{got.name, got.seen.String()})
+	}
+	l.sync(t, behind("c"))
+	got, err := c.ask("10.96.0.10:80")
+	require.NoError(t, err)
+	require.Equal(t, "c", got.name, "from the same port")
+}
+
+// Whatever somebody does to the rules, and wherever a proxy was killed, its
+// successor repairs it, and touches nothing that is right.
+func TestRepair(t *testing.T) {
+	for _, tool := range tools(t) {
+		t.Run(tool.Backend, func(t *testing.T) {
+			l := build(t, tool)
+			p, s := l.proxies[0], state(web(), l.behind("a"))
+			l.sync(t, s)
+			for _, damage := range []string{"-t nat -F", "-F KUBE-FORWARD", "-t nat -D OUTPUT 1", "-t nat -A KUBE-SERVICES -j ACCEPT", "-t nat -N KUBE-SEP-LEFTOVER"} {
+				intact, err := p.Intact(context.Background())
+				require.NoError(t, err)
+				require.True(t, intact, "before %s", damage)
+				nettest.Run(t, l.nodes[0], "XTABLES_LOCKFILE="+tool.Lock+" "+strings.TrimSuffix(tool.Restore, "-restore")+" "+damage)
+				intact, err = p.Intact(context.Background())
+				require.NoError(t, err)
+				require.False(t, intact, "after %s", damage)
+
+				ctx, trail := nettest.WithTrail(context.Background())
+				successor := &proxy.Proxy{Node: p.Node, Net: p.Net, Hands: p.Hands}
+				require.NoError(t, successor.Sync(ctx, s))
+				require.Len(t, trail.Lines(t), 1)
+				require.NoError(t, successor.Sync(ctx, s))
+				require.Empty(t, trail.Lines(t))
+				require.NoError(t, p.Sync(ctx, s))
+				require.Empty(t, trail.Lines(t), "it looked, and all was well")
+				_, err = ask(l.ns["client"], "10.96.0.10:80")
+				require.NoError(t, err, "after %s", damage)
+			}
+		})
+	}
+}
+
+// The health check tells how many endpoints a node has; a port that is taken is
+// warned of.
+func TestHealthCheckNodePort(t *testing.T) {
+	l := build(t, tools(t)[0])
+	svc := web()
+	svc.ExternalLocal, svc.HealthCheckNodePort = true, 31000
+	var warnings []string
+	l.proxies[1].Warn = func(_ context.Context, namespace, name, reason, message string) {
+		warnings = append(warnings, namespace+"/"+name+" "+reason+" "+message)
+	}
+	taken := listenTCP(t, l.nodes[1], ":31000", "stranger")
+	l.sync(t, state(svc, l.behind("a", "b")))
+	require.Len(t, warnings, 1)
+	require.Contains(t, warnings[0], `default/web FailedToStartServiceHealthcheck node node-2 failed to start healthcheck "default/web" on port 31000: `)
+	require.NoError(t, taken.Close())
+	l.sync(t, state(svc, l.behind("a", "b")))
+
+	client := &http.Client{Transport: &http.Transport{DialContext: netns.Dialer(l.OutsideNS()), DisableKeepAlives: true}}
+	for i, want := range []struct{ code, endpoints int }{{200, 2}, {503, 0}} {
+		res, err := client.Get(fmt.Sprintf("http://172.30.0.1%d:31000/healthz", i+1))
+		require.NoError(t, err)
+		body, err := io.ReadAll(res.Body)
+		require.NoError(t, err)
+		require.NoError(t, res.Body.Close())
+		require.Equal(t, want.code, res.StatusCode)
+		require.JSONEq(t, fmt.Sprintf(`{"service":{"namespace":"default","name":"web"},"localEndpoints":%d,"serviceProxyHealthy":true}`, want.endpoints), string(body))
+	}
+	l.sync(t, proxy.State{})
+	_, err := ask(l.OutsideNS(), "172.30.0.11:31000")
+	require.ErrorContains(t, err, syscall.ECONNREFUSED.Error())
+}
