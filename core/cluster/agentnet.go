@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/klab-project/klab/core/runtime"
 	"github.com/klab-project/klab/netlab/cni"
@@ -51,7 +52,7 @@ type podNetwork struct {
 }
 
 func (n *podNetwork) sandbox(p runtime.PodNet) (cni.PodNet, error) {
-	pod := cni.PodNet{SandboxID: p.SandboxID, Namespace: p.Namespace, Name: p.Name, NetNS: p.NetNS}
+	pod := cni.PodNet{SandboxID: p.SandboxID, Namespace: p.Namespace, Name: p.Name, NetNS: p.NetNS, Ports: hostPorts(p)}
 	mode := p.Annotations[networkMode]
 	if mode == "" {
 		return pod, nil
@@ -59,6 +60,19 @@ func (n *podNetwork) sandbox(p runtime.PodNet) (cni.PodNet, error) {
 	var err error
 	pod.Network, err = n.a.mode(mode)
 	return pod, err
+}
+
+// hostPorts are the ports of the node that lead to a pod.
+func hostPorts(p runtime.PodNet) (list []cni.PortMapping) {
+	for _, m := range p.PortMappings {
+		if m.GetHostPort() > 0 {
+			list = append(list, cni.PortMapping{
+				HostPort: int(m.GetHostPort()), ContainerPort: int(m.GetContainerPort()),
+				Protocol: strings.ToLower(m.GetProtocol().String()), HostIP: m.GetHostIp(),
+			})
+		}
+	}
+	return list
 }
 
 // mode is the network of single containers of that mode on this node.

@@ -87,7 +87,9 @@ func (p *serviceProxy) loop(l *controller.Loop) (controller.Reconcile, error) {
 	}
 	l.Add(allRules, 0) // also where there is no Service
 	l.Go(func(ctx context.Context) { p.look(ctx, l) })
-	return func(ctx context.Context, _ string) error { return p.Sync(ctx, proxyState(services.GetStore(), endpointSlices.GetStore())) }, err
+	return func(ctx context.Context, _ string) error {
+		return p.Sync(ctx, proxyState(services.GetStore(), endpointSlices.GetStore()))
+	}, err
 }
 
 // look has rules repaired that somebody else changed.

@@ -152,7 +152,7 @@ type PodNet struct {
 	NetNS     string // a path such as /proc/PID/ns/net
 	// Annotations are the sandbox's.
 	Annotations map[string]string
-	// PortMappings are the pod's host ports; netlab may ignore them.
+	// PortMappings are the ports of the node that lead to the pod.
 	PortMappings []*cri.PortMapping
 }
 

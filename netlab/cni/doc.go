@@ -8,8 +8,8 @@
 // [Runner] takes a Call through a List and keeps results; a [PodNetwork] is
 // what a container runtime needs of all this. Start with [PodNetwork.Attach].
 //
-// Plugins here are values that are called in process: [Bridge], [HostLocal]
-// and [Loopback], as in [Builtin]. They know nothing but their Call, so they
+// Plugins here are values that are called in process: [Bridge], [HostLocal],
+// [PortMap] and [Loopback], as in [Builtin]. They know nothing but their Call, so they
 // can be programs of their own as well.
 //
 // Guarantees: ADD of an attachment that exists returns its result and changes

@@ -58,10 +58,21 @@ func (l *List) kind(i int) (string, error) {
 
 // stdin is what plugin i gets to read: its own configuration and what the
 // specification adds to it.
-func (l *List) stdin(i int, prev *Result) (json.RawMessage, error) {
+func (l *List) stdin(i int, prev *Result, said map[string]any) (json.RawMessage, error) {
 	conf := map[string]any{}
 	if err := json.Unmarshal(l.Plugins[i], &conf); err != nil {
 		return nil, err
+	}
+	able, _ := conf["capabilities"].(map[string]any)
+	delete(conf, "capabilities")
+	runtime := map[string]any{}
+	for name, value := range said {
+		if able[name] == true {
+			runtime[name] = value
+		}
+	}
+	if len(runtime) > 0 {
+		conf["runtimeConfig"] = runtime
 	}
 	conf["name"], conf["cniVersion"] = l.Name, l.CNIVersion
 	if prev != nil {
@@ -108,14 +119,17 @@ func Conflist(c NodeConfig) []byte {
 	text, err := json.MarshalIndent(map[string]any{
 		"cniVersion": "1.0.0",
 		"name":       "klab",
-		"plugins": []any{map[string]any{
-			"type": "bridge", "bridge": "cni0", "mtu": c.MTU,
-			"isGateway": true, "isDefaultGateway": true, "hairpinMode": true,
-			"ipam": map[string]any{
-				"type": "host-local", "dataDir": c.DataDir,
-				"ranges": [][]any{{map[string]any{"subnet": c.Pods}}},
+		"plugins": []any{
+			map[string]any{
+				"type": "bridge", "bridge": "cni0", "mtu": c.MTU,
+				"isGateway": true, "isDefaultGateway": true, "hairpinMode": true,
+				"ipam": map[string]any{
+					"type": "host-local", "dataDir": c.DataDir,
+					"ranges": [][]any{{map[string]any{"subnet": c.Pods}}},
+				},
 			},
-		}},
+			map[string]any{"type": "portmap", "capabilities": map[string]any{"portMappings": true}},
+		},
 	}, "", "  ")
 	if err != nil {
 		panic(err) // strings and numbers always encode

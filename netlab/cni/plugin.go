@@ -24,6 +24,9 @@ type Call struct {
 	IfName      string          // CNI_IFNAME
 	Args        string          // CNI_ARGS: "KEY=VALUE;KEY=VALUE"
 	Config      json.RawMessage // standard input
+	// Capabilities are what a runtime has to say to plugins that declare to be
+	// able to: each gets its part of it as runtimeConfig.
+	Capabilities map[string]any
 }
 
 // Arg returns one of the call's arguments.
@@ -82,6 +85,7 @@ func Builtin(path string, by link.By) Plugins {
 		"macvlan":    &Child{Kind: "macvlan", NetNS: path, By: by, IPAM: Plugins{"host-local": ipam}},
 		"ipvlan":     &Child{Kind: "ipvlan", NetNS: path, By: by, IPAM: Plugins{"host-local": ipam}},
 		"vxlan-port": &VXLANPort{NetNS: path, By: by},
+		"portmap":    &PortMap{NetNS: path, By: by},
 	}
 }
 

@@ -14,6 +14,8 @@ type PodNet struct {
 	NetNS                      string // path of its network namespace; may be empty for Detach
 	// Network is what it is attached to; nil: the node's first configuration.
 	Network *List
+	// Ports are the node's ports that lead to the pod.
+	Ports []PortMapping
 }
 
 // Invoker is what a PodNetwork needs of a [Runner].
@@ -43,9 +45,13 @@ func (n *PodNetwork) invoker() Invoker {
 func (p PodNet) call() Call {
 	// Values must not have separators in them; Kubernetes' names have none.
 	clean := strings.NewReplacer(";", "_", "=", "_").Replace
-	return Call{ContainerID: p.SandboxID, NetNS: p.NetNS, IfName: podLink,
+	c := Call{ContainerID: p.SandboxID, NetNS: p.NetNS, IfName: podLink,
 		Args: fmt.Sprintf("IgnoreUnknown=1;K8S_POD_NAMESPACE=%s;K8S_POD_NAME=%s;K8S_POD_INFRA_CONTAINER_ID=%s",
 			clean(p.Namespace), clean(p.Name), p.SandboxID)}
+	if len(p.Ports) > 0 {
+		c.Capabilities = map[string]any{"portMappings": p.Ports}
+	}
+	return c
 }
 
 // Attach connects a pod and returns its addresses, the first being the one

@@ -29,6 +29,8 @@ type Attachment struct {
 	NetworkName string          `json:"networkName"`
 	Config      json.RawMessage `json:"config"`
 	Result      *Result         `json:"result"`
+	// Capabilities are those of the call.
+	Capabilities map[string]any `json:"capabilityArgs,omitempty"`
 }
 
 const cacheKind = "klab.cni.v1"
@@ -55,7 +57,7 @@ func (r *Runner) Add(ctx context.Context, l *List, c Call) (*Result, error) {
 	}
 	result.CNIVersion = l.CNIVersion
 	text, err := json.Marshal(Attachment{Kind: cacheKind, ContainerID: c.ContainerID, IfName: c.IfName, NetNS: c.NetNS,
-		Args: c.Args, NetworkName: l.Name, Config: l.raw, Result: result})
+		Args: c.Args, NetworkName: l.Name, Config: l.raw, Result: result, Capabilities: c.Capabilities})
 	if err == nil {
 		err = writeWhole(r.path(l, c), text)
 	}
@@ -82,7 +84,7 @@ func (r *Runner) Del(ctx context.Context, l *List, c Call) error {
 	}
 	var prev *Result
 	if a, err := read(r.path(l, c)); err == nil {
-		prev = a.Result
+		prev, c.Capabilities = a.Result, a.Capabilities
 	}
 	for i := len(l.Plugins) - 1; i >= 0; i-- {
 		p, call, err := r.prepare(l, i, c, prev)
@@ -109,6 +111,7 @@ func (r *Runner) Check(ctx context.Context, l *List, c Call) error {
 	if err != nil {
 		return fmt.Errorf("network %s: %s has no attachment %s: %w", l.Name, c.ContainerID, c.IfName, err)
 	}
+	c.Capabilities = a.Capabilities
 	for i := range l.Plugins {
 		p, call, err := r.prepare(l, i, c, a.Result)
 		if err == nil {
@@ -131,7 +134,7 @@ func (r *Runner) prepare(l *List, i int, c Call, prev *Result) (Plugin, Call, er
 	if err != nil {
 		return nil, c, err
 	}
-	c.Config, err = l.stdin(i, prev)
+	c.Config, err = l.stdin(i, prev, c.Capabilities)
 	return p, c, err
 }
 

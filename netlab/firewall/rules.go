@@ -92,6 +92,25 @@ func (r Rules) Remove(saved string) string {
 	return text.String()
 }
 
+// Unchain returns the input for iptables-restore --noflush that takes a chain
+// away, and all jumps to it; it is empty if there is no such chain.
+func Unchain(saved, table, chain string) string {
+	have := parse(saved)[table]
+	if _, ok := have[chain]; !ok {
+		return ""
+	}
+	var jumps []string
+	for name, rules := range have {
+		for _, rule := range rules {
+			if strings.HasSuffix(rule, "-j "+chain) {
+				jumps = append(jumps, "-D "+name+" "+rule+"\n")
+			}
+		}
+	}
+	slices.Sort(jumps)
+	return "*" + table + "\n:" + chain + " - [0:0]\n" + strings.Join(jumps, "") + "-X " + chain + "\nCOMMIT\n"
+}
+
 func (t *Table) plan(have map[string][]string) []string {
 	var heads, lines, ends []string
 	for _, name := range t.Shared {

@@ -2,14 +2,10 @@ package proxy
 
 import (
 	"context"
-	"fmt"
 	"maps"
-	"net"
 	"net/netip"
 	"slices"
-	"time"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/klab-project/klab/netlab/link"
@@ -64,53 +60,12 @@ func (f *frontends) stale(sent, answers netip.AddrPort) bool {
 	return ok && !slices.Contains(serving, answers)
 }
 
-// MatchConntrackFlow picks the flows to be deleted.
-func (f *frontends) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
-	return flow.Forward.Protocol == unix.IPPROTO_UDP &&
-		f.stale(addrPort(flow.Forward.DstIP, flow.Forward.DstPort), addrPort(flow.Reverse.SrcIP, flow.Reverse.SrcPort))
-}
-
-func addrPort(ip net.IP, port uint16) netip.AddrPort {
-	a, _ := netip.AddrFromSlice(ip)
-	return netip.AddrPortFrom(a.Unmap(), port)
-}
-
-// filter tells what of the flows it picked.
-type filter struct {
-	*frontends
-	lines []string
-}
-
-func (f *filter) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
-	if !f.frontends.MatchConntrackFlow(flow) {
-		return false
-	}
-	f.lines = append(f.lines, fmt.Sprintf("conntrack -D -p udp --orig-src %s --orig-port-src %d --orig-dst %s --orig-port-dst %d",
-		flow.Forward.SrcIP, flow.Forward.SrcPort, flow.Forward.DstIP, flow.Forward.DstPort))
-	return true
-}
-
-// forget deletes the stale flows of a node.
+// forget lets a node's kernel forget the stale flows.
 func forget(ctx context.Context, n *link.Net, f *frontends) error {
 	if len(f.addrs) == 0 {
 		return nil
 	}
-	start := time.Now()
-	picked := &filter{frontends: f}
-	err := n.Do(func() error {
-		h, err := netlink.NewHandle(unix.NETLINK_NETFILTER)
-		if err != nil {
-			return err
-		}
-		defer h.Close()
-		_, err = h.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, picked)
-		return err
+	return n.ForgetFlows(ctx, func(flow link.Flow) bool {
+		return flow.Protocol == unix.IPPROTO_UDP && f.stale(flow.To, flow.Reply)
 	})
-	for _, line := range picked.lines {
-		n.Ran(ctx, line, "netlink", time.Since(start), 0)
-	}
-	if err != nil {
-		return fmt.Errorf("forget UDP flows to endpoints that are gone: %w", err)
-	}
-	return nil
 }

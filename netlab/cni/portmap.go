@@ -1,0 +1,222 @@
+package cni
+
+import (
+	"context"
+	"crypto/sha512"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/containernetworking/cni/pkg/types"
+	"golang.org/x/sys/unix"
+
+	"github.com/klab-project/klab/netlab/firewall"
+	"github.com/klab-project/klab/netlab/link"
+)
+
+// PortMapping is one of the capability "portMappings": packets to a port of the
+// node go to a port of the pod.
+type PortMapping struct {
+	HostPort      int    `json:"hostPort"`
+	ContainerPort int    `json:"containerPort"`
+	Protocol      string `json:"protocol"` // "tcp", "udp", "sctp"
+	HostIP        string `json:"hostIP,omitempty"`
+}
+
+// PortMap is the plugin "portmap", which follows one that gives an address: it
+// leads packets to ports of the node to the pod, by iptables rules as the
+// plugin of the same name has them.
+// Source: https://github.com/containernetworking/plugins/tree/main/plugins/meta/portmap
+type PortMap struct {
+	NetNS string // the node's; empty: the process's own
+	By    link.By
+
+	mu sync.Mutex // the chains are looked at and changed by one call at a time
+}
+
+type portMapConfig struct {
+	Name          string `json:"name"`
+	RuntimeConfig struct {
+		PortMappings []PortMapping `json:"portMappings"`
+	} `json:"runtimeConfig"`
+	PrevResult *Result `json:"prevResult"`
+}
+
+func (p *PortMap) config(c Call) (*portMapConfig, error) {
+	conf := &portMapConfig{}
+	if err := decode(c, conf); err != nil {
+		return nil, err
+	}
+	var ours []PortMapping
+	for _, m := range conf.RuntimeConfig.PortMappings {
+		hostIP, err := netip.ParseAddr(m.HostIP)
+		switch {
+		case m.ContainerPort <= 0 || m.ContainerPort > 65535:
+			return nil, types.NewError(types.ErrInvalidNetworkConfig, fmt.Sprintf("Invalid container port number: %d", m.ContainerPort), "")
+		case m.HostPort <= 0 || m.HostPort > 65535:
+			return nil, types.NewError(types.ErrInvalidNetworkConfig, fmt.Sprintf("Invalid host port number: %d", m.HostPort), "")
+		case !slices.Contains([]string{"tcp", "udp", "sctp"}, strings.ToLower(m.Protocol)):
+			return nil, types.NewError(types.ErrInvalidNetworkConfig, fmt.Sprintf("portmap: protocol %q is not tcp, udp or sctp", m.Protocol), "")
+		case m.HostIP != "" && err != nil:
+			return nil, types.NewError(types.ErrInvalidNetworkConfig, fmt.Sprintf("portmap: host address %q is none", m.HostIP), "")
+		}
+		if hostIP.IsUnspecified() {
+			m.HostIP = ""
+		}
+		if !hostIP.Is6() { // the pods' addresses are IPv4
+			ours = append(ours, m)
+		}
+	}
+	conf.RuntimeConfig.PortMappings = ours
+	return conf, nil
+}
+
+func (p *PortMap) Add(ctx context.Context, c Call) (*Result, error) {
+	conf, err := p.config(c)
+	if err != nil {
+		return nil, err
+	}
+	if conf.PrevResult == nil {
+		return nil, types.NewError(types.ErrInvalidNetworkConfig, "must be called as chained plugin", "")
+	}
+	if len(conf.RuntimeConfig.PortMappings) == 0 {
+		return conf.PrevResult, nil
+	}
+	rules, err := conf.rules(c.ContainerID)
+	if err != nil {
+		return nil, err
+	}
+	return conf.PrevResult, p.change(ctx, func(n *link.Net, tool *firewall.Tool) error {
+		// So that packets from 127.0.0.1 can leave the loopback.
+		err := n.Sysctl(ctx, link.Sysctl{Key: "net.ipv4.conf.all.route_localnet", Value: "1"})
+		if err != nil {
+			return err
+		}
+		if err := tool.Apply(ctx, n, rules); err != nil {
+			return err
+		}
+		return n.ForgetFlows(ctx, func(flow link.Flow) bool { // that the node itself answered, or nobody
+			return flow.Protocol == unix.IPPROTO_UDP && slices.ContainsFunc(conf.RuntimeConfig.PortMappings, func(m PortMapping) bool {
+				return strings.EqualFold(m.Protocol, "udp") && m.HostPort == int(flow.To.Port())
+			})
+		})
+	})
+}
+
+// Del goes by names that follow from the attachment alone.
+func (p *PortMap) Del(ctx context.Context, c Call) error {
+	conf, err := p.config(c)
+	if err != nil || len(conf.RuntimeConfig.PortMappings) == 0 {
+		return err
+	}
+	chain := portsChain(conf.Name, c.ContainerID)
+	return p.change(ctx, func(n *link.Net, tool *firewall.Tool) error {
+		saved, err := tool.Saved(ctx, n)
+		if err != nil {
+			return err
+		}
+		return tool.Feed(ctx, n, firewall.Unchain(saved, "nat", chain))
+	})
+}
+
+func (p *PortMap) Check(ctx context.Context, c Call) error {
+	conf, err := p.config(c)
+	if err != nil || len(conf.RuntimeConfig.PortMappings) == 0 {
+		return err
+	}
+	if conf.PrevResult == nil {
+		return types.NewError(types.ErrInvalidNetworkConfig, "Required prevResult missing", "")
+	}
+	rules, err := conf.rules(c.ContainerID)
+	if err != nil {
+		return err
+	}
+	return p.change(ctx, func(n *link.Net, tool *firewall.Tool) error {
+		saved, err := tool.Saved(ctx, n)
+		if err != nil {
+			return err
+		}
+		if missing := rules.Plan(saved); missing != "" {
+			return fmt.Errorf("portmap: it is not so that the node has these rules:\n%s", missing)
+		}
+		return nil
+	})
+}
+
+// change lets f look at and change the node's rules. A node that is gone has none.
+func (p *PortMap) change(ctx context.Context, f func(*link.Net, *firewall.Tool) error) error {
+	tool, err := firewall.Detect(ctx)
+	if err != nil {
+		return err
+	}
+	n, err := link.Open(p.NetNS, p.By)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer n.Close()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return f(n, tool)
+}
+
+// portsChain is the name of an attachment's chain.
+func portsChain(network, id string) string {
+	const longest = 28
+	return fmt.Sprintf("CNI-DN-%x", sha512.Sum512([]byte(network+id)))[:longest]
+}
+
+// portMark is on packets that get the node's address when they leave it.
+const portMark = "0x2000/0x2000"
+
+// rules lead to the pod's address from all its ports of the node.
+func (conf *portMapConfig) rules(id string) (firewall.Rules, error) {
+	a, err := first(conf.PrevResult)
+	if err != nil {
+		return nil, err
+	}
+	chain := firewall.Chain{Name: portsChain(conf.Name, id)}
+	ports := map[string][]string{}
+	for _, m := range conf.RuntimeConfig.PortMappings {
+		protocol := strings.ToLower(m.Protocol)
+		ports[protocol] = append(ports[protocol], strconv.Itoa(m.HostPort))
+		dst := ""
+		if m.HostIP != "" {
+			dst = fmt.Sprintf("-d %s/32 ", m.HostIP)
+		}
+		match := fmt.Sprintf("%s-p %s -m %s --dport %d", dst, protocol, protocol, m.HostPort)
+		chain.Rules = append(chain.Rules,
+			fmt.Sprintf("-s %s %s -j CNI-HOSTPORT-SETMARK", a.IP.Masked(), match), // from its own network: a hairpin
+			fmt.Sprintf("-s 127.0.0.1/32 %s -j CNI-HOSTPORT-SETMARK", match),
+			fmt.Sprintf("%s -j DNAT --to-destination %s", match, netip.AddrPortFrom(a.IP.Addr(), uint16(m.ContainerPort))))
+	}
+	jumps := []firewall.Jump{
+		{Chain: "PREROUTING", Rule: "-m addrtype --dst-type LOCAL -j CNI-HOSTPORT-DNAT"},
+		{Chain: "OUTPUT", Rule: "-m addrtype --dst-type LOCAL -j CNI-HOSTPORT-DNAT"},
+		{Chain: "POSTROUTING", Rule: `-m comment --comment "CNI portfwd requiring masquerade" -j CNI-HOSTPORT-MASQ`, First: true},
+	}
+	for _, protocol := range []string{"sctp", "tcp", "udp"} {
+		for some := range slices.Chunk(ports[protocol], 15) { // a multiport has no more
+			jumps = append(jumps, firewall.Jump{Chain: "CNI-HOSTPORT-DNAT", Rule: fmt.Sprintf(
+				`-p %s -m comment --comment "dnat name: \"%s\" id: \"%s\"" -m multiport --dports %s -j %s`,
+				protocol, conf.Name, id, strings.Join(some, ","), chain.Name)})
+		}
+	}
+	return firewall.Rules{{
+		Name:   "nat",
+		Shared: []string{"CNI-HOSTPORT-DNAT"},
+		Chains: []firewall.Chain{
+			{Name: "CNI-HOSTPORT-SETMARK", Rules: []string{`-m comment --comment "CNI portfwd masquerade mark" -j MARK --set-xmark ` + portMark}},
+			{Name: "CNI-HOSTPORT-MASQ", Rules: []string{"-m mark --mark " + portMark + " -j MASQUERADE"}},
+			chain,
+		},
+		Jumps: jumps,
+	}}, nil
+}
