@@ -1,7 +1,8 @@
 // Package leak tells what is left behind on a machine.
 //
 // The nouns: a [Snapshot] of what can leak, as lines of text, and what differs
-// between two. Start with [Check], which is all that a test needs.
+// between two. Start with [Check], which is all that a test needs; a [Place]
+// is for what runs on.
 //
 // Links, addresses, routes, firewall rules and network sysctls are those of
 // the calling process's own network namespace, all of them: nothing may change
@@ -19,7 +20,8 @@ import (
 )
 
 // Snapshot is what a machine has, by kind: "link", "address", "route", "rule",
-// "sysctl", "mount", "cgroup", "process". Each line names one thing.
+// "sysctl", "mount", "cgroup", "process"; of a [Place] also "file". Each line
+// names one thing.
 type Snapshot map[string][]string
 
 // Take looks at the machine.

@@ -3,9 +3,11 @@ package leak_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -70,4 +72,32 @@ func TestDiffCountsLinesThatAreTheSame(t *testing.T) {
 	a := leak.Snapshot{"rule": {"x", "x"}, "link": {"lo"}}
 	b := leak.Snapshot{"rule": {"x", "x", "x"}}
 	require.Equal(t, "[+ rule x - link lo]", fmt.Sprint(a.Diff(b)))
+}
+
+func TestAPlaceIsLookedAtFromOutside(t *testing.T) {
+	nettest.NeedRoot(t)
+	dir := t.TempDir()
+	leak.Check(t, dir)
+	inside := nettest.Namespace(t, "place")
+	n := nettest.Open(t, inside)
+	var sleep *exec.Cmd
+	require.NoError(t, netns.Do(inside, func() error {
+		sleep = exec.Command("sleep", "60")
+		sleep.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+		return sleep.Start()
+	}))
+	t.Cleanup(func() { sleep.Process.Kill(); sleep.Wait() })
+
+	ctx := context.Background()
+	place := leak.Place{PID: sleep.Process.Pid, Names: []string{dir}, Dirs: []string{dir, filepath.Join(dir, "missing")}}
+	before, err := place.Take(ctx)
+	require.NoError(t, err)
+	require.NoError(t, n.Veth(ctx, link.Veth{Name: "a", PeerName: "b"}))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "10.244.1.2"), nil, 0o600))
+	after, err := place.Take(ctx)
+	require.NoError(t, err)
+	diff := before.Diff(after)
+	require.Len(t, diff, 3, strings.Join(diff, "\n"))
+	require.Equal(t, "+ file "+filepath.Join(dir, "10.244.1.2"), diff[0])
+	require.Contains(t, diff[1], "+ link a veth")
 }

@@ -15,7 +15,11 @@ import (
 // mounts takes the mounts whose mount point or source has one of the names.
 // Pins of namespaces are mounts.
 func mounts(_ context.Context, s Snapshot, names []string) error {
-	f, err := os.Open("/proc/thread-self/mountinfo")
+	return mountsOf("/proc/thread-self/mountinfo", s, names)
+}
+
+func mountsOf(path string, s Snapshot, names []string) error {
+	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
