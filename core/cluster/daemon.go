@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -143,16 +144,16 @@ func (d *daemon) open(ctx context.Context) error {
 const keepEvents = 4096
 
 func (d *daemon) openJournal() error {
-	began, used := d.cfg.Began, uint64(0)
+	began, used, at := d.cfg.Began, uint64(0), time.Duration(0)
 	if d.cfg.NoHistory {
 		d.journal = step.NewJournal(1, keepEvents)
 	} else {
 		var err error
-		if used, err = d.openArchive(); err != nil {
+		if used, at, err = d.openArchive(); err != nil {
 			return err
 		}
 	}
-	d.lab = step.NewLab(d.journal, step.NewClock(began, sinceNow(began)))
+	d.lab = step.NewLab(d.journal, step.NewClock(began, max(at, sinceNow(began))))
 	config, err := json.Marshal(d.cfg)
 	if err != nil {
 		return err
@@ -186,29 +187,30 @@ func (d *daemon) keepIDs(used uint64) {
 }
 
 // openArchive opens the journal where the last run ended; used is the highest
-// step id so far.
-func (d *daemon) openArchive() (used uint64, err error) {
+// step id so far, and at the lab's time then: it may be ahead, and never goes
+// back.
+func (d *daemon) openArchive() (used uint64, at time.Duration, err error) {
 	if d.archive, err = recording.OpenArchive(d.Dir.journal()); err != nil {
-		return 0, fmt.Errorf("open the journal: %w", err)
+		return 0, 0, fmt.Errorf("open the journal: %w", err)
 	}
 	d.journal = step.NewJournal(d.archive.Last()+1, keepEvents)
 	d.journal.Archived(d.archive.Last())
 	from, err := d.archive.Recent()
 	if err != nil {
-		return 0, fmt.Errorf("open the journal: %w", err)
+		return 0, 0, fmt.Errorf("open the journal: %w", err)
 	}
 	if used = d.usedIDs(); used == 0 {
 		from = 1
 	}
 	err = d.archive.Read(from, func(e *step.Event) error {
-		used = max(used, e.Step)
+		used, at = max(used, e.Step), max(at, e.At.Duration())
 		if e.Verb == step.Commit && e.Phase == step.PhaseFact {
 			d.journal.Remember(e.RV, e.Step)
 		}
 		return nil
 	})
 	if err != nil {
-		return 0, fmt.Errorf("read the journal: %w", err)
+		return 0, 0, fmt.Errorf("read the journal: %w", err)
 	}
 	d.work.Go(func() {
 		if err := d.archive.Follow(context.Background(), d.journal); err != nil {
@@ -216,7 +218,7 @@ func (d *daemon) openArchive() (used uint64, err error) {
 			d.journal.Archived(1<<63 - 1) // memory must not grow instead
 		}
 	})
-	return used, nil
+	return used, at, nil
 }
 
 // close ends what the daemon's context has not ended.

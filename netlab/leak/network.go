@@ -21,16 +21,20 @@ func network(_ context.Context, s Snapshot, _ []string) error {
 	if err != nil {
 		return fmt.Errorf("list links: %w", err)
 	}
+	names := map[int]string{} // indexes are handed out anew
+	for _, l := range links {
+		names[l.Attrs().Index] = l.Attrs().Name
+	}
 	for _, l := range links {
 		a := l.Attrs()
-		s["link"] = append(s["link"], fmt.Sprintf("%s %s mtu %d up %t master %d", a.Name, l.Type(), a.MTU, a.Flags&net.FlagUp != 0, a.MasterIndex))
+		s["link"] = append(s["link"], fmt.Sprintf("%s %s mtu %d up %t master %s", a.Name, l.Type(), a.MTU, a.Flags&net.FlagUp != 0, names[a.MasterIndex]))
 	}
 	addrs, err := again(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, unix.AF_UNSPEC) })
 	if err != nil {
 		return fmt.Errorf("list addresses: %w", err)
 	}
 	for _, a := range addrs {
-		s["address"] = append(s["address"], fmt.Sprintf("%s on link %d", a.IPNet, a.LinkIndex))
+		s["address"] = append(s["address"], fmt.Sprintf("%s on %s", a.IPNet, names[a.LinkIndex]))
 	}
 	routes, err := again(func() ([]netlink.Route, error) {
 		return netlink.RouteListFiltered(unix.AF_UNSPEC, &netlink.Route{}, netlink.RT_FILTER_TABLE)
@@ -39,7 +43,7 @@ func network(_ context.Context, s Snapshot, _ []string) error {
 		return fmt.Errorf("list routes: %w", err)
 	}
 	for _, r := range routes {
-		s["route"] = append(s["route"], fmt.Sprintf("%v via %v link %d table %d", r.Dst, r.Gw, r.LinkIndex, r.Table))
+		s["route"] = append(s["route"], fmt.Sprintf("%v via %v on %s table %d", r.Dst, r.Gw, names[r.LinkIndex], r.Table))
 	}
 	return nil
 }
