@@ -39,6 +39,9 @@ func (k *Kubelet) containerConfig(ctx context.Context, in *containerInput) (*cri
 	}
 	security := containerSecurity(pod, c)
 	security.NamespaceOptions.UsernsOptions = in.users
+	for _, m := range mounts { // a volume's root is the pod's root
+		m.UidMappings, m.GidMappings = in.users.GetUids(), in.users.GetGids()
+	}
 	if in.target != "" {
 		security.NamespaceOptions.Pid, security.NamespaceOptions.TargetId = cri.NamespaceMode_TARGET, in.target
 	}

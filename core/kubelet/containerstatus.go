@@ -54,6 +54,11 @@ func (in *statusInput) container(spec *corev1.Container, old *corev1.ContainerSt
 		}
 		s.State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: why.Reason, Message: why.Message}}
 	}
+	if in.terminal && latest == nil && s.State.Waiting != nil && s.LastTerminationState.Terminated != nil {
+		// It will not run again, and how it ended nobody knows.
+		s.State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{Reason: statusUnknown, ExitCode: 137,
+			Message: "The container could not be located when the pod was terminated"}}
+	}
 	return s
 }
 
