@@ -34,6 +34,7 @@ func admissions() []admission {
 		{"Priority", (*request).priority},
 		{"DefaultTolerationSeconds", (*request).defaultTolerations},
 		{"RuntimeClass", (*request).runtimeClass},
+		{"ResourceQuota", (*request).resourceQuota},
 	}
 }
 

@@ -63,6 +63,7 @@ type request struct {
 	retries int
 
 	given    []*given // numbers of services that are this request's until it ends
+	charge   *charge  // what it uses up of quotas until it ends
 	budgeted bool     // the eviction has used up a disruption budget
 
 	// encode

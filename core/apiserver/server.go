@@ -75,6 +75,7 @@ type Server struct {
 	pods         *http.Transport
 	events       eventPruner
 	usage        usage
+	charges      charges
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc

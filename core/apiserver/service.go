@@ -98,6 +98,7 @@ func portName(port int32) string { return fmt.Sprintf(":%d", port) }
 // settle ends the claims of a request, whose service was stored at rev, or
 // never if that is 0.
 func (r *request) settle(rev int64) {
+	r.charged(rev)
 	if len(r.given) == 0 {
 		return
 	}

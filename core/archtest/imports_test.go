@@ -25,7 +25,7 @@ var layers = [][]string{
 	{"tui/lesson", "tui/text"}, // what lessons and the interface share
 	{"core/cluster", "core/sim"},
 	{"core/apiserver", "core/controller", "core/scheduler", "core/kubelet"},
-	{"core/api", "core/store", "core/runtime", "core/registry", "core/controller/record", "netlab"},
+	{"core/api", "core/store", "core/runtime", "core/registry", "core/controller/quota", "core/controller/record", "netlab"},
 	{"core/step"},
 }
 

@@ -37,6 +37,7 @@ func Controllers() []Controller {
 		{Name: "endpointslice-controller", Resource: "services", New: newEndpointSlices},
 		{Name: "endpoint-controller", Resource: "services", New: newEndpoints},
 		{Name: "disruption-controller", Resource: "poddisruptionbudgets.policy", New: newDisruptions},
+		{Name: "resourcequota-controller", Resource: "resourcequotas", Quiet: true, New: newQuotas},
 		{Name: "clusterrole-aggregation-controller", Resource: "clusterroles.rbac.authorization.k8s.io", Quiet: true, New: newAggregation},
 		{Name: "namespace-controller", Resource: "namespaces", New: newNamespaces},
 		{Name: "serviceaccount-controller", Resource: "namespaces", Quiet: true, New: newServiceAccounts},
