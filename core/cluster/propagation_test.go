@@ -86,6 +86,6 @@ func TestMountPropagation(t *testing.T) {
 	require.Len(t, follows, 1)
 	require.Contains(t, follows[0], " master:")
 	require.Empty(t, mountsAt(t, pid("7003"), "/v/inner"))
-	require.Empty(t, mountsAt(t, "self", "/inner"), "nothing gets out to the machine")
+	require.Empty(t, mountsAt(t, "thread-self", "/inner"), "nothing gets out to the machine")
 	l.kubectl("delete", "pod", "mounts", "--grace-period=1")
 }

@@ -66,6 +66,9 @@ func TestLogRotation(t *testing.T) {
 		followed <- readLog(t.Context(), &seen, w.path, logOptions{follow: true, tail: -1, limit: -1}, runs.Load)
 	}()
 
+	// It has opened the first file, which is going to be another one's name.
+	require.Eventually(t, func() bool { return seen.Load() == 1 }, 10*time.Second, time.Millisecond)
+
 	require.NoError(t, k.rotateLarge(t.Context(), 1<<20, 3))
 	require.Len(t, files(t, dir), 1, "it is not too long yet")
 	for i := 1; i <= 5; i++ {

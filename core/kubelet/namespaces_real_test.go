@@ -60,7 +60,7 @@ func TestRealNamespaces(t *testing.T) {
 			same := namespace(t, a, kind) == namespace(t, b, kind)
 			require.Equal(t, contains(c.shared, kind), same, "%s: %s is shared", c.name, kind)
 			if kind != "uts" {
-				require.Equal(t, contains(c.node, kind), namespace(t, a, kind) == namespace(t, "self", kind), "%s: %s is the node's", c.name, kind)
+				require.Equal(t, contains(c.node, kind), namespace(t, a, kind) == namespace(t, "thread-self", kind), "%s: %s is the node's", c.name, kind)
 			}
 		}
 	}

@@ -83,14 +83,16 @@ func TestMain(m *testing.M) {
 }
 
 // buildPrograms makes klab-rt and the tool of the test image, once; KLAB_RT
-// names a klab-rt that exists already.
+// and KLAB_TEST_TOOL name those that exist already, as in a virtual machine.
 func buildPrograms(t testing.TB) {
 	programs.Do(func() {
 		if programs.dir, programs.err = os.MkdirTemp("", "klab-kubelet-programs-"); programs.err != nil {
 			return
 		}
-		programs.tool = filepath.Join(programs.dir, "tool")
-		programs.err = goBuild("0", programs.tool, "../runtime/testdata/tool")
+		if programs.tool = os.Getenv("KLAB_TEST_TOOL"); programs.tool == "" {
+			programs.tool = filepath.Join(programs.dir, "tool")
+			programs.err = goBuild("0", programs.tool, "../runtime/testdata/tool")
+		}
 		if programs.klabRT = os.Getenv("KLAB_RT"); programs.err == nil && programs.klabRT == "" {
 			programs.klabRT = filepath.Join(programs.dir, "klab-rt")
 			programs.err = goBuild("1", programs.klabRT, "../../cmd/klab-rt", "-tags", "netgo osusergo seccomp",

@@ -287,9 +287,7 @@ func dialIn(ctx context.Context, path string, port int) (net.Conn, error) {
 		err  error
 	}
 	done := make(chan result, 1)
-	go func() {
-		// The thread ends with this goroutine: it is never unlocked.
-		goruntime.LockOSThread()
+	onOwnThread(func() {
 		if err := netns.Set(target); err != nil { //nolint:forbidigo // see above
 			done <- result{nil, os.NewSyscallError("setns", err)}
 			return
@@ -302,7 +300,27 @@ func dialIn(ctx context.Context, path string, port int) (net.Conn, error) {
 			}
 		}
 		done <- result{conn, err}
-	}()
+	})
 	r := <-done
 	return r.conn, r.err
+}
+
+// onOwnThread calls f in a goroutine on a thread that ends with it. It is not
+// the process's first thread: that one cannot end, would stay where f brought
+// it, and /proc/self would tell of another namespace for ever.
+func onOwnThread(f func()) {
+	go func() {
+		goruntime.LockOSThread()
+		if unix.Gettid() != unix.Getpid() {
+			f()
+			return // still locked
+		}
+		defer goruntime.UnlockOSThread()
+		over := make(chan struct{})
+		onOwnThread(func() { // gets another one while this is held
+			defer close(over)
+			f()
+		})
+		<-over
+	}()
 }
