@@ -68,13 +68,14 @@ const (
 		"group-defined-in-image:x:50000:user-defined-in-image\n"
 )
 
-// network has what the official images install beside agnhost.
+// network has what the official images install beside agnhost. The shell beside
+// it is bash: Debian's busybox would run its own nc and nslookup first.
 func network() Layer {
 	return Layer{
 		Name:     "network",
 		Packages: []string{"curl", "bind9-dnsutils", "bind9-host", "netcat-openbsd", "iproute2", "iperf"},
 		Programs: []string{"usr/bin/curl", "usr/bin/dig", "usr/bin/nslookup", "usr/bin/host", "bin/nc.openbsd", "bin/ip", "bin/ss", "usr/bin/iperf"},
-		Links:    map[string]string{"usr/bin/nc": "nc.openbsd", "usr/local/bin/iperf": "/usr/bin/iperf"},
+		Links:    map[string]string{"usr/bin/sh": "bash", "usr/bin/nc": "nc.openbsd", "usr/local/bin/iperf": "/usr/bin/iperf"},
 	}
 }
 
