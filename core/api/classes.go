@@ -18,6 +18,7 @@ func runtimeClasses() *Resource {
 	r := coreResource("RuntimeClass", "runtimeclasses", "runtimeclass")
 	r.Group, r.Storage, r.Namespaced = "node.k8s.io", nodev1.SchemeGroupVersion, false
 	r.AllowCreateOnUpdate, r.AllowUnconditionalUpdate = true, false
+	r.normalization = nodevalidation.NodeNormalizationRules
 	r.Rules = rules[*node.RuntimeClass]{
 		validate: nodevalidation.ValidateRuntimeClass,
 		validateUpdate: func(c, old *node.RuntimeClass) field.ErrorList {

@@ -22,7 +22,7 @@ func (r *Resource) declared(ctx context.Context, sub *Subresource, obj, old runt
 		found = field.ErrorList{field.InternalError(nil, fmt.Errorf("unexpected error converting to versioned type: %w", err))}
 	}
 	found = validate.FilterEnforcedDeclarativeErrors(ctx, found, beta)
-	errs = validate.FilterCoveredHandwrittenErrors(ctx, errs, found, beta)
+	errs = validate.FilterCoveredHandwrittenErrors(ctx, errs, found, beta, r.normalization...)
 	return append(errs, found...)
 }
 

@@ -40,7 +40,9 @@ type Resource struct {
 	fields   func(obj runtime.Object) fields.Set
 	graceful func(obj runtime.Object, requested *int64) int64
 	scale    *scaling
-	columns  func(obj runtime.Object) ([]metav1.TableColumnDefinition, []any)
+	// normalization makes the paths of declared and hand-written errors the same.
+	normalization []field.NormalizationRule
+	columns       func(obj runtime.Object) ([]metav1.TableColumnDefinition, []any)
 }
 
 // Subresource is a part of a resource with a path and rules of its own.
