@@ -78,7 +78,7 @@ CLASS ?= b
 conformance: test-deps all ## run Kubernetes' official tests (as root): CLASS=b:sig-node FOCUS=regex
 	@[ $$(id -u) = 0 ] || { echo "make conformance: containers and networks need root: sudo make conformance CLASS=$(CLASS)" >&2; exit 1; }
 	@echo "conformance: building the suite; the first time takes about ten minutes"
-	@cd tests/conformance && $(GO) test ./catalog ./images ./run
+	@cd tests/conformance && $(GO) test -count=1 ./catalog ./images ./run
 	@cd tests/conformance && $(GO) test -c -ldflags '-s -w $(E2E_STAMP)' -o ../../bin/e2e.test ./suite
 	@cd tests/conformance && $(BUILD) -ldflags '-s -w $(E2E_STAMP)' -o ../../bin/e2e.kubectl k8s.io/kubernetes/cmd/kubectl
 	@cd tests/conformance && $(BUILD) -o ../../bin/conformance.run .
