@@ -25,7 +25,10 @@ func (s *Session) Begin(ctx context.Context) error {
 	s.mu.Lock()
 	mode := s.see.state.Mode
 	if s.ready = err == nil; s.ready && s.at == 0 {
-		mode = step.Mode{State: step.Paused}
+		mode = step.Mode{State: step.Running}
+		if first := s.lesson.Steps[0].Do; len(first) > 0 && first[0].Pause != nil {
+			mode.State = step.Paused // so that nothing comes before it
+		}
 	}
 	s.mu.Unlock()
 	mode.State = cmp.Or(mode.State, step.Running)

@@ -69,6 +69,9 @@ func fresh(ctx context.Context, l *lessons.Lesson, f func(cluster.Dir) error) (e
 		return err
 	}
 	defer os.RemoveAll(root)
+	if err := os.Chmod(root, 0o711); err != nil { // users of user namespaces go through
+		return err
+	}
 	d, err := cluster.NewDir(root, fmt.Sprintf("l%s-%d", l.Number(), os.Getpid()))
 	if err != nil {
 		return err
