@@ -125,7 +125,7 @@ func (c *container) start() error {
 		return &shim.Error{Code: shim.CodeState, Message: "the container has ended already"}
 	}
 	now := time.Now().UnixNano()
-	if err := lc.Exec(); err != nil {
+	if err := c.release(lc); err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
 	return c.update(func(s *shim.State) {
@@ -134,6 +134,17 @@ func (c *container) start() error {
 			s.Status = shim.Running
 		}
 	})
+}
+
+// release lets the first process execute the program. A pause process that
+// was not held back runs already.
+func (c *container) release(lc *libcontainer.Container) error {
+	if c.req.Pod == c.id {
+		if _, err := os.Lstat(filepath.Join(c.s.stateDir(), c.id, "exec.fifo")); errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
+	}
+	return lc.Exec()
 }
 
 // kill signals the first process. A container that has ended is no error.

@@ -78,7 +78,7 @@ func (s *server) forget(c *container) {
 }
 
 // launch mounts, and starts the container's init.
-func (c *container) launch() (_ *libcontainer.Process, err error) {
+func (c *container) launch() (_ initProcess, err error) {
 	spec, err := readSpec(c.dir())
 	if err != nil {
 		return nil, err
@@ -93,6 +93,9 @@ func (c *container) launch() (_ *libcontainer.Process, err error) {
 	config, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{CgroupName: c.id, Spec: spec})
 	if err != nil {
 		return nil, err
+	}
+	if c.plainSandbox(spec) {
+		return c.launchSandbox(spec, config)
 	}
 	lc, err := libcontainer.Create(c.s.stateDir(), c.id, config)
 	if err != nil {
@@ -144,6 +147,29 @@ func (c *container) launch() (_ *libcontainer.Process, err error) {
 			unix.Close(pidfd)
 		}
 	}
+	return process, nil
+}
+
+// launchSandbox starts a pause process that pause.c makes.
+func (c *container) launchSandbox(spec *specs.Spec, config *configs.Config) (initProcess, error) {
+	keep, err := newKeeper()
+	if err != nil {
+		return nil, err
+	}
+	out, err := newOutput(c.dir(), c.req, false)
+	if err != nil {
+		keep.close()
+		return nil, err
+	}
+	lc, process, err := c.launchPause(spec, config, keep)
+	if err != nil {
+		keep.close()
+		out.finish()
+		return nil, err
+	}
+	c.mu.Lock()
+	c.lc, c.out, c.keep = lc, out, keep
+	c.mu.Unlock()
 	return process, nil
 }
 
