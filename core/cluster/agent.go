@@ -139,6 +139,7 @@ func (a *agent) runKubelet(ctx context.Context) error {
 		return fmt.Errorf("kubelet's port: %w", err)
 	}
 	config := kubelet.Config{
+		GiveWay:  150 * time.Millisecond,
 		NodeName: a.name, NodeIP: nodeAddr(a.number), PodCIDR: nodePodNet(a.number).String(),
 		Client: a.client, Runtime: rt.Runtime, Seer: rt.seer, Root: filepath.Join(a.node(a.name), "kubelet"),
 		Listen: listen, ServeTLS: tlsConfig, ClientCA: ca,

@@ -22,6 +22,10 @@ var flags = map[string]func(*Config, string) error{
 	"system-reserved":    func(c *Config, v string) error { return setAmounts(&c.Resources.SystemReserved, v) },
 	"cpu-manager-policy": func(c *Config, v string) error { c.Resources.CPUPolicy = v; return nil },
 	"reserved-cpus":      func(c *Config, v string) error { c.Resources.ReservedCPUs = v; return nil },
+	"seccomp-default": func(c *Config, v string) (err error) {
+		c.SeccompDefault, err = strconv.ParseBool(v)
+		return err
+	},
 	"pod-max-pids": func(c *Config, v string) (err error) {
 		c.PodPids, err = strconv.ParseInt(v, 10, 64)
 		return err

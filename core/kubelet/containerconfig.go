@@ -42,6 +42,7 @@ func (k *Kubelet) containerConfig(ctx context.Context, in *containerInput) (*cri
 	for _, m := range mounts { // a volume's root is the pod's root
 		m.UidMappings, m.GidMappings = in.users.GetUids(), in.users.GetGids()
 	}
+	security.Seccomp = k.seccompProfile(pod, c)
 	if in.target != "" {
 		security.NamespaceOptions.Pid, security.NamespaceOptions.TargetId = cri.NamespaceMode_TARGET, in.target
 	}
@@ -87,7 +88,6 @@ func containerSecurity(pod *corev1.Pod, c *corev1.Container) *cri.LinuxContainer
 	if p := pod.Spec.SecurityContext; p != nil {
 		user, group = p.RunAsUser, p.RunAsGroup
 		s.SupplementalGroups = groups(p)
-		s.Seccomp = seccomp(p.SeccompProfile)
 	}
 	if sc := c.SecurityContext; sc != nil {
 		user, group = or(sc.RunAsUser, user), or(sc.RunAsGroup, group)
@@ -96,9 +96,6 @@ func containerSecurity(pod *corev1.Pod, c *corev1.Container) *cri.LinuxContainer
 		s.NoNewPrivs = sc.AllowPrivilegeEscalation != nil && !*sc.AllowPrivilegeEscalation
 		if sc.Capabilities != nil {
 			s.Capabilities = &cri.Capability{AddCapabilities: words(sc.Capabilities.Add), DropCapabilities: words(sc.Capabilities.Drop)}
-		}
-		if sc.SeccompProfile != nil {
-			s.Seccomp = seccomp(sc.SeccompProfile)
 		}
 	}
 	if user != nil {
@@ -126,23 +123,6 @@ func words(list []corev1.Capability) []string {
 		out = append(out, strings.ToUpper(string(c)))
 	}
 	return out
-}
-
-func seccomp(p *corev1.SeccompProfile) *cri.SecurityProfile {
-	if p == nil {
-		return nil
-	}
-	switch p.Type {
-	case corev1.SeccompProfileTypeRuntimeDefault:
-		return &cri.SecurityProfile{ProfileType: cri.SecurityProfile_RuntimeDefault}
-	case corev1.SeccompProfileTypeLocalhost:
-		path := ""
-		if p.LocalhostProfile != nil {
-			path = *p.LocalhostProfile
-		}
-		return &cri.SecurityProfile{ProfileType: cri.SecurityProfile_Localhost, LocalhostRef: path}
-	}
-	return &cri.SecurityProfile{ProfileType: cri.SecurityProfile_Unconfined}
 }
 
 // maskedPaths and readonlyPaths are what procMount Default hides in /proc and /sys.

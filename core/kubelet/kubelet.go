@@ -61,6 +61,15 @@ type Config struct {
 	Capacity corev1.ResourceList
 	Reserved corev1.ResourceList
 
+	// SeccompDefault gives the runtime's default profile to containers that
+	// name none; without it they are unconfined, as upstream has it.
+	SeccompDefault bool
+
+	// GiveWay is how long what only tells of a pod's start waits for it to go
+	// on: Events, and a status that says no more than that containers are being
+	// created. 0: not at all.
+	GiveWay time.Duration
+
 	// PodPids is how many processes a pod may have; 0: as many as the node.
 	PodPids int64
 

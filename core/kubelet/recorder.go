@@ -103,10 +103,27 @@ func (r *recorder) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case next := <-r.queue:
+			if len(r.queue) == 0 && !r.giveWay(ctx) { // the first of some
+				return
+			}
 			if err := r.write(step.WithParent(ctx, next.step), next.event); err != nil && ctx.Err() == nil {
 				r.k.log.Debug("write event", "reason", next.event.Reason, "err", err)
 			}
 		}
+	}
+}
+
+// giveWay lets what is told of go on first: a pod that is being started needs
+// the processors more than the Events that say so.
+func (r *recorder) giveWay(ctx context.Context) bool {
+	if r.k.GiveWay == 0 {
+		return true
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(r.k.GiveWay): //nolint:forbidigo // real work, also in a held lab
+		return true
 	}
 }
 
