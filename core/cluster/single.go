@@ -132,8 +132,11 @@ func (c *Single) config(image string) *cri.ContainerConfig {
 		Args: c.Command, LogPath: "log", Tty: c.TTY, Stdin: c.Stdin, StdinOnce: c.Stdin,
 		Labels: map[string]string{singleLabel: c.Name}, Annotations: map[string]string{networkMode: c.Network},
 		Linux: &cri.LinuxContainerConfig{
-			Resources:       &cri.LinuxContainerResources{MemoryLimitInBytes: c.Memory},
-			SecurityContext: &cri.LinuxContainerSecurityContext{NamespaceOptions: &cri.NamespaceOption{Pid: cri.NamespaceMode_CONTAINER}},
+			Resources: &cri.LinuxContainerResources{MemoryLimitInBytes: c.Memory},
+			SecurityContext: &cri.LinuxContainerSecurityContext{
+				NamespaceOptions: &cri.NamespaceOption{Pid: cri.NamespaceMode_CONTAINER},
+				Seccomp:          &cri.SecurityProfile{ProfileType: cri.SecurityProfile_RuntimeDefault},
+			},
 		},
 	}
 	if c.Network == hostMode {

@@ -171,6 +171,7 @@ func TestGroupPolicyAndProcess(t *testing.T) {
 	sec := c.Linux.SecurityContext
 	sec.RunAsUsername, sec.SupplementalGroups, sec.NoNewPrivs = "ann", []int64{2000}, true
 	sec.SupplementalGroupsPolicy = cri.SupplementalGroupsPolicy_Strict
+	sec.Seccomp = &cri.SecurityProfile{ProfileType: cri.SecurityProfile_RuntimeDefault}
 	id := n.start(sandbox, c, config)
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", n.pid(id)))
 	require.NoError(t, err)

@@ -68,11 +68,11 @@ func names(list []string, name string) bool {
 	return slices.ContainsFunc(list, func(c string) bool { return capName(c) == name })
 }
 
-// withSeccomp sets the profile: the default one unless the pod says otherwise.
+// withSeccomp sets the profile; none means that everything is allowed.
 func withSeccomp(spec *specs.Spec, sec *cri.LinuxContainerSecurityContext) error {
 	profile := sec.GetSeccomp()
 	switch {
-	case sec.GetPrivileged() || profile.GetProfileType() == cri.SecurityProfile_Unconfined:
+	case profile == nil || sec.GetPrivileged() || profile.GetProfileType() == cri.SecurityProfile_Unconfined:
 	case profile.GetProfileType() == cri.SecurityProfile_Localhost:
 		data, err := os.ReadFile(strings.TrimPrefix(profile.LocalhostRef, "localhost/"))
 		if err != nil {
