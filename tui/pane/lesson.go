@@ -206,7 +206,13 @@ func (p Pen) command(c *lesson.Command, lead []seg, w int) [][]seg {
 	}
 	if c.Output != "" {
 		for l := range strings.SplitSeq(c.Output, "\n") {
-			out = append(out, []seg{{"  " + p.clean(l), plain}})
+			l = p.clean(l)
+			if text.Width(l) > w-2 { // a table, say: its words fit more often than its columns
+				l = strings.Join(strings.Fields(l), " ")
+			}
+			for _, part := range text.Wrap(l, w-2) {
+				out = append(out, []seg{{"  " + part, plain}})
+			}
 		}
 	}
 	return out
