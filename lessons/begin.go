@@ -54,6 +54,11 @@ func (s *Session) begin(ctx context.Context) error {
 	if err := s.until(ctx, commandPatience, func() bool { return s.see.begun }); err != nil {
 		return err
 	}
+	if at == 0 { // the first step begins in a paused lab
+		if err := s.host.SetMode(ctx, step.Mode{State: step.Paused}); err != nil {
+			return err
+		}
+	}
 	for i := range at + 1 {
 		if err := s.enter(ctx, i); err != nil {
 			return err
