@@ -208,7 +208,7 @@ func (o *observer) done(i, k int) bool {
 	case d.Pause != nil:
 		return o.state.Mode.State == step.Paused
 	case d.Run != nil:
-		return o.state.Mode.State != step.Paused || len(d.Run.Until) > 0
+		return o.state.Mode.State != step.Paused && o.breaksAt(d.Run.Until)
 	case d.Step != nil:
 		return o.steps[i].until[k].n >= d.Step.Until.needed()
 	case d.See != nil:
@@ -225,6 +225,17 @@ func (o *observer) done(i, k int) bool {
 			if c.step == i && c.do == k {
 				return c.sent
 			}
+		}
+	}
+	return true
+}
+
+// breaksAt tells whether the lab is to pause at all of these.
+func (o *observer) breaksAt(list []step.Match) bool {
+	for _, want := range list {
+		want.Once = true
+		if !slices.Contains(o.state.Mode.Breaks, want) {
+			return false
 		}
 	}
 	return true
