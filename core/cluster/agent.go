@@ -44,12 +44,16 @@ type agent struct {
 }
 
 // RunAgent is the agent of a node of the cluster at path, until it gets
-// SIGTERM. The process must have been born in the node's namespaces, in which
+// SIGTERM. It is the daemon's child: one whose daemon was killed before the
+// agent could be recognised as one would be overlooked by the next daemon. The process must have been born in the node's namespaces, in which
 // cgroup is the name of the control group for pods.
 func RunAgent(path, name, cgroup string) error {
 	d, err := NewDir(filepath.Dir(path), filepath.Base(path))
 	if err != nil {
 		return err
+	}
+	if role, ours := d.roleOf(os.Getppid()); !ours || role != daemonRole {
+		return errors.New("the daemon that started this agent has ended")
 	}
 	a := &agent{Dir: d, name: name, cgroup: cgroup, powerFails: make(chan struct{}), pki: filepath.Join(d.node(name), "pki")}
 	if _, err := fmt.Sscanf(name, "node-%d", &a.number); err != nil {

@@ -22,32 +22,42 @@ const dirEnv = "KLAB_CLUSTER_DIR"
 // roleEnv says what a process of a cluster is: "agent/node-1".
 const roleEnv = "KLAB_ROLE"
 
+// daemonRole is the role of the daemon.
+const daemonRole = "daemon"
+
 // processes lists the cluster's processes by role, without the caller.
 func (d Dir) processes() (map[int]string, error) {
 	paths, err := filepath.Glob("/proc/[0-9]*/environ")
 	if err != nil {
 		return nil, err
 	}
-	mine := []byte(dirEnv + "=" + d.Path)
 	found := map[int]string{}
 	for _, p := range paths {
-		env, err := os.ReadFile(p)
-		if err != nil {
-			continue // it has ended
-		}
-		ours, role := false, ""
-		for v := range bytes.SplitSeq(env, []byte{0}) {
-			ours = ours || bytes.Equal(v, mine)
-			if r, ok := bytes.CutPrefix(v, []byte(roleEnv+"=")); ok {
-				role = string(r)
-			}
-		}
 		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(p)))
-		if err == nil && ours && pid != os.Getpid() {
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		if role, ours := d.roleOf(pid); ours {
 			found[pid] = role
 		}
 	}
 	return found, nil
+}
+
+// roleOf is what a process is in this cluster, if it is one of it.
+func (d Dir) roleOf(pid int) (role string, ours bool) {
+	env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+	if err != nil {
+		return "", false // it has ended
+	}
+	mine := []byte(dirEnv + "=" + d.Path)
+	for v := range bytes.SplitSeq(env, []byte{0}) {
+		ours = ours || bytes.Equal(v, mine)
+		if r, ok := bytes.CutPrefix(v, []byte(roleEnv+"=")); ok {
+			role = string(r)
+		}
+	}
+	return role, ours
 }
 
 // kill ends the cluster's processes for which the role is accepted, and waits

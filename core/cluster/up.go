@@ -137,7 +137,7 @@ func (d Dir) startDaemon(ctx context.Context, o UpOptions) error {
 	cmd := exec.Command(cmp.Or(o.Self, "/proc/self/exe"), "daemon", d.Path)
 	cmd.Args[0] = "klab"
 	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = log, log, []*os.File{say}
-	cmd.Env = append(os.Environ(), dirEnv+"="+d.Path, roleEnv+"=daemon")
+	cmd.Env = append(os.Environ(), dirEnv+"="+d.Path, roleEnv+"="+daemonRole)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.Dir = "/"
 	err = cmd.Start()
