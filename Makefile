@@ -30,7 +30,7 @@ K8S_VERSION := $(shell sed -n 's,^\tk8s.io/kubernetes \(v[^ ]*\).*,\1,p' go.mod)
 K8S_STAMP := -X k8s.io/component-base/version.gitVersion=$(K8S_VERSION)
 E2E_STAMP = -X k8s.io/component-base/version.gitVersion=$(shell sed -n 's,^\tk8s.io/kubernetes \(v[^ ]*\).*,\1,p' tests/conformance/go.mod)
 
-.PHONY: all lab test test-deps vet conformance bench fuzz lint golden install clean sizes help FORCE
+.PHONY: all lab test test-deps vet conformance bench soak fuzz lint golden install clean sizes help FORCE
 
 all: bin/klab ## build bin/klab with everything that it carries
 
@@ -86,6 +86,10 @@ conformance: test-deps all ## run Kubernetes' official tests (as root): CLASS=b:
 
 bench: all bin/kubectl ## print the figures: start-up, pods, idle memory (as root)
 	$(GO) test -run '^$$' -bench . -benchtime 3x -timeout 30m ./...
+
+# What is random comes from SOAK_SEED, which a run prints.
+soak: all ## start and end SOAK_PODS pods (2000) while processes are killed (as root); see that nothing is left
+	$(GO) test -tags soak -run 'TestSoak$$' -v -count 1 -timeout 60m ./core/cluster | grep -vE '^(time|level)='
 
 FUZZTIME ?= 20s
 fuzz: ## run every fuzz test for FUZZTIME each

@@ -141,6 +141,11 @@ const (
 // runOn creates a pod on a node; change makes it a special one.
 func (c *crash) runOn(node, name string, change func(*corev1.Pod)) {
 	c.t.Helper()
+	_, err := c.client.CoreV1().Pods("default").Create(context.Background(), c.shape(node, name, change), metav1.CreateOptions{})
+	require.NoError(c.t, err)
+}
+
+func (c *crash) shape(node, name string, change func(*corev1.Pod)) *corev1.Pod {
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	pod.Spec = corev1.PodSpec{
 		NodeName: node, TerminationGracePeriodSeconds: ptr.To[int64](8),
@@ -157,8 +162,7 @@ func (c *crash) runOn(node, name string, change func(*corev1.Pod)) {
 	if change != nil {
 		change(pod)
 	}
-	_, err := c.client.CoreV1().Pods("default").Create(context.Background(), pod, metav1.CreateOptions{})
-	require.NoError(c.t, err)
+	return pod
 }
 
 // count makes a pod one that prints a number ten times a second.

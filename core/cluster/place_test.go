@@ -15,6 +15,15 @@ import (
 
 // pid is the process of the cluster with a role, or 0.
 func (l *lab) pid(role string) int {
+	if all := l.pids(role); len(all) > 0 {
+		return all[0]
+	}
+	return 0
+}
+
+// pids are the processes of the cluster with a role: more than one only while
+// klab-rt makes a container or enters one.
+func (l *lab) pids(role string) (found []int) {
 	paths, _ := filepath.Glob("/proc/[0-9]*/environ")
 	for _, p := range paths {
 		env, err := os.ReadFile(p)
@@ -24,10 +33,10 @@ func (l *lab) pid(role string) int {
 		}
 		var pid int
 		if _, err := fmt.Sscanf(p, "/proc/%d/environ", &pid); err == nil {
-			return pid
+			found = append(found, pid)
 		}
 	}
-	return 0
+	return found
 }
 
 // place is what pods may leave on a node: links and addresses, mounts, control
@@ -53,6 +62,11 @@ func (l *lab) as(before leak.Snapshot, node string) {
 	l.t.Helper()
 	var diff []string
 	for end := time.Now().Add(eventually); ; time.Sleep(10 * tick) {
+		if all := l.pids("klab-rt/" + node); len(all) != 1 && time.Now().After(end) {
+			require.Fail(l.t, "there is one klab-rt of "+node, l.about(all))
+		} else if len(all) != 1 {
+			continue
+		}
 		after, err := l.place(node).Take(context.Background())
 		require.NoError(l.t, err)
 		if diff = before.Diff(after); len(diff) == 0 {
@@ -62,4 +76,21 @@ func (l *lab) as(before leak.Snapshot, node string) {
 			require.Fail(l.t, "something is left on "+node, strings.Join(diff, "\n"))
 		}
 	}
+}
+
+// about tells what processes do.
+func (l *lab) about(pids []int) string {
+	var out strings.Builder
+	for _, pid := range pids {
+		for _, file := range []string{"cmdline", "status", "wchan", "cgroup", "stack"} {
+			text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))
+			fmt.Fprintf(&out, "%d %s: %s\n", pid, file, strings.ReplaceAll(string(text), "\x00", " "))
+		}
+		fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+		for _, fd := range fds {
+			to, _ := os.Readlink(fd)
+			fmt.Fprintf(&out, "%s → %s\n", fd, to)
+		}
+	}
+	return out.String()
 }
