@@ -88,7 +88,15 @@ func (p *serviceProxy) loop(l *controller.Loop) (controller.Reconcile, error) {
 	l.Add(allRules, 0) // also where there is no Service
 	l.Go(func(ctx context.Context) { p.look(ctx, l) })
 	return func(ctx context.Context, _ string) error {
-		return p.Sync(ctx, proxyState(services.GetStore(), endpointSlices.GetStore()))
+		s := proxyState(services.GetStore(), endpointSlices.GetStore())
+		if s.Zoned() {
+			own, err := l.Client.CoreV1().Nodes().Get(ctx, p.Node.Name, metav1.GetOptions{})
+			if err != nil {
+				return err
+			}
+			p.Node.Zone = own.Labels[corev1.LabelTopologyZone]
+		}
+		return p.Sync(ctx, s)
 	}, err
 }
 

@@ -10,7 +10,7 @@ import (
 )
 
 // Proxy keeps the rules of one node as the cluster's Services want them. Its
-// fields are set before the first Sync.
+// fields are not changed while a Sync runs.
 type Proxy struct {
 	Node  Node
 	Net   *link.Net // the node's

@@ -12,6 +12,13 @@ type State struct {
 	Slices   []Slice
 }
 
+// Zoned tells whether it matters in which zone a node is.
+func (s State) Zoned() bool {
+	return slices.ContainsFunc(s.Slices, func(slice Slice) bool {
+		return slices.ContainsFunc(slice.Endpoints, func(e Endpoint) bool { return len(e.Zones) > 0 })
+	})
+}
+
 // Service is a Service that has a cluster IP.
 type Service struct {
 	Namespace, Name string
