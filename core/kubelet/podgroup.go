@@ -77,6 +77,7 @@ func (k *Kubelet) sweepGroups(known map[types.UID]bool) {
 		if known[uid] || k.workers[uid] != nil {
 			continue
 		}
+		k.log.Info("a control group is left of a pod that is gone", "uid", uid)
 		if err := k.groups.Remove(uid); err != nil {
 			k.log.Warn("remove the control group of a pod that is gone", "uid", uid, "err", err)
 		}

@@ -151,12 +151,16 @@ func (k *Kubelet) podSeen(ctx context.Context, pod *corev1.Pod) {
 	w.update(pod)
 }
 
-// forgetWorker is called by a worker that has finished.
+// forgetWorker is called by a worker that has finished. As upstream's kubelet
+// does in its housekeeping, it also removes groups that nobody knows by then.
 func (k *Kubelet) forgetWorker(w *podWorker) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	delete(k.workers, w.uid)
 	delete(k.ids.used, w.uid)
+	if k.synced { // until then the API may know more pods
+		k.sweepGroups(nil)
+	}
 	k.statics.kick()
 }
 
