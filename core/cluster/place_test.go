@@ -73,7 +73,7 @@ func (l *lab) as(before leak.Snapshot, node string) {
 			return
 		}
 		if time.Now().After(end) {
-			require.Fail(l.t, "something is left on "+node, strings.Join(diff, "\n"))
+			require.Fail(l.t, "something is left on "+node, strings.Join(diff, "\n")+"\n"+l.about(l.pids("klab-rt/"+node)))
 		}
 	}
 }
