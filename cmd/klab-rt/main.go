@@ -43,11 +43,16 @@ import (
 )
 
 func main() {
+	// libcontainer enters containers' mount namespaces on threads that it throws
+	// away; the main thread cannot be, and would keep a dead container's mounts.
+	// So the main goroutine has that thread to itself, and waits.
+	runtime.LockOSThread()
 	if len(os.Args) > 1 && os.Args[1] == "init" {
-		runtime.LockOSThread()
 		libcontainer.Init() // does not return
 	}
-	if err := run(); err != nil {
+	done := make(chan error)
+	go func() { done <- run() }()
+	if err := <-done; err != nil {
 		fmt.Fprintln(os.Stderr, "klab-rt:", err)
 		os.Exit(1)
 	}
