@@ -19,6 +19,30 @@ func (m *Model) header() pane.Header {
 	return h
 }
 
+// timeHints are the keys by which time passes here.
+func (m *Model) timeHints(add func(key, word string), show func(keys.Action) string) {
+	switch m.mode() {
+	case "paused":
+		add("space", "step")
+		if m.digitsPick() {
+			add("1-9", "pick")
+		}
+		add(show(keys.Back), "back")
+		add(show(keys.Play), "run")
+	case "live":
+		add("space", "pause")
+		add(show(keys.Back), "back")
+	case "past":
+		add("space", "step")
+		add(show(keys.Back), "back")
+		add(show(keys.Last), "now")
+	default:
+		add("space", "step")
+		add(show(keys.Back), "back")
+		add(show(keys.Play), "play")
+	}
+}
+
 // hints are the keys that matter now, the most important first.
 func (m *Model) hints() []pane.Hint {
 	t := func(key string) string { return m.lang.T("short." + key) }
@@ -42,26 +66,7 @@ func (m *Model) hints() []pane.Hint {
 	if m.lv.CanNext && !m.lv.Prompt.Open() {
 		add(show(keys.Next), "next")
 	}
-	switch m.mode() {
-	case "paused":
-		add("space", "step")
-		if m.digitsPick() {
-			add("1-9", "pick")
-		}
-		add(show(keys.Back), "back")
-		add(show(keys.Play), "run")
-	case "live":
-		add("space", "pause")
-		add(show(keys.Back), "back")
-	case "past":
-		add("space", "step")
-		add(show(keys.Back), "back")
-		add(show(keys.Last), "now")
-	default:
-		add("space", "step")
-		add(show(keys.Back), "back")
-		add(show(keys.Play), "play")
-	}
+	m.timeHints(add, show)
 	if !m.digitsPick() && !m.choosing() {
 		add("1-6", "views")
 	} else {

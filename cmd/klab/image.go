@@ -68,7 +68,7 @@ func load(ctx context.Context, client *registry.Client, file, as string) error {
 	if err != nil {
 		return err
 	}
-	defer a.Close()
+	defer func() { _ = a.Close() }()
 	images, err := a.Images()
 	if err != nil {
 		return fmt.Errorf("%s: %w", file, err)

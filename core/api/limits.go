@@ -43,7 +43,7 @@ func resourceQuotas() *Resource {
 func quotaWarnings(q *core.ResourceQuota) []string {
 	var warnings []string
 	for _, name := range []core.ResourceName{core.ResourceCPU, core.ResourceMemory, core.ResourceStorage, core.ResourceEphemeralStorage} {
-		requests, limits := core.ResourceName("requests."+name), core.ResourceName("limits."+name)
+		requests, limits := "requests."+name, "limits."+name
 		request, ok := q.Spec.Hard[requests]
 		if !ok && (name == core.ResourceCPU || name == core.ResourceMemory) {
 			requests = name // for these the bare name means the same

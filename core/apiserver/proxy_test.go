@@ -133,7 +133,7 @@ func TestProxy(t *testing.T) {
 			require.Contains(t, string(text), c.answer)
 		})
 	}
-	req, err := http.NewRequestWithContext(t.Context(), "GET", s.http.URL+in+"/pods/web/proxy/moved", nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.http.URL+in+"/pods/web/proxy/moved", nil)
 	require.NoError(t, err)
 	answer, err := client.Do(req)
 	require.NoError(t, err)

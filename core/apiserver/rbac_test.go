@@ -1,6 +1,7 @@
 package apiserver_test
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -78,7 +79,8 @@ func TestEscalation(t *testing.T) {
 	secrets := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "x"}, Rules: []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"secrets"}, Verbs: []string{"get"}}}}
 	require.Eventually(t, func() bool {
 		_, err = jane.RbacV1().ClusterRoles().Create(ctx, secrets, metav1.CreateOptions{})
-		return err != nil && apierrors.IsForbidden(err) && len(err.Error()) > 0 && err.(*apierrors.StatusError).ErrStatus.Details.Name == "x"
+		var status *apierrors.StatusError
+		return errors.As(err, &status) && apierrors.IsForbidden(err) && status.ErrStatus.Details.Name == "x"
 	}, waitFor, tick)
 	require.ErrorContains(t, err, `user "jane" (groups=["system:authenticated"]) is attempting to grant RBAC permissions not currently held`)
 	_, err = jane.RbacV1().ClusterRoleBindings().Create(ctx, &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "me"},

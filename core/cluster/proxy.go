@@ -112,7 +112,7 @@ func (p *serviceProxy) look(ctx context.Context, l *controller.Loop) {
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(proxyLooks): //nolint:forbidigo // the kernel's rules do not stand still with the lab
+		case <-time.After(proxyLooks): // the kernel's rules do not stand still with the lab
 		}
 	}
 }

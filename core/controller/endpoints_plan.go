@@ -142,14 +142,14 @@ func planSubsets(svc *corev1.Service, groups []group) []corev1.EndpointSubset { 
 	for _, g := range groups {
 		var s corev1.EndpointSubset //nolint:staticcheck // as above
 		for _, p := range g.ports {
-			s.Ports = append(s.Ports, corev1.EndpointPort{Name: *p.Name, Port: *p.Port, Protocol: *p.Protocol, AppProtocol: p.AppProtocol}) //nolint:staticcheck // as above
+			s.Ports = append(s.Ports, corev1.EndpointPort{Name: *p.Name, Port: *p.Port, Protocol: *p.Protocol, AppProtocol: p.AppProtocol})
 		}
 		for _, b := range g.backends {
 			e := endpoint(svc, b.pod)
 			if *e.Conditions.Terminating && !svc.Spec.PublishNotReadyAddresses {
 				continue
 			}
-			a := corev1.EndpointAddress{IP: b.pod.Status.PodIP, NodeName: e.NodeName, TargetRef: e.TargetRef} //nolint:staticcheck // as above
+			a := corev1.EndpointAddress{IP: b.pod.Status.PodIP, NodeName: e.NodeName, TargetRef: e.TargetRef}
 			if e.Hostname != nil {
 				a.Hostname = *e.Hostname
 			}

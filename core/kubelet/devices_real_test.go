@@ -59,7 +59,7 @@ func TestRealDevicePlugin(t *testing.T) {
 	root := "/proc/" + a + "/root"
 	var st unix.Stat_t
 	require.NoError(t, unix.Stat(root+"/dev/toy1", &st), "the one that the plugin prefers")
-	require.Equal(t, uint64(unix.Mkdev(1, 5)), st.Rdev)
+	require.Equal(t, unix.Mkdev(1, 5), st.Rdev)
 	require.ErrorIs(t, unix.Stat(root+"/dev/toy0", &st), unix.ENOENT)
 	require.DirExists(t, root+"/example")
 	require.Eventually(t, func() bool { // it may be about to execute its program

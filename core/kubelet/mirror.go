@@ -45,7 +45,7 @@ func (s *statics) kick() {
 func (s *statics) run(ctx context.Context) {
 	files, err := fsnotify.NewWatcher()
 	if err == nil {
-		defer files.Close()
+		defer func() { _ = files.Close() }()
 		err = files.Add(s.dir)
 	}
 	if err != nil {

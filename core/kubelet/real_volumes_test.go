@@ -57,7 +57,9 @@ func TestRealVolumes(t *testing.T) {
 	limit, mode, group, user := resource.MustParse("1Mi"), int32(0o400), int64(2000), int64(1000)
 	m.run("p", []string{"sleep"}, func(p *corev1.Pod) {
 		p.Spec.SecurityContext = &corev1.PodSecurityContext{FSGroup: &group, RunAsUser: &user}
-		source := func(name string, s corev1.VolumeSource) corev1.Volume { return corev1.Volume{Name: name, VolumeSource: s} }
+		source := func(name string, s corev1.VolumeSource) corev1.Volume {
+			return corev1.Volume{Name: name, VolumeSource: s}
+		}
 		p.Spec.Volumes = []corev1.Volume{
 			source("cm", corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "cm"}}}),
 			source("s", corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "s", DefaultMode: &mode}}),

@@ -2,7 +2,6 @@ package kubelet
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -210,51 +209,6 @@ func (k *Kubelet) removePodFiles(ctx context.Context, pod step.Object, podDir st
 		return fmt.Errorf("remove volumes: %w", err)
 	}
 	return os.RemoveAll(podDir)
-}
-
-// volumeUsage is what a pod's emptyDir volume on disk takes, beside its limit.
-type volumeUsage struct {
-	Name  string
-	Limit int64 // bytes; 0: none
-	volume.Usage
-}
-
-// emptyDirUsage measures the pod's emptyDir volumes on disk.
-func (k *Kubelet) emptyDirUsage(pod *corev1.Pod) ([]volumeUsage, error) {
-	var list []volumeUsage
-	var errs []error
-	for i := range pod.Spec.Volumes {
-		v := &pod.Spec.Volumes[i]
-		if v.EmptyDir == nil || v.EmptyDir.Medium != corev1.StorageMediumDefault {
-			continue
-		}
-		path, err := volume.Path(k.podDir(pod.UID), v)
-		if err == nil {
-			var used volume.Usage
-			if used, err = volume.UsageOf(path); err == nil {
-				row := volumeUsage{Name: v.Name, Usage: used}
-				if v.EmptyDir.SizeLimit != nil {
-					row.Limit = v.EmptyDir.SizeLimit.Value()
-				}
-				list = append(list, row)
-			}
-		}
-		errs = append(errs, err)
-	}
-	return list, errors.Join(errs...)
-}
-
-// overLimit is why the pod is to be evicted for what its emptyDir volumes
-// take, in upstream's words, or "".
-func (k *Kubelet) overLimit(pod *corev1.Pod) (string, error) {
-	list, err := k.emptyDirUsage(pod)
-	for _, u := range list {
-		if u.Limit > 0 && u.Bytes > u.Limit {
-			i := slices.IndexFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == u.Name })
-			return fmt.Sprintf("Usage of EmptyDir volume %q exceeds the limit %q. ", u.Name, pod.Spec.Volumes[i].EmptyDir.SizeLimit.String()), nil
-		}
-	}
-	return "", err
 }
 
 // podView is what a pod's volumes show of the API.

@@ -22,7 +22,7 @@ func (p Pen) podKernel(v *view.PodPage, w int) [][]seg {
 	if v.More > 0 {
 		more = p.L.T("cluster.more", "n", strconv.Itoa(v.More))
 	}
-	out = append(out, p.section("podpage.processes", more, p.processLines(v, w))...)
+	out = append(out, p.section("podpage.processes", more, p.processLines(v))...)
 	version := "cgroup v1"
 	if v.V2 {
 		version = "cgroup v2"
@@ -110,7 +110,7 @@ func (p Pen) join(w int, joined bool) string {
 	return " " + strings.Repeat(p.G.Line, w-2) + " "
 }
 
-func (p Pen) processLines(v *view.PodPage, w int) [][]seg {
+func (p Pen) processLines(v *view.PodPage) [][]seg {
 	if len(v.Processes) == 0 {
 		return nil
 	}

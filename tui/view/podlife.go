@@ -213,9 +213,7 @@ func (p *PodPage) plan(s *fold.State, m Mask, key fold.Key, node string, g *fold
 	if l := s.Loops[fold.LoopKey{Actor: fold.ActorKey{Name: "kubelet", Node: node}, Object: key}]; l != nil && node != "" {
 		d.At, d.Turns, d.Running, d.Held, d.Err, d.Steps = l.At, l.Turns, l.Running, l.Held, l.Err, l.Plan
 	}
-	for _, w := range NewPending(about(s, key), m, nil).Rows {
-		d.Waits = append(d.Waits, w)
-	}
+	d.Waits = append(d.Waits, NewPending(about(s, key), m, nil).Rows...)
 	if d.Turns > 0 || len(d.Waits) > 0 {
 		p.Plan = d
 	}

@@ -31,7 +31,7 @@ func openTree(t *testing.T) *Tree {
 // or that of v2.
 func (t *Tree) kernel(tb testing.TB, group, v1, v2 string) string {
 	tb.Helper()
-	path := filepath.Join(mountRoot, v2)
+	var path string
 	if t.unified {
 		path = filepath.Join(mountRoot, group, v2)
 	} else {

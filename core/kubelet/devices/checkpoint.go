@@ -44,6 +44,13 @@ func (d checkpointData) sum() uint64 {
 	return uint64(h.Sum32())
 }
 
+// remember is save where nobody waits for its error.
+func (d *Devices) remember() {
+	if err := d.save(); err != nil {
+		d.Logger.Warn("remember the devices", "err", err)
+	}
+}
+
 // save replaces the file as a whole. Why it could not is also logged: some who
 // call it have nobody to tell.
 func (d *Devices) save() error {

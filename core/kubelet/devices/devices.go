@@ -77,7 +77,7 @@ func (d *Devices) Capacity() (capacity, allocatable corev1.ResourceList, gone []
 	}
 	d.mu.Unlock()
 	if len(gone) > 0 {
-		d.save()
+		d.remember()
 	}
 	return capacity, allocatable, gone
 }
@@ -133,7 +133,7 @@ func (d *Devices) disconnected(p *plugin) {
 		pods = d.given.pods(p.resource, nil)
 	}
 	d.mu.Unlock()
-	d.save()
+	d.remember()
 	d.Changed(pods)
 }
 
@@ -159,7 +159,7 @@ func (d *Devices) listed(name string, list []*api.Device) {
 	o.devices, o.healthy = devices, healthy
 	pods := d.given.pods(name, other)
 	d.mu.Unlock()
-	d.save()
+	d.remember()
 	d.Changed(pods)
 }
 

@@ -97,7 +97,7 @@ func (s *Source) Summary(ctx context.Context) (*api.Summary, error) {
 }
 
 // Node is the node as a whole.
-func (s *Source) Node(ctx context.Context) (*api.NodeStats, error) {
+func (s *Source) Node(_ context.Context) (*api.NodeStats, error) {
 	at := now()
 	group := Group{}
 	if s.Group != nil {

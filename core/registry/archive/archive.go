@@ -45,15 +45,15 @@ func Open(file string) (*Archive, error) {
 	}
 	if info, err := f.Stat(); err == nil && info.IsDir() {
 		f.Close()
-		return nil, fmt.Errorf("%s is a directory: pack it first, tar -C %s -cf image.tar .", file, file)
+		return nil, fmt.Errorf("%s is a directory: pack it first, tar -C %s -cf image.tar ./", file, file)
 	}
 	a := &Archive{file: f, files: map[string]section{}}
 	if err := a.plain(); err != nil {
-		a.Close()
+		_ = a.Close()
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	if err := a.index(); err != nil {
-		a.Close()
+		_ = a.Close()
 		return nil, fmt.Errorf("%s is no image archive: %w", file, err)
 	}
 	return a, nil

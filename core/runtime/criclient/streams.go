@@ -129,7 +129,7 @@ func (c *Client) PortForward(ctx context.Context, sandboxID string, port int32, 
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
 	headers := http.Header{}

@@ -23,6 +23,15 @@ func (h *History) cause(first, last *step.Event) Cause {
 	if last.Err != "" {
 		c.Args["err"] = last.Err
 	}
+	h.explain(&c, first, last)
+	if c.RV != 0 {
+		c.Args["rv"] = strconv.FormatInt(c.RV, 10)
+	}
+	return c
+}
+
+// explain says why by the class of the event.
+func (h *History) explain(c *Cause, first, last *step.Event) {
 	switch first.Class {
 	case step.ClassRequest:
 		var d step.RequestDetail
@@ -67,10 +76,6 @@ func (h *History) cause(first, last *step.Event) Cause {
 			c.Key, c.Args["line"] = WhyRan, d.Line
 		}
 	}
-	if c.RV != 0 {
-		c.Args["rv"] = strconv.FormatInt(c.RV, 10)
-	}
-	return c
 }
 
 func detail(first, last *step.Event, v any) error {

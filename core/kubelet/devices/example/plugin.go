@@ -71,7 +71,7 @@ func (p *Plugin) Register(ctx context.Context, version string) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	_, err = api.NewRegistrationClient(conn).Register(ctx, &api.RegisterRequest{Version: version, Endpoint: p.name, ResourceName: p.Resource})
 	return err
 }
