@@ -34,6 +34,9 @@ func admissions() []admission {
 		{"Priority", (*request).priority},
 		{"DefaultTolerationSeconds", (*request).defaultTolerations},
 		{"RuntimeClass", (*request).runtimeClass},
+		{"CertificateApproval", (*request).certificateApproval},
+		{"CertificateSigning", (*request).certificateSigning},
+		{"CertificateSubjectRestriction", (*request).certificateSubject},
 		{"ResourceQuota", (*request).resourceQuota},
 	}
 }
@@ -63,10 +66,12 @@ func (r *request) admit(ctx context.Context) error {
 		if err := r.resource.PrepareForCreate(r.object, r.scope(), stamp); err != nil {
 			return err
 		}
+		setRequester(r.object, r.user)
 	default:
 		if err := r.resource.PrepareForUpdate(r.rules(), r.object, r.current.obj, r.scope()); err != nil {
 			return err
 		}
+		stampConditions(r.object, r.current.obj, r.server.now())
 	}
 	if err := r.allocate(ctx); err != nil {
 		return err

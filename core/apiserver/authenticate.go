@@ -118,6 +118,8 @@ func nodeRule(a Attributes) (bool, string) {
 		allowed = reads
 	case "tokenreviews", "subjectaccessreviews":
 		allowed = a.Verb == "create"
+	case "certificatesigningrequests":
+		allowed = a.Subresource == "" && (reads || a.Verb == "create")
 	case "leases":
 		allowed = a.Verb == "get" || a.Verb == "create" || changes || a.Verb == "delete"
 	case "events":

@@ -28,7 +28,7 @@ func defaultPolicy() []bootstrapped {
 		}
 	}
 	all = append(all, bootstrapped{gvr("clusterroles"), metricsReader()})
-	bindings := bootstrappolicy.ClusterRoleBindings()
+	bindings := append(bootstrappolicy.ClusterRoleBindings(), rotationBindings()...)
 	for _, b := range bootstrappolicy.ControllerRoleBindings() {
 		b.Subjects = append(slices.Clip(b.Subjects), rbacv1.Subject{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: allControllers})
 		bindings = append(bindings, b)
@@ -49,6 +49,23 @@ func defaultPolicy() []bootstrapped {
 		}
 	}
 	return all
+}
+
+// rotationBindings let kubelets have new certificates in time: for the API by
+// the role that kubeadm binds too, and for their own API because klab's
+// controller knows the names and addresses of its nodes.
+func rotationBindings() []rbacv1.ClusterRoleBinding {
+	bind := func(name, role string, to rbacv1.Subject) rbacv1.ClusterRoleBinding {
+		to.APIGroup = rbacv1.GroupName
+		return rbacv1.ClusterRoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Name: name}, Subjects: []rbacv1.Subject{to},
+			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "system:certificates.k8s.io:" + role},
+		}
+	}
+	return []rbacv1.ClusterRoleBinding{
+		bind("kubeadm:node-autoapprove-certificate-rotation", "certificatesigningrequests:selfnodeclient", rbacv1.Subject{Kind: rbacv1.GroupKind, Name: groupNodes}),
+		bind("klab:approve-kubelet-serving", "kubelet-serving-approver", rbacv1.Subject{Kind: rbacv1.UserKind, Name: allControllers}),
+	}
 }
 
 // metricsReader lets everybody who may view something see what it uses. It is

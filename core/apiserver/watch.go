@@ -197,7 +197,7 @@ var housekeepers = map[string]bool{
 // quietDelivery tells whether deliveries to this watcher are housekeeping.
 // Real users' watches are: a person who looks is not to be held.
 func (r *request) quietDelivery() bool {
-	return !r.user.component() || housekeepers[r.actor] || r.path.Resource == "leases" || isEvents(r.path.Resource)
+	return !r.user.component() || housekeepers[r.actor] || r.path.Resource == "leases" || r.path.Resource == "certificatesigningrequests" || isEvents(r.path.Resource)
 }
 
 // bookmark tells the client how far it has seen.

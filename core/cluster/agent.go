@@ -31,14 +31,15 @@ import (
 // agent is one node's kubelet and network, in the node's own namespaces.
 type agent struct {
 	Dir
-	number int
-	name   string
-	pki    string
-	cgroup string // of the node's pods, as processes inside the node name it
-	rest   *rest.Config
-	client kubernetes.Interface
-	own    *link.Net // the node's network
-	seen   *seen
+	number       int
+	name         string
+	pki          string
+	certificates *certificates
+	cgroup       string // of the node's pods, as processes inside the node name it
+	rest         *rest.Config
+	client       kubernetes.Interface
+	own          *link.Net // the node's network
+	seen         *seen
 	// powerFails gets a value when the node is about to be turned off.
 	powerFails chan struct{}
 }
@@ -71,12 +72,12 @@ func RunAgent(path, name, cgroup string) error {
 }
 
 func (a *agent) run(ctx context.Context) error {
-	tlsConfig, _, err := nodeTLS(a.pki)
-	if err != nil {
+	var err error
+	if a.certificates, err = openCertificates(ctx, a.pki, a.name, nodeAddr(a.number).AsSlice()); err != nil {
 		return err
 	}
 	server := "https://" + net.JoinHostPort(controlAddr.String(), strconv.Itoa(controlPort))
-	stream := remote.NewLink(linkClient(tlsConfig), server, a.name)
+	stream := remote.NewLink(linkClient(a.certificates.clientTLS()), server, a.name)
 	linked := make(chan struct{})
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { stream.Run(ctx, func() { close(linked) }); return nil })
@@ -92,15 +93,12 @@ func (a *agent) run(ctx context.Context) error {
 
 	a.rest = &rest.Config{
 		Host: server, UserAgent: "kubelet/klab", QPS: -1,
-		TLSClientConfig: rest.TLSClientConfig{
-			CAFile:   filepath.Join(a.pki, "ca.crt"),
-			CertFile: filepath.Join(a.pki, "node.crt"), KeyFile: filepath.Join(a.pki, "node.key"),
-		},
-		WrapTransport: step.Transport,
+		Transport: a.certificates.transport(), WrapTransport: step.Transport,
 	}
 	if a.client, err = kubernetes.NewForConfig(a.rest); err != nil {
 		return err
 	}
+	a.certificates.start(a.client)
 	if a.own, err = link.Open("", link.By{Actor: overlayActor, Node: a.name}); err != nil {
 		return err
 	}
@@ -129,10 +127,6 @@ func (a *agent) run(ctx context.Context) error {
 }
 
 func (a *agent) runKubelet(ctx context.Context) error {
-	tlsConfig, ca, err := nodeTLS(a.pki)
-	if err != nil {
-		return err
-	}
 	rt, err := a.openRuntime(ctx)
 	if err != nil {
 		return err
@@ -146,7 +140,7 @@ func (a *agent) runKubelet(ctx context.Context) error {
 		GiveWay:  150 * time.Millisecond,
 		NodeName: a.name, NodeIP: nodeAddr(a.number), PodCIDR: nodePodNet(a.number).String(),
 		Client: a.client, Runtime: rt.Runtime, Seer: rt.seer, Root: filepath.Join(a.node(a.name), "kubelet"),
-		Listen: listen, ServeTLS: tlsConfig, ClientCA: ca,
+		Listen: listen, ServeTLS: a.certificates.servingTLS(), ClientCA: a.certificates.roots,
 		Resources:  kubelet.Resources{CgroupRoot: a.cgroup, DevicePlugins: filepath.Join(a.node(a.name), "kubelet/device-plugins")},
 		PowerFails: a.powerFails, StaticPods: a.Manifests(a.name),
 		ServiceHost: serviceIP.String(), ServicePort: 443, Logger: slog.Default(),

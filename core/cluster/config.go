@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,7 +26,12 @@ type Config struct {
 	NoHistory bool `json:"noHistory,omitempty"`
 	// KubeletArgs are what all kubelets are told, as upstream's flags.
 	KubeletArgs []string `json:"kubeletArgs,omitempty"`
+	// SigningDuration is how long certificates of nodes, and others that are
+	// asked for, are good; 0 means a year.
+	SigningDuration time.Duration `json:"clusterSigningDuration,omitempty"`
 }
+
+func (c Config) signingDuration() time.Duration { return cmp.Or(c.SigningDuration, signingDuration) }
 
 // MaxNodes bounds a cluster: node n has the pod network 10.244.n.0/24.
 const MaxNodes = 50

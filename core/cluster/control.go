@@ -49,7 +49,7 @@ func (d *daemon) start(ctx context.Context, fail context.CancelCauseFunc) (*rest
 		})
 	}
 	part("controllers", func(ctx context.Context) error {
-		return controller.Run(ctx, controller.Options{Config: config(controllerUser), RootCA: d.pki.pem})
+		return controller.Run(ctx, controller.Options{Config: config(controllerUser), RootCA: d.pki.pem, Sign: d.pki.signer(d.cfg.signingDuration())})
 	})
 	part("scheduler", func(ctx context.Context) error {
 		return scheduler.Run(ctx, scheduler.Options{Config: config(schedulerUser)("kube-scheduler")})

@@ -76,7 +76,7 @@ func (d *daemon) startNodes(ctx context.Context) error {
 // start starts the node's processes and keeps them running until ctx ends or
 // the node is turned off; earlier is the klab-rt of an earlier daemon, or 0.
 func (n *node) start(ctx context.Context, earlier int) error {
-	if err := n.d.pki.nodePKI(filepath.Join(n.d.node(n.name), "pki"), n.name, n.name, nodeAddr(n.number).String()); err != nil {
+	if err := n.d.pki.nodePKI(filepath.Join(n.d.node(n.name), "pki"), n.name, n.d.cfg.signingDuration(), n.name, nodeAddr(n.number).String()); err != nil {
 		return err
 	}
 	ctx, n.stop = context.WithCancelCause(ctx)

@@ -39,6 +39,7 @@ type authority struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
 	pem  []byte
+	life time.Duration // of what it issues; 0 means years
 }
 
 // openAuthority reads the authority in dir, or makes it.
@@ -72,7 +73,7 @@ func (a *authority) make() error {
 // server too if it has hosts.
 func (a *authority) issue(name, user string, groups []string, hosts ...string) (tls.Certificate, error) {
 	crt, key := a.file(name+".crt"), a.file(name+".key")
-	if pair, err := tls.LoadX509KeyPair(crt, key); err == nil {
+	if pair, err := tls.LoadX509KeyPair(crt, key); err == nil && time.Now().Before(pair.Leaf.NotAfter) {
 		return pair, nil
 	}
 	template := &x509.Certificate{
@@ -110,8 +111,11 @@ func (a *authority) write(name string, template, parent *x509.Certificate, signe
 		return err
 	}
 	template.SerialNumber = serial
-	template.NotBefore = time.Now().Add(-time.Hour)
-	template.NotAfter = time.Now().AddDate(years, 0, 0)
+	now := time.Now()
+	template.NotBefore, template.NotAfter = now.Add(-time.Hour), now.AddDate(years, 0, 0)
+	if a.life > 0 {
+		template.NotBefore, template.NotAfter = now.Add(-backdate(a.life)), now.Add(a.life)
+	}
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, signer)
 	if err != nil {
 		return err
@@ -160,12 +164,13 @@ func (a *authority) pool() *x509.CertPool {
 }
 
 // nodePKI gives a node's directory what its agent needs: the authority's
-// certificate and the node's own.
-func (a *authority) nodePKI(dir, name string, hosts ...string) error {
+// certificate and the node's own, which is good for life: the agent asks for
+// others in time.
+func (a *authority) nodePKI(dir, name string, life time.Duration, hosts ...string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	n := &authority{dir: dir, cert: a.cert, key: a.key}
+	n := &authority{dir: dir, cert: a.cert, key: a.key, life: life}
 	if err := writeFile(n.file("ca.crt"), a.pem, 0o644); err != nil {
 		return err
 	}

@@ -30,8 +30,9 @@ type UpOptions struct {
 	// RuntimeEndpoint and NoHistory: see Config; only for a cluster that is new.
 	RuntimeEndpoint string
 	NoHistory       bool
-	KubeletArgs     []string // what kubelets are told, as upstream's flags; none: as before
-	Wait            bool     // until all nodes are Ready
+	KubeletArgs     []string      // what kubelets are told, as upstream's flags; none: as before
+	SigningDuration time.Duration // of certificates of nodes; 0: as before
+	Wait            bool          // until all nodes are Ready
 	Self            string
 }
 
@@ -96,6 +97,10 @@ func (d Dir) choose(o UpOptions) (Config, error) {
 	if err := new(kubelet.Config).SetArgs(c.KubeletArgs); err != nil {
 		return c, err
 	}
+	if o.SigningDuration != 0 && o.SigningDuration < shortestLife {
+		return c, fmt.Errorf("certificates are good for at least %s, not %s: there must be time to replace them", shortestLife, o.SigningDuration)
+	}
+	c.SigningDuration = cmp.Or(o.SigningDuration, c.SigningDuration)
 	if len(o.EtcdServers) > 0 {
 		c.EtcdURL = o.EtcdServers
 	}

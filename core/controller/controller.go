@@ -45,9 +45,14 @@ func Controllers() []Controller {
 		{Name: "node-lifecycle-controller", Resource: "nodes", New: newNodeLifecycle},
 		{Name: "taint-eviction-controller", Resource: "pods", New: newTaintEviction},
 		{Name: "pod-garbage-collector-controller", Resource: "pods", New: newPodGC},
+		{Name: "certificatesigningrequest-approving-controller", Resource: csrResource, Quiet: true, New: newCSRApproving},
+		{Name: csrSigner, Resource: csrResource, Quiet: true, New: newCSRSigning},
+		{Name: "certificatesigningrequest-cleaner-controller", Resource: csrResource, Quiet: true, New: newCSRCleaning},
 		{Name: "garbage-collector", Resource: "objects", New: newGarbageCollector},
 	}
 }
+
+const csrResource = "certificatesigningrequests.certificates.k8s.io"
 
 const rootCAPublisher = "root-ca-certificate-publisher-controller"
 
@@ -63,6 +68,8 @@ type Options struct {
 	// RootCA, if not empty, is published in every namespace as the ConfigMap
 	// kube-root-ca.crt (PEM).
 	RootCA []byte
+	// Sign, if set, is asked for the certificates that were approved.
+	Sign Sign
 	// NodeGrace is how long a node may be silent before its conditions become
 	// Unknown; zero means 40 s.
 	NodeGrace time.Duration
@@ -92,6 +99,9 @@ func (o Options) withDefaults(ctx context.Context) Options {
 	}
 	if len(o.RootCA) == 0 {
 		o.Controllers = slices.DeleteFunc(slices.Clone(o.Controllers), func(c Controller) bool { return c.Name == rootCAPublisher })
+	}
+	if o.Sign == nil {
+		o.Controllers = slices.DeleteFunc(slices.Clone(o.Controllers), func(c Controller) bool { return c.Name == csrSigner })
 	}
 	return o
 }

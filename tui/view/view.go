@@ -106,7 +106,9 @@ func Short(name string) string {
 
 var actors = map[string]string{
 	"kube-scheduler": "scheduler", "garbage-collector": "garbage", "pod-garbage-collector-controller": "pod-gc",
-	"root-ca-certificate-publisher-controller": "root-ca", "kube-apiserver": "API server",
+	"certificatesigningrequest-approving-controller": "csr-approving", "certificatesigningrequest-signing-controller": "csr-signing",
+	"certificatesigningrequest-cleaner-controller": "csr-cleaner",
+	"root-ca-certificate-publisher-controller":     "root-ca", "kube-apiserver": "API server",
 }
 
 // Actor is a short name for an actor.
