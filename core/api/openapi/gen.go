@@ -18,6 +18,7 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/metrics/pkg/apis/metrics"
 
 	"github.com/klab-project/klab/core/api"
 )
@@ -37,7 +38,7 @@ func generate(dir string) error {
 		return err
 	}
 	index := map[string]string{}
-	for _, gv := range api.Groups() {
+	for _, gv := range documented() {
 		doc, err := document(module, gv)
 		if err != nil {
 			return err
@@ -57,6 +58,12 @@ func generate(dir string) error {
 		return err
 	}
 	return os.WriteFile(filepath.Join(dir, "index.json"), append(encoded, '\n'), 0o644)
+}
+
+// documented are the groups that the Kubernetes module describes: all but that
+// of the metrics server.
+func documented() []schema.GroupVersion {
+	return slices.DeleteFunc(api.Groups(), func(gv schema.GroupVersion) bool { return gv.Group == metrics.GroupName })
 }
 
 // moduleDir is where the Kubernetes module of go.mod is.
