@@ -101,7 +101,8 @@ LINT_VERSION := v2.15.0
 lint: ## formatting, vet, and golangci-lint where it is installed
 	@out=$$(gofmt -l cmd core netlab tui lessons labs tests 2>/dev/null || true); [ -z "$$out" ] || { echo "gofmt -w these: $$out" >&2; exit 1; }
 	@$(MAKE) --no-print-directory vet
-	@if command -v golangci-lint >/dev/null; then golangci-lint run ./...; \
+	@if command -v golangci-lint >/dev/null; then golangci-lint run ./... && \
+	  CGO_ENABLED=1 golangci-lint run --build-tags 'netgo osusergo seccomp' ./cmd/klab-rt/...; \
 	  else echo "lint: golangci-lint is not installed, so its rules were not checked: go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION), with \$$(go env GOPATH)/bin in PATH"; fi
 
 critest: all ## judge the runtime by critest: make critest CRITEST=/path/to/critest (as root)

@@ -70,7 +70,7 @@ func (s *server) adopt(id string, r record) error {
 		return nil
 	case shim.Exited:
 		if lc, err := libcontainer.Load(s.stateDir(), id); err == nil {
-			lc.Destroy()
+			_ = lc.Destroy()
 		}
 		close(c.done)
 		s.containers[id] = c
@@ -112,7 +112,7 @@ func (s *server) adopt(id string, r record) error {
 // bundle stays, the caller asks again.
 func (c *container) discard() error {
 	if lc, err := libcontainer.Load(c.s.stateDir(), c.id); err == nil {
-		lc.Signal(unix.SIGKILL)
+		_ = lc.Signal(unix.SIGKILL)
 		for range 200 {
 			if err := lc.Destroy(); err == nil {
 				break
@@ -120,8 +120,8 @@ func (c *container) discard() error {
 			time.Sleep(10 * time.Millisecond)
 		}
 	} else if spec, err := readSpec(c.dir()); err == nil {
-		shim.KillCgroup(spec.Linux.CgroupsPath)
-		shim.RemoveCgroup(spec.Linux.CgroupsPath)
+		_ = shim.KillCgroup(spec.Linux.CgroupsPath)
+		_ = shim.RemoveCgroup(spec.Linux.CgroupsPath)
 	}
 	os.RemoveAll(filepath.Join(c.s.stateDir(), c.id))
 	if err := unmountAll(c.req.Mounts); err != nil {

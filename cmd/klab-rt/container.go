@@ -107,7 +107,7 @@ func (c *container) start() error {
 		return nil
 	case shim.Failed:
 		now := time.Now().UnixNano()
-		c.update(func(s *shim.State) {
+		_ = c.update(func(s *shim.State) {
 			s.Status, s.ExitCode, s.Reason, s.Started, s.Finished = shim.Exited, 128, "StartError", now, now
 		})
 		close(c.done)
@@ -154,7 +154,7 @@ func (c *container) kill(sig unix.Signal) error {
 		return nil
 	}
 	if sig == unix.SIGKILL {
-		c.freeze(false) // a frozen process does not die on cgroup v1
+		_ = c.freeze(false) // a frozen process does not die on cgroup v1
 	}
 	err := lc.Signal(sig)
 	if errors.Is(err, libcontainer.ErrNotRunning) {
@@ -191,7 +191,7 @@ func (c *container) ended(code int, unknown string) {
 	} else {
 		keep.drop(c.id)
 	}
-	c.update(func(s *shim.State) {
+	_ = c.update(func(s *shim.State) {
 		if s.Started == 0 {
 			s.Started = s.Created
 		}

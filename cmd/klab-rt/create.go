@@ -52,8 +52,8 @@ func (s *server) create(id string, req *shim.Create) (*shim.Response, error) {
 	}
 	process, err := c.launch()
 	if err != nil {
-		unmountAll(c.req.Mounts)
-		c.update(func(st *shim.State) {
+		_ = unmountAll(c.req.Mounts)
+		_ = c.update(func(st *shim.State) {
 			st.Status, st.Created, st.Message = shim.Failed, time.Now().UnixNano(), "failed to create container task: "+err.Error()
 		})
 		return &shim.Response{State: c.snapshot()}, nil
@@ -103,9 +103,17 @@ func (c *container) launch() (_ initProcess, err error) {
 	}
 	process := newProcess(spec.Process)
 	process.Init = true
+	if err := c.launchInit(lc, process, config, spec.Process.Terminal); err != nil {
+		return nil, err
+	}
+	return process, nil
+}
+
+// launchInit starts the container's init by libcontainer.
+func (c *container) launchInit(lc *libcontainer.Container, process *libcontainer.Process, config *configs.Config, terminal bool) (err error) {
 	keep, err := c.findKeeper()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() {
 		if err != nil && c.req.Pod == c.id {
@@ -114,11 +122,11 @@ func (c *container) launch() (_ initProcess, err error) {
 	}()
 	if c.req.Pod == c.id {
 		if process.ExtraFiles, err = keep.ends(); err != nil {
-			return nil, err
+			return err
 		}
 		defer shim.CloseAll(process.ExtraFiles)
 	}
-	out, err := newOutput(c.dir(), c.req, spec.Process.Terminal)
+	out, err := newOutput(c.dir(), c.req, terminal)
 	if err == nil {
 		err = giveFiles(config, process.UID, out.fifos())
 	}
@@ -133,8 +141,8 @@ func (c *container) launch() (_ initProcess, err error) {
 		if out != nil {
 			out.finish()
 		}
-		lc.Destroy()
-		return nil, err
+		_ = lc.Destroy()
+		return err
 	}
 	out.follow()
 	c.mu.Lock()
@@ -147,7 +155,7 @@ func (c *container) launch() (_ initProcess, err error) {
 			unix.Close(pidfd)
 		}
 	}
-	return process, nil
+	return nil
 }
 
 // launchSandbox starts a pause process that pause.c makes.

@@ -70,7 +70,7 @@ func (c *container) exec(conn *net.UnixConn, req *shim.Exec, files []*os.File) (
 	case code := <-ended:
 		return &shim.Response{ExitCode: code}, nil
 	case <-hungUp(conn):
-		process.Signal(unix.SIGKILL)
+		_ = process.Signal(unix.SIGKILL)
 		return &shim.Response{ExitCode: <-ended}, nil
 	}
 }

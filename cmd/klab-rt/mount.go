@@ -31,7 +31,7 @@ func mountAll(mounts []shim.Mount) error {
 			}
 		}
 		if err != nil {
-			unmountAll(mounts[:i+1])
+			_ = unmountAll(mounts[:i+1])
 			return mountError(m, err)
 		}
 	}

@@ -158,7 +158,7 @@ func (o *output) connect(process *libcontainer.Process) (_ *stdio, err error) {
 		in := open(filepath.Join(o.dir, "in"), unix.O_RDONLY|unix.O_NONBLOCK)
 		if err == nil {
 			o.stdin, err = openFIFO(filepath.Join(o.dir, "in"), unix.O_WRONLY|unix.O_NONBLOCK)
-			unix.SetNonblock(int(in.Fd()), false)
+			_ = unix.SetNonblock(int(in.Fd()), false)
 			process.Stdin = in
 		}
 	}

@@ -41,7 +41,7 @@ func (s *server) reapOrphans() {
 			owned := s.children[pid]
 			s.mu.Unlock()
 			if before[pid] && !owned {
-				unix.Wait4(pid, nil, unix.WNOHANG, nil)
+				_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil)
 			}
 		}
 	}

@@ -75,7 +75,7 @@ func (s *server) call(conn *net.UnixConn) {
 			res.Code = e.Code
 		}
 	}
-	shim.Send(conn, res)
+	_ = shim.Send(conn, res)
 	if req.Verb == shim.VerbShutdown {
 		os.Exit(0)
 	}
@@ -154,7 +154,7 @@ func hungUp(conn *net.UnixConn) <-chan struct{} {
 	gone := make(chan struct{})
 	go func() {
 		defer close(gone)
-		conn.Read(make([]byte, 1))
+		_, _ = conn.Read(make([]byte, 1))
 	}()
 	return gone
 }

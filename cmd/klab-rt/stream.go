@@ -26,9 +26,6 @@ type stream struct {
 	log      *logFile
 	terminal bool // no tee: what is read is gone
 
-	ending sync.Once
-	end    chan struct{}
-
 	seen int // bytes at the head of the FIFO that those attached have got
 
 	mu    sync.Mutex
@@ -72,8 +69,8 @@ func (s *stream) run() {
 		return false
 	})
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		s.fifo.SetReadDeadline(time.Time{})
-		conn.Control(func(fd uintptr) {
+		_ = s.fifo.SetReadDeadline(time.Time{})
+		_ = conn.Control(func(fd uintptr) {
 			for s.pump(int(fd), true) {
 			}
 		})
@@ -85,7 +82,7 @@ func (s *stream) stop() {
 	if s.terminal {
 		return // it hangs up by itself when the container is gone
 	}
-	s.fifo.SetReadDeadline(time.Unix(1, 0))
+	_ = s.fifo.SetReadDeadline(time.Unix(1, 0))
 }
 
 func (s *stream) close() { s.fifo.Close() }
@@ -100,7 +97,7 @@ func (s *stream) pump(fd int, final bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n, err := unix.Tee(fd, p.w, pipeSize, unix.SPLICE_F_NONBLOCK)
-	if err == unix.EINTR {
+	if errors.Is(err, unix.EINTR) {
 		return true
 	}
 	if err != nil || n == 0 {
@@ -117,7 +114,7 @@ func (s *stream) pump(fd int, final bool) bool {
 	p.records, used = crilog.Append(p.records[:0], time.Now(), s.name, data, final)
 	s.log.write(p.records)
 	if used > 0 {
-		readFull(fd, p.data[:used])
+		_, _ = readFull(fd, p.data[:used])
 	}
 	s.seen = len(data) - used
 	return used > 0
@@ -175,7 +172,7 @@ func (s *stream) send(data []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sinks = slices.DeleteFunc(s.sinks, func(to *os.File) bool {
-		to.SetWriteDeadline(time.Now().Add(time.Second))
+		_ = to.SetWriteDeadline(time.Now().Add(time.Second))
 		_, err := to.Write(data)
 		return err != nil
 	})

@@ -76,7 +76,7 @@ func (r *request) budget(ctx context.Context, pod *core.Pod) error {
 	case err != nil:
 		return err
 	case len(budgets) > 1:
-		return apierrors.NewInternalError(errors.New("This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.")) //nolint:staticcheck // upstream's words
+		return apierrors.NewInternalError(errors.New("This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.")) //nolint:staticcheck,revive // upstream's words
 	case len(budgets) == 0:
 		return nil
 	}
