@@ -178,10 +178,11 @@ func TestFullDisk(t *testing.T) {
 func TestHungRegistry(t *testing.T) {
 	hang := make(chan struct{})
 	var layer string
+	var size int
 	host := quiet(t, func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.Method == http.MethodGet && layer != "" && strings.HasSuffix(r.URL.Path, layer) {
-				w.Header().Set("Content-Length", "100000")
+				w.Header().Set("Content-Length", fmt.Sprint(size))
 				_, _ = w.Write([]byte("\x1f\x8b"))
 				_ = http.NewResponseController(w).Flush()
 				select {
@@ -196,7 +197,7 @@ func TestHungRegistry(t *testing.T) {
 	t.Cleanup(func() { close(hang) })
 	noise := archive(t, header{name: "a", content: "content"})
 	ref := pushRaw(t, host, "slow:1", zipped(t, noise), noise)
-	layer = hashOf(t, zipped(t, noise)).String()
+	layer, size = hashOf(t, zipped(t, noise)).String(), len(zipped(t, noise))
 	clock := step.NewClock(time.Now(), 0)
 	root := t.TempDir()
 	s := open(t, root, func(o *Options) { o.Clock = clock })
