@@ -71,9 +71,17 @@ const (
 const (
 	CNIAdd        Verb = "ADD"
 	CNIDel        Verb = "DEL"
+	CNICheck      Verb = "CHECK"
+	CNIStatus     Verb = "STATUS"
+	CNIGC         Verb = "GC"
 	OverlayAdd    Verb = "overlay-add"
 	OverlayRemove Verb = "overlay-remove"
-	ProxySync     Verb = "proxy-sync" // a node's rules for Services change, in one transaction
+	ProxySync     Verb = "proxy-sync"  // a node's rules for Services change, in one transaction
+	PolicySync    Verb = "policy-sync" // a node's rules for NetworkPolicies change, in one transaction
+	BackendSet    Verb = "backend"     // a node's overlay changes to another backend
+	Packet        Verb = "packet"      // a packet is sent and followed, or a flow is watched
+	Break         Verb = "break"       // somebody breaks the network on purpose
+	Mend          Verb = "mend"        // and undoes it
 )
 
 // Facts: state that was seen, or something that happened to the lab itself.
@@ -98,6 +106,7 @@ const (
 	Reset     Verb = "reset"     // a new run begins: forget all objects
 	Delayed   Verb = "delayed"   // a held action was picked to happen later; Due says when
 	PowerSet  Verb = "power"     // a node's machine is started, shut down or cut off
+	HopSeen   Verb = "hop"       // one place on a packet's way
 )
 
 var classOf = map[Verb]Class{
@@ -111,7 +120,8 @@ var classOf = map[Verb]Class{
 	CreateContainer: ClassCRI, StartContainer: ClassCRI, StopContainer: ClassCRI, RemoveContainer: ClassCRI,
 	Exec: ClassCRI, UpdateContainerResources: ClassCRI, UpdatePodSandboxResources: ClassCRI, RemoveImage: ClassCRI,
 	Mount: ClassVolume, Unmount: ClassVolume,
-	CNIAdd: ClassCNI, CNIDel: ClassCNI, OverlayAdd: ClassNet, OverlayRemove: ClassNet, ProxySync: ClassNet,
+	CNIAdd: ClassCNI, CNIDel: ClassCNI, CNICheck: ClassCNI, CNIStatus: ClassCNI, CNIGC: ClassCNI, OverlayAdd: ClassNet, OverlayRemove: ClassNet, ProxySync: ClassNet, PolicySync: ClassNet,
+	BackendSet: ClassNet, Packet: ClassNet, Break: ClassNet, Mend: ClassNet,
 }
 
 // Class is the class to which actions with this verb belong; facts and
