@@ -16,6 +16,7 @@ import (
 	"github.com/klab-project/klab/core/cluster"
 	"github.com/klab-project/klab/core/step/recording"
 	"github.com/klab-project/klab/lessons"
+	"github.com/klab-project/klab/netlab/leak"
 )
 
 // recordingMost is the size in bytes that a lesson's recording may have: it is
@@ -64,7 +65,7 @@ func lessonLintCommand() *cobra.Command {
 
 // fresh runs f on a new cluster of its own, which it takes down afterwards.
 func fresh(ctx context.Context, l *lessons.Lesson, f func(cluster.Dir) error) (err error) {
-	root, err := os.MkdirTemp("/var/tmp", "klab-lesson-")
+	root, err := leak.Dir("/var/tmp", "klab-lesson-", cluster.DownAll)
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package main_test
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/klab-project/klab/core/cluster"
+	"github.com/klab-project/klab/netlab/leak"
 )
 
 // bin is where "make" puts klab and kubectl.
@@ -46,7 +46,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(env *testscript.Env) error {
-			root, err := os.MkdirTemp("/var/tmp", "klab-t")
+			root, err := leak.Dir("/var/tmp", "klab-t", cluster.DownAll)
 			if err != nil {
 				return err
 			}
@@ -74,9 +74,9 @@ func sweep(t testing.TB, root string) {
 			log, _ := os.ReadFile(d.DaemonLog())
 			t.Logf("log of the daemon:\n%s", log)
 		}
-		if err := cluster.Down(context.Background(), d, false); err != nil {
-			t.Error(err)
-		}
+	}
+	if err := cluster.DownAll(root); err != nil {
+		t.Error(err)
 	}
 	if err := os.RemoveAll(root); err != nil {
 		t.Error(err)

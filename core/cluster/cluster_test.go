@@ -36,7 +36,7 @@ func newLab(t testing.TB) *lab {
 	_, err = os.Stat(klab)
 	require.NoError(t, err, "run \"make\" first: these tests are of the program that it builds")
 
-	root, err := os.MkdirTemp("/var/tmp", "klab-c")
+	root, err := leak.Dir("/var/tmp", "klab-c", cluster.DownAll)
 	require.NoError(t, err)
 	d, err := cluster.NewDir(root, strings.TrimPrefix(filepath.Base(root), "klab-"))
 	require.NoError(t, err)

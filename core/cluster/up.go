@@ -223,3 +223,12 @@ func (d Dir) stopDaemon(ctx context.Context, pid int) error {
 	}
 	return nil
 }
+
+// DownAll takes all clusters below a root down.
+func DownAll(root string) error {
+	dirs, err := List(root)
+	for _, d := range dirs {
+		err = errors.Join(err, Down(context.Background(), d, false))
+	}
+	return err
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -23,6 +24,7 @@ import (
 	"github.com/klab-project/klab/core/runtime"
 	"github.com/klab-project/klab/core/step"
 	"github.com/klab-project/klab/core/store"
+	"github.com/klab-project/klab/netlab/leak"
 )
 
 const image = "klab.local/tools:1"
@@ -60,8 +62,23 @@ func publishRootCA(t testing.TB, c kubernetes.Interface) {
 	require.NoError(t, err)
 }
 
+// volumeRoot is a directory in which a kubelet mounts.
+func volumeRoot(t *testing.T) string {
+	root, err := leak.Dir("", "klab-v-", cleanMounts)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		require.NoError(t, cleanMounts(root))
+		require.NoError(t, os.RemoveAll(root))
+	})
+	return root
+}
+
+func cleanMounts(root string) error {
+	return runtime.Clean(context.Background(), runtime.CleanOptions{Root: root})
+}
+
 func inLab(t *testing.T, f func(*lab)) {
-	root := t.TempDir()
+	root := volumeRoot(t)
 	synctest.Test(t, func(t *testing.T) {
 		l := &lab{t: t, root: root, runtime: newFakeRuntime(image)}
 		memory := store.NewMemory()

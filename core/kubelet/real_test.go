@@ -43,6 +43,7 @@ import (
 	"github.com/klab-project/klab/core/runtime/shim"
 	"github.com/klab-project/klab/core/step"
 	"github.com/klab-project/klab/core/store"
+	"github.com/klab-project/klab/netlab/leak"
 )
 
 // machine is one node with everything real: an API server over HTTP, klab-rt
@@ -119,16 +120,21 @@ func configured(change func(*kubelet.Config)) func(*machine, runtime.Runtime) ru
 	}
 }
 
+// cleanMachine removes everything of a machine; its cgroup has the directory's name.
+func cleanMachine(root string) error {
+	return runtime.Clean(context.Background(), runtime.CleanOptions{Root: root, CgroupParent: "/" + filepath.Base(root)})
+}
+
 // newMachine starts a machine whose kubelet has the runtime as over gives it.
 func newMachine(t testing.TB, over ...func(*machine, runtime.Runtime) runtime.Runtime) *machine {
 	if os.Getuid() != 0 {
 		t.Skip("containers need root")
 	}
 	buildPrograms(t)
-	root, err := os.MkdirTemp("", "klab-k-")
+	root, err := leak.Dir("", "klab-k-", cleanMachine)
 	require.NoError(t, err)
 	require.NoError(t, os.Chmod(root, 0o711)) // root in a user namespace is nobody here
-	cgroup := fmt.Sprintf("/klab-test-kubelet-%d/%s", os.Getpid(), filepath.Base(root))
+	cgroup := "/" + filepath.Base(root)
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	m := &machine{t: t, ctx: ctx, image: pushTool(t)}
 	up := make(chan error, 100)
@@ -139,9 +145,8 @@ func newMachine(t testing.TB, over ...func(*machine, runtime.Runtime) runtime.Ru
 	t.Cleanup(func() {
 		cancel()
 		supervisor.Wait()
-		require.NoError(t, runtime.Clean(context.Background(), runtime.CleanOptions{Root: root, CgroupParent: cgroup}))
-		shim.RemoveCgroup(filepath.Dir(cgroup))
-		_ = os.RemoveAll(root)
+		require.NoError(t, cleanMachine(root))
+		require.NoError(t, os.RemoveAll(root))
 	})
 	require.NoError(t, <-up)
 

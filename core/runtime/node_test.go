@@ -28,6 +28,7 @@ import (
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/klab-project/klab/core/runtime/shim"
+	"github.com/klab-project/klab/netlab/leak"
 )
 
 // programs are klab-rt and the test image's tool, built once.
@@ -96,15 +97,20 @@ type node struct {
 	starts int
 }
 
+// cleanNode removes everything of a node; its cgroup has the directory's name.
+func cleanNode(root string) error {
+	return Clean(context.Background(), CleanOptions{Root: root, CgroupParent: "/" + filepath.Base(root)})
+}
+
 func newNode(t testing.TB) *node {
 	if os.Getuid() != 0 {
 		t.Skip("containers need root")
 	}
 	p := build(t)
-	root, err := os.MkdirTemp("", "klab-rt-") // short: overlay options have one page
+	root, err := leak.Dir("", "klab-rt-", cleanNode) // short: overlay options have one page
 	require.NoError(t, err)
 	require.NoError(t, os.Chmod(root, 0o711)) // pods with a user namespace enter it
-	n := &node{t: t, root: root, logs: t.TempDir(), cgroup: fmt.Sprintf("/klab-test-%d/%s", os.Getpid(), filepath.Base(root)), network: &fakeNetwork{}}
+	n := &node{t: t, root: root, logs: t.TempDir(), cgroup: "/" + filepath.Base(root), network: &fakeNetwork{}}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	n.ctx = ctx
 	var supervisor sync.WaitGroup
@@ -127,8 +133,7 @@ func newNode(t testing.TB) *node {
 			data, _ := os.ReadFile(filepath.Join(root, "klab-rt.log"))
 			t.Logf("klab-rt.log:\n%s", data)
 		}
-		require.NoError(t, Clean(context.Background(), CleanOptions{Root: root, CgroupParent: n.cgroup}))
-		shim.RemoveCgroup(filepath.Dir(n.cgroup))
+		require.NoError(t, cleanNode(root))
 		n.noLeaks()
 	})
 	require.NoError(t, <-up)
