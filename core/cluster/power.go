@@ -2,19 +2,14 @@ package cluster
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
-
-	"k8s.io/client-go/rest"
 
 	"github.com/klab-project/klab/core/step"
 	"github.com/klab-project/klab/core/step/remote"
@@ -57,67 +52,25 @@ func (d Dir) NodeOff(node string) bool { return d.isOff(node) }
 // SetPower turns a node of the cluster on or off. What is so already is no
 // error. A shutdown returns when it is done; when ctx ends, it still goes on.
 func SetPower(ctx context.Context, d Dir, node string, power Power) error {
-	if d.Daemon() == 0 {
-		return d.notUp()
-	}
-	c, err := d.RESTConfig()
-	if err != nil {
-		return err
-	}
-	client, err := rest.HTTPClientFor(c)
-	if err != nil {
-		return err
-	}
-	body, err := json.Marshal(power)
-	if err != nil {
-		return err
-	}
-	url := c.Host + strings.Replace(powerPath, "{node}", node, 1)
-	req, err := http.NewRequestWithContext(ctx, http.MethodPut, url, strings.NewReader(string(body)))
-	if err != nil {
-		return err
-	}
-	res, err := client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close()
-	text, err := io.ReadAll(res.Body)
-	if err == nil && res.StatusCode != http.StatusOK {
-		err = errors.New(strings.TrimSpace(string(text)))
-	}
-	return err
+	return d.nodeCommand(ctx, powerPath, node, power, nil)
 }
 
 // servePower answers SetPower. What it begins ends with the daemon and not
 // with the request.
-func (d *daemon) servePower(ctx context.Context) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		if err := d.allow(r, remote.Masters); err != nil {
-			http.Error(w, err.Error(), http.StatusForbidden)
-			return
-		}
-		var power Power
-		name := r.PathValue("node")
-		i := slices.IndexFunc(d.nodes, func(n *node) bool { return n.name == name })
-		switch err := json.NewDecoder(io.LimitReader(r.Body, 100)).Decode(&power); {
-		case err != nil || !slices.Contains([]Power{PowerOn, Shutdown, PowerOff}, power):
-			http.Error(w, "the body must be \"start\", \"stop\" or \"kill\"", http.StatusBadRequest)
-			return
-		case i < 0:
-			http.Error(w, fmt.Sprintf("there is no node %q: this cluster has node-1 to %s", name, nodeName(len(d.nodes))), http.StatusNotFound)
-			return
+func (d *daemon) servePower(daemon context.Context) http.HandlerFunc {
+	return serveNodeCommand(d, func(ctx context.Context, n *node, power Power) (any, error) {
+		if !slices.Contains([]Power{PowerOn, Shutdown, PowerOff}, power) {
+			return nil, wrongf("a node's power is \"start\", \"stop\" or \"kill\", not %q", power)
 		}
 		done := make(chan error, 1)
-		d.work.Go(func() { done <- d.nodes[i].setPower(ctx, power) })
+		d.work.Go(func() { done <- n.setPower(daemon, power) })
 		select {
 		case err := <-done:
-			if err != nil {
-				http.Error(w, err.Error(), http.StatusInternalServerError)
-			}
-		case <-r.Context().Done():
+			return nil, err
+		case <-ctx.Done():
+			return nil, ctx.Err()
 		}
-	}
+	})
 }
 
 func (n *node) setPower(ctx context.Context, power Power) error {

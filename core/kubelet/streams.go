@@ -9,9 +9,8 @@ import (
 
 	"k8s.io/cri-streaming/pkg/streaming/portforward"
 	"k8s.io/cri-streaming/pkg/streaming/remotecommand"
-	utilexec "k8s.io/utils/exec"
 
-	"github.com/klab-project/klab/core/runtime"
+	runtimestreams "github.com/klab-project/klab/core/runtime/streams"
 	"github.com/klab-project/klab/core/step"
 )
 
@@ -97,69 +96,22 @@ func (w *podWorker) sandbox() (string, error) {
 // ExecInContainer runs a command; container is the container's id.
 func (s *streams) ExecInContainer(_ context.Context, _, _, container string, cmd []string, in io.Reader, out, err io.WriteCloser,
 	tty bool, resize <-chan remotecommand.TerminalSize, timeout time.Duration) error {
-	ctx, cancel := context.WithCancel(s.ctx)
-	defer cancel()
+	ctx := s.ctx
 	if timeout > 0 {
+		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, timeout)
 		defer cancel()
 	}
-	code, failed := s.k.Runtime.Exec(ctx, container, runtime.ExecRequest{
-		Command: cmd, TTY: tty, Stdin: in, Stdout: writerOf(out), Stderr: writerOf(err), Resize: sizes(ctx, resize),
-	})
-	if failed != nil {
-		return failed
-	}
-	if code != 0 {
-		return utilexec.CodeExitError{Err: fmt.Errorf("command terminated with exit code %d", code), Code: code}
-	}
-	return nil
+	return runtimestreams.Exec(ctx, s.k.Runtime, container, cmd, runtimestreams.Terminal{In: in, Out: out, Err: err, TTY: tty, Resize: resize})
 }
 
 // AttachContainer connects to a container; container is its id.
 func (s *streams) AttachContainer(_ context.Context, _, _, container string, in io.Reader, out, err io.WriteCloser,
-	_ bool, resize <-chan remotecommand.TerminalSize) error {
-	ctx, cancel := context.WithCancel(s.ctx)
-	defer cancel()
-	return s.k.Runtime.Attach(ctx, container, runtime.AttachRequest{
-		Stdin: in, Stdout: writerOf(out), Stderr: writerOf(err), Resize: sizes(ctx, resize),
-	})
+	tty bool, resize <-chan remotecommand.TerminalSize) error {
+	return runtimestreams.Attach(s.ctx, s.k.Runtime, container, runtimestreams.Terminal{In: in, Out: out, Err: err, TTY: tty, Resize: resize})
 }
 
 // PortForward connects to a port in a pod; name is its sandbox's id.
 func (s *streams) PortForward(_ context.Context, name, _ string, port int32, stream io.ReadWriteCloser) error {
 	return s.k.Runtime.PortForward(s.ctx, name, port, stream)
-}
-
-// writerOf keeps a missing stream missing: a nil *T in an interface is not nil.
-func writerOf(w io.WriteCloser) io.Writer {
-	if w == nil {
-		return nil
-	}
-	return w
-}
-
-func sizes(ctx context.Context, in <-chan remotecommand.TerminalSize) <-chan runtime.Size {
-	if in == nil {
-		return nil
-	}
-	out := make(chan runtime.Size)
-	go func() {
-		defer close(out)
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case size, ok := <-in:
-				if !ok {
-					return
-				}
-				select {
-				case out <- runtime.Size{Width: size.Width, Height: size.Height}:
-				case <-ctx.Done():
-					return
-				}
-			}
-		}
-	}()
-	return out
 }

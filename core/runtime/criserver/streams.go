@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/url"
 	"sync"
@@ -15,9 +14,9 @@ import (
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"k8s.io/cri-streaming/pkg/streaming"
 	"k8s.io/cri-streaming/pkg/streaming/remotecommand"
-	utilexec "k8s.io/utils/exec"
 
 	"github.com/klab-project/klab/core/runtime"
+	"github.com/klab-project/klab/core/runtime/streams"
 	"github.com/klab-project/klab/core/step"
 )
 
@@ -154,57 +153,13 @@ type streamer struct {
 }
 
 func (s streamer) Exec(ctx context.Context, id string, cmd []string, in io.Reader, out, errs io.WriteCloser, tty bool, resize <-chan remotecommand.TerminalSize) error {
-	ctx, cancel := context.WithCancel(step.With(ctx, s.lab))
-	defer cancel()
-	code, err := s.rt.Exec(ctx, id, runtime.ExecRequest{
-		Command: cmd, TTY: tty, Stdin: in, Stdout: writer(out), Stderr: writer(errs), Resize: sizes(ctx, resize),
-	})
-	if err == nil && code != 0 {
-		return utilexec.CodeExitError{Err: fmt.Errorf("command terminated with exit code %d", code), Code: code}
-	}
-	return err
+	return streams.Exec(step.With(ctx, s.lab), s.rt, id, cmd, streams.Terminal{In: in, Out: out, Err: errs, TTY: tty, Resize: resize})
 }
 
-func (s streamer) Attach(ctx context.Context, id string, in io.Reader, out, errs io.WriteCloser, _ bool, resize <-chan remotecommand.TerminalSize) error {
-	ctx, cancel := context.WithCancel(step.With(ctx, s.lab))
-	defer cancel()
-	return s.rt.Attach(ctx, id, runtime.AttachRequest{Stdin: in, Stdout: writer(out), Stderr: writer(errs), Resize: sizes(ctx, resize)})
+func (s streamer) Attach(ctx context.Context, id string, in io.Reader, out, errs io.WriteCloser, tty bool, resize <-chan remotecommand.TerminalSize) error {
+	return streams.Attach(step.With(ctx, s.lab), s.rt, id, streams.Terminal{In: in, Out: out, Err: errs, TTY: tty, Resize: resize})
 }
 
 func (s streamer) PortForward(ctx context.Context, sandbox string, port int32, stream io.ReadWriteCloser) error {
 	return s.rt.PortForward(step.With(ctx, s.lab), sandbox, port, stream)
-}
-
-// writer keeps a missing stream missing: a nil in an interface is not nil.
-func writer(w io.WriteCloser) io.Writer {
-	if w == nil {
-		return nil
-	}
-	return w
-}
-
-func sizes(ctx context.Context, in <-chan remotecommand.TerminalSize) <-chan runtime.Size {
-	if in == nil {
-		return nil
-	}
-	out := make(chan runtime.Size)
-	go func() {
-		defer close(out)
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case size, ok := <-in:
-				if !ok {
-					return
-				}
-				select {
-				case out <- runtime.Size{Width: size.Width, Height: size.Height}:
-				case <-ctx.Done():
-					return
-				}
-			}
-		}
-	}()
-	return out
 }

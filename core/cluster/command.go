@@ -1,0 +1,112 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+
+	"k8s.io/client-go/rest"
+
+	"github.com/klab-project/klab/core/step/remote"
+)
+
+// Commands are what the administrator asks of the daemon, beside the API: PUT
+// with JSON, answered with JSON or with a sentence that says what is wrong.
+
+// command sends one to the daemon; its answer goes to answer, unless that is nil.
+func (d Dir) command(ctx context.Context, path string, body, answer any) error {
+	if d.Daemon() == 0 {
+		return d.notUp()
+	}
+	c, err := d.RESTConfig()
+	if err != nil {
+		return err
+	}
+	client, err := rest.HTTPClientFor(c)
+	if err != nil {
+		return err
+	}
+	return putJSON(ctx, client, c.Host+path, body, answer)
+}
+
+// nodeCommand is command for one node.
+func (d Dir) nodeCommand(ctx context.Context, path, node string, body, answer any) error {
+	return d.command(ctx, strings.Replace(path, "{node}", node, 1), body, answer)
+}
+
+// putJSON sends body; an answer that is not OK is the error.
+func putJSON(ctx context.Context, client *http.Client, url string, body, answer any) error {
+	data, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, url, bytes.NewReader(data))
+	if err != nil {
+		return err
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err == nil && res.StatusCode != http.StatusOK {
+		err = errors.New(strings.TrimSpace(string(text)))
+	}
+	if err != nil || answer == nil {
+		return err
+	}
+	return json.Unmarshal(text, answer)
+}
+
+// mostBody bounds what a command may send, in bytes.
+const mostBody = 1 << 16
+
+// wrong is the error of a command that asks for what cannot be.
+type wrong struct{ error }
+
+func wrongf(format string, args ...any) error { return wrong{fmt.Errorf(format, args...)} }
+
+// serveCommand answers the administrator's commands. What do returns is sent,
+// if it is not nil.
+func serveCommand[T any](d *daemon, do func(ctx context.Context, r *http.Request, body T) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if err := d.allow(r, remote.Masters); err != nil {
+			http.Error(w, err.Error(), http.StatusForbidden)
+			return
+		}
+		var body T
+		if err := json.NewDecoder(io.LimitReader(r.Body, mostBody)).Decode(&body); err != nil {
+			http.Error(w, fmt.Sprintf("the request is not as it should be: %v", err), http.StatusBadRequest)
+			return
+		}
+		answer, err := do(r.Context(), r, body)
+		switch {
+		case errors.As(err, new(wrong)):
+			http.Error(w, err.Error(), http.StatusBadRequest)
+		case err != nil:
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		case answer != nil:
+			w.Header().Set("Content-Type", "application/json")
+			_ = json.NewEncoder(w).Encode(answer)
+		}
+	}
+}
+
+// serveNodeCommand answers commands about a node of the cluster.
+func serveNodeCommand[T any](d *daemon, do func(ctx context.Context, n *node, body T) (any, error)) http.HandlerFunc {
+	return serveCommand(d, func(ctx context.Context, r *http.Request, body T) (any, error) {
+		name := r.PathValue("node")
+		i := slices.IndexFunc(d.nodes, func(n *node) bool { return n.name == name })
+		if i < 0 {
+			return nil, wrongf("there is no node %q: this cluster has node-1 to %s", name, nodeName(len(d.nodes)))
+		}
+		return do(ctx, d.nodes[i], body)
+	})
+}
