@@ -50,7 +50,14 @@ func (p Process) Run(ctx context.Context, tests []string, log string, done func(
 		return tests, err
 	}
 	defer out.Close()
+	// Some tests leave files of kubectl's.
+	temporary, err := os.MkdirTemp("", "e2e-")
+	if err != nil {
+		return tests, err
+	}
+	defer os.RemoveAll(temporary)
 	cmd := exec.Command(p.Program, p.arguments(tests)...)
+	cmd.Env = append(os.Environ(), "TMPDIR="+temporary)
 	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = out, out, []*os.File{w}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {

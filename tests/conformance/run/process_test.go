@@ -52,6 +52,20 @@ echo '{"name":"two","state":"failed","seconds":2,"error":"pod pods-1234 of\n  6f
 	}, results)
 }
 
+func TestProcessLeavesNoFiles(t *testing.T) {
+	tmp := t.TempDir()
+	t.Setenv("TMPDIR", tmp)
+	p := program(t, `mktemp >"$0.file"; echo '{"name":"x","state":"passed"}' >&3`)
+	_, _, err := collect(t, p, "x")
+	require.NoError(t, err)
+	made, err := os.ReadFile(p.Program + ".file")
+	require.NoError(t, err)
+	require.True(t, strings.HasPrefix(string(made), tmp+"/"), "%s", made)
+	left, err := filepath.Glob(tmp + "/e2e-*")
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
+
 func TestProcessAsksForExactlyTheTests(t *testing.T) {
 	p := program(t, `printf '%s\n' "$@" >"$0.args"; echo '{"name":"x","state":"passed"}' >&3`)
 	_, _, err := collect(t, p, "[sig-node] a (b)", "c")
