@@ -82,7 +82,8 @@ var table = sync.OnceValue(func() []*Resource {
 	return append([]*Resource{
 		configMaps(), endpoints(), events(), limitRanges(), namespaces(), nodes(), pods(), podTemplates(),
 		replicationControllers(), resourceQuotas(), secrets(), serviceAccounts(), services(),
-		deployments(), replicaSets(), certificateSigningRequests(), leases(), endpointSlices(), eventsV1(), runtimeClasses(), podDisruptionBudgets(),
+		deployments(), replicaSets(), certificateSigningRequests(), leases(), endpointSlices(), eventsV1(),
+		ingressClasses(), ingresses(), networkPolicies(), runtimeClasses(), podDisruptionBudgets(),
 		clusterRoleBindings(), clusterRoles(), roleBindings(), roles(), priorityClasses(),
 	}, append(reviews(), measurements()...)...)
 })
