@@ -29,6 +29,7 @@ func (s *Session) Act(ctx context.Context, act lesson.Act) error {
 		})
 	case lesson.Check:
 		s.change(func() { s.learner[s.look].asked = true })
+		return s.probe(ctx, s.at)
 	case lesson.Reveal:
 		s.change(func() { s.reveal = !s.reveal })
 	case lesson.Reset:

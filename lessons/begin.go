@@ -120,6 +120,8 @@ func (s *Session) takeBack(ctx context.Context) error {
 			_, err = s.host.Kubectl(ctx, "", d.Kubectl...)
 		case len(d.Klab) > 0:
 			_, err = s.host.Klab(ctx, d.Klab...)
+		case d.Mend != "":
+			_, err = s.host.Klab(ctx, d.klab(s.see)...)
 		case d.Show != "":
 			_, err = s.host.Shell(ctx, d.Show)
 		case d.Wait != nil:

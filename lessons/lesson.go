@@ -85,6 +85,9 @@ type Do struct {
 	Kubectl []string   `yaml:"kubectl"` // its arguments; ${first RESOURCE/NAMESPACE LABEL=VALUE} is a name
 	Exec    []string   `yaml:"exec"`    // the arguments of "kubectl exec"
 	Klab    []string   `yaml:"klab"`    // the arguments of klab itself, as in [node, drain, node-1]
+	Packet  string     `yaml:"packet"`  // FROM TO[:PORT] [PROTO], as "klab packet" takes them: "pod/a svc/web:80 udp"
+	Break   string     `yaml:"break"`   // CARD and its arguments, as "klab break" takes them
+	Mend    string     `yaml:"mend"`    // what "klab mend" is to undo
 	Show    string     `yaml:"show"`    // a line for a shell, which has kubectl and klab; what it prints is shown
 	Wait    *Wait      `yaml:"wait"`
 	See     *Match     `yaml:"see"`   // wait until such an event has come
@@ -94,6 +97,7 @@ type Do struct {
 
 	// Held names the request that apply, kubectl, exec and klab send. The command is
 	// done when it has arrived; while the lab is paused it then waits to be let go.
+	// Packet, break and mend do without: they are done when they are over.
 	Held *Match `yaml:"held"`
 }
 
@@ -167,15 +171,18 @@ type Quiz struct {
 	Keys []string `yaml:"-"`
 }
 
-// Check is a goal: a field of an object has a value, or an event was seen.
-// Once reached it stays reached.
+// Check is a goal: a field of an object has a value, an event was seen, or
+// packets come out as they should. Once reached it stays reached.
 type Check struct {
-	ID     string `yaml:"id"`
-	Wait   `yaml:",inline"`
-	Event  *Match `yaml:"event"`
-	After  string `yaml:"after"` // a prediction: the event is one after its step's command
-	Text   Text   `yaml:"text"`
-	NotYet Text   `yaml:"notyet"`
+	ID    string `yaml:"id"`
+	Wait  `yaml:",inline"`
+	Event *Match `yaml:"event"`
+	// Packet are packets that, one after the other and with no change of the lab
+	// between, have to come out so. "Check" sends them; also others' count.
+	Packet []PacketMatch `yaml:"packet"`
+	After  string        `yaml:"after"` // a prediction: the event is one after its step's command
+	Text   Text          `yaml:"text"`
+	NotYet Text          `yaml:"notyet"`
 	// Wrong are states in which the check must not pass: "klab lesson test" sees to it.
 	Wrong []Wrong `yaml:"wrong"`
 

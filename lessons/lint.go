@@ -10,6 +10,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/klab-project/klab/core/step"
 	"github.com/klab-project/klab/core/step/recording"
 )
 
@@ -51,6 +52,7 @@ func Lint(l *Lesson, terms []Term) []*Error {
 		r.step(s)
 	}
 	r.files()
+	r.mends()
 	return r.list
 }
 
@@ -119,7 +121,7 @@ func (r *review) hides(p *Predict) {
 	need := map[string][]string{
 		"actor": {"actor/", "pane/pending"}, "verb": {"actor/", "verb/"}, "node": {"field/", "actor/"},
 		"resource": {"pane/objects", "field/"}, "others-pending": {"pane/pending"},
-		"name": {"actor/", "verb/"}, "detail": {"actor/", "verb/"}, "field": {"field/"},
+		"name": {"actor/", "verb/"}, "detail": {"actor/", "verb/", "hop/"}, "field": {"field/"},
 		"distinct-bound-nodes": {"field/pods/spec.nodeName"}, "count": {"pane/", "actor/"},
 		"output": {"pane/", "actor/", "verb/", "field/"}, "members": {"verb/pod-seen", "pane/pod"},
 	}[p.Answer.By]
@@ -135,10 +137,32 @@ func (r *review) hides(p *Predict) {
 			}
 		}
 	}
+	if v := p.Event.Verb; v == step.HopSeen || v == step.Packet {
+		r.hidesHops(p)
+	}
 	for _, h := range p.Hide {
 		kind, rest, _ := strings.Cut(h, "/")
-		if !slices.Contains([]string{"pane", "actor", "verb", "field"}, kind) || rest == "" {
-			r.found(p.Line, "hide %q: it is pane/, actor/, verb/ or field/RESOURCE/PATH", h)
+		if !slices.Contains([]string{"pane", "actor", "verb", "field", "hop"}, kind) || rest == "" {
+			r.found(p.Line, "hide %q: it is pane/, actor/, verb/, hop/ or field/RESOURCE/PATH", h)
+		}
+	}
+}
+
+// hidesHops checks that a prediction about a packet's way hides that way: also
+// that of packets which went it before.
+func (r *review) hidesHops(p *Predict) {
+	if !slices.ContainsFunc(p.Hide, func(h string) bool { return strings.HasPrefix(h, "hop/") || h == "verb/hop" || h == "pane/packet" }) {
+		r.found(p.Line, "the prediction %q is about a packet's way: hide it from the place in question on, with hop/FIELD=PATTERN or hop/*", p.ID)
+	}
+}
+
+// mends checks that what a lesson breaks is mended when it begins anew.
+func (r *review) mends() {
+	for _, s := range r.lesson.Steps {
+		for _, d := range s.Do {
+			if d.Break != "" && !slices.ContainsFunc(r.lesson.Reset, func(d Do) bool { return d.Mend != "" }) {
+				r.found(d.Line, "break needs a mend in the lesson's reset: what is broken must not outlive the lesson")
+			}
 		}
 	}
 }

@@ -24,6 +24,10 @@ type Match struct {
 	// in "exitCode", and ">3" and "<3" compare; Is has them for the event's object, as it is then.
 	Detail map[string]string `yaml:"detail"`
 	Is     map[string]string `yaml:"is"`
+	// Hop has patterns for a place on a packet's way. It means verb hop, phase fact.
+	Hop *HopMatch `yaml:"hop"`
+	// Packet names a packet's end by its ends and its outcome. It means verb packet, phase end.
+	Packet *PacketMatch `yaml:"packet"`
 	// Members is a pattern for who shares a namespace, in a pod-seen event.
 	Members *Members `yaml:"members"`
 }
@@ -49,6 +53,9 @@ func (m *Match) details(e *step.Event) bool {
 		if !fits(pattern, detail(e, path)) {
 			return false
 		}
+	}
+	if m.Hop != nil && !m.Hop.matches(e) || m.Packet != nil && !m.Packet.matches(e) {
+		return false
 	}
 	return m.Members == nil || like(m.Members.Are, members(e, m.Members.Container, m.Members.Kind))
 }
@@ -89,6 +96,17 @@ func like(pattern, s string) bool {
 	}
 	ok, err := path.Match(pattern, s)
 	return ok && err == nil
+}
+
+// complete adds what hop and packet mean besides.
+func (m *Match) complete() {
+	switch {
+	case m == nil:
+	case m.Hop != nil:
+		m.Verb, m.Phase = step.HopSeen, step.PhaseFact
+	case m.Packet != nil:
+		m.Verb, m.Phase = step.Packet, step.PhaseEnd
+	}
 }
 
 func (m *Match) needed() int { return max(1, m.Count) }

@@ -35,13 +35,17 @@ type seen struct {
 	event   *step.Event
 	checks  []bool
 	printed map[int]string // what entries of Do printed
+	probes  map[*PacketMatch]probed
 }
 
-// command is an apply, kubectl or exec whose request is waited for.
+// command is an apply, kubectl, exec, klab, packet, break or mend that is waited for.
 type command struct {
 	step, do int
 	match    *Match
 	sent     bool
+	id       uint64 // of its step
+	over     bool   // whether it is carried out only when that is over
+	ended    bool
 }
 
 // tally counts the events that match, from the moment its step was entered and
@@ -65,14 +69,18 @@ func (o *observer) restart() {
 	o.steps, o.commands, o.tallies = nil, nil, nil
 	var last *command
 	for i, s := range o.lesson.Steps {
-		w := &seen{until: make([]*tally, len(s.Do)), checks: make([]bool, len(s.Checks)), printed: map[int]string{}}
+		w := &seen{until: make([]*tally, len(s.Do)), checks: make([]bool, len(s.Checks)), printed: map[int]string{}, probes: map[*PacketMatch]probed{}}
 		o.steps = append(o.steps, w)
 		for k := range s.Do {
 			d := &s.Do[k]
 			switch {
 			case d.command():
-				last = &command{step: i, do: k, match: d.Held}
-				o.commands = append(o.commands, last)
+				c := &command{step: i, do: k}
+				c.match, c.over = d.sends()
+				o.commands = append(o.commands, c)
+				if d.Mend == "" { // which only takes back
+					last = c
+				}
 			case d.Step != nil:
 				w.until[k] = o.count(&d.Step.Until, w, last, nil)
 			case d.See != nil:
@@ -146,9 +154,7 @@ func (o *observer) observe(e *step.Event) {
 		return
 	}
 	for _, c := range o.commands {
-		if !c.sent && o.steps[c.step].entered && o.matches(c.match, e) && (c.match.Phase != "" || e.Phase == step.PhasePending || e.Phase == step.PhaseBegin) {
-			c.sent = true
-		}
+		o.sent(c, e)
 	}
 	for _, t := range o.tallies {
 		if t.in != nil && !t.in.entered || t.after != nil && !t.after.sent || !o.matches(t.match, e) {
@@ -160,6 +166,20 @@ func (o *observer) observe(e *step.Event) {
 	}
 	for i := range o.steps {
 		o.advance(i)
+	}
+	o.packets(e)
+}
+
+// sent notes that a command's request has come, and its end. Of commands that
+// look alike the first one that is not done is meant.
+func (o *observer) sent(c *command, e *step.Event) {
+	w := o.steps[c.step]
+	switch {
+	case c.sent:
+		c.ended = c.ended || c.over && e.Step == c.id && e.Phase == step.PhaseEnd && e.Err == ""
+	case !w.entered || c.over && w.did < c.do || !o.matches(c.match, e):
+	case c.match.Phase != "" || e.Phase == step.PhasePending || e.Phase == step.PhaseBegin:
+		c.sent, c.id = true, e.Step
 	}
 }
 
@@ -176,6 +196,9 @@ func (o *observer) mark(e *step.Event) {
 	for i, s := range o.lesson.Steps {
 		if d.Name == stepMark(o.lesson, s) {
 			o.steps[i].entered = true
+		}
+		if d.Name == probeMark(o.lesson, s) {
+			clear(o.steps[i].probes)
 		}
 		for k := range s.Do {
 			if s.Do[k].Show != "" && d.Name == outputMark(o.lesson, s, k) {
@@ -195,7 +218,7 @@ func (o *observer) advance(i int) {
 		w.did++
 	}
 	for k := range s.Checks {
-		if c := &s.Checks[k]; c.Event == nil && !w.checks[k] {
+		if c := &s.Checks[k]; c.Event == nil && len(c.Packet) == 0 && !w.checks[k] {
 			w.checks[k] = w.did == len(s.Do) && o.holds(&c.Wait)
 		}
 	}
@@ -223,7 +246,7 @@ func (o *observer) done(i, k int) bool {
 	case d.command():
 		for _, c := range o.commands {
 			if c.step == i && c.do == k {
-				return c.sent
+				return c.sent && (!c.over || c.ended)
 			}
 		}
 	}

@@ -18,14 +18,15 @@ func (p *parser) verify() error {
 		return p.fail(1, "a lesson needs at least one step")
 	}
 	for _, d := range l.Reset {
-		if verbs := d.verbs(); len(verbs) != 1 || len(d.Kubectl) == 0 && len(d.Klab) == 0 && d.Show == "" && d.Speed <= 0 && d.Wait == nil || d.Held != nil {
-			return p.fail(1, "each entry of reset is one of kubectl, klab, show, speed and wait; this one has %s", quoted(verbs))
+		if verbs := d.verbs(); len(verbs) != 1 || len(d.Kubectl) == 0 && len(d.Klab) == 0 && d.Mend == "" && d.Show == "" && d.Speed <= 0 && d.Wait == nil || d.Held != nil {
+			return p.fail(1, "each entry of reset is one of kubectl, klab, mend, show, speed and wait; this one has %s", quoted(verbs))
 		}
 		if d.Wait != nil && d.Wait.wrong() != "" {
 			return p.fail(1, "reset: %s", d.Wait.wrong())
 		}
 	}
 	l.outputs()
+	l.complete()
 	for _, s := range l.Steps {
 		for i := range s.Do {
 			if msg := s.Do[i].wrong(); msg != "" {
@@ -46,6 +47,7 @@ func (d *Do) verbs() (list []string) {
 	}{
 		{"pause", d.Pause != nil}, {"run", d.Run != nil}, {"step", d.Step != nil}, {"apply", d.Apply != ""},
 		{"kubectl", len(d.Kubectl) > 0}, {"exec", len(d.Exec) > 0}, {"klab", len(d.Klab) > 0}, {"show", d.Show != ""},
+		{"packet", d.Packet != ""}, {"break", d.Break != ""}, {"mend", d.Mend != ""},
 		{"wait", d.Wait != nil}, {"see", d.See != nil}, {"speed", d.Speed != 0}, {"view", d.View != ""}, {"mark", d.Mark != ""},
 	} {
 		if v.set {
@@ -57,17 +59,24 @@ func (d *Do) verbs() (list []string) {
 
 // command tells whether d sends a request of its own.
 func (d *Do) command() bool {
-	return d.Apply != "" || len(d.Kubectl) > 0 || len(d.Exec) > 0 || len(d.Klab) > 0
+	return d.Apply != "" || len(d.Kubectl) > 0 || len(d.Exec) > 0 || len(d.Klab) > 0 || d.brings()
 }
+
+// brings tells whether d is a packet, or breaks or mends something.
+func (d *Do) brings() bool { return d.Packet != "" || d.Break != "" || d.Mend != "" }
 
 func (d *Do) wrong() string {
 	switch verbs := d.verbs(); {
 	case len(verbs) != 1:
-		return "each entry of a do block has one verb (pause, run, step, apply, kubectl, exec, klab, show, wait, see, speed, view, mark); this one has " + quoted(verbs)
-	case d.command() && d.Held == nil:
+		return "each entry of a do block has one verb (pause, run, step, apply, kubectl, exec, klab, packet, break, mend, show, wait, see, speed, view, mark); this one has " + quoted(verbs)
+	case d.command() && !d.brings() && d.Held == nil:
 		return verbs[0] + " needs held: the request by which one sees that it was sent"
 	case !d.command() && d.Held != nil:
-		return "held belongs to apply, kubectl, exec or klab"
+		return "held belongs to apply, kubectl, exec, klab, packet, break or mend"
+	case d.Packet != "" && d.wrongPacket() != "":
+		return d.wrongPacket()
+	case d.View != "" && !slices.Contains(views, d.View):
+		return "view is one of " + strings.Join(views, ", ") + ", not " + d.View
 	case d.Held != nil:
 		return d.Held.wrong()
 	case d.Step != nil && d.Step.Until.Phase == "":
@@ -86,6 +95,43 @@ func (d *Do) wrong() string {
 	return ""
 }
 
+// views are the panes that a lesson can show: their names, and their keys.
+var views = []string{"cluster", "reconcile", "packet", "network", "objects", "log", "pod", "1", "2", "3", "4", "5", "6"}
+
+func (d *Do) wrongPacket() string {
+	n := len(strings.Fields(firstOf.ReplaceAllString(d.Packet, "x")))
+	if n != 2 && n != 3 {
+		return "packet is FROM TO[:PORT], and if it is not tcp then udp or icmp, not " + d.Packet
+	}
+	if f := strings.Fields(d.Packet); n == 3 && !slices.Contains(protocols, f[len(f)-1]) {
+		return "a packet is of tcp, udp or icmp, not " + f[len(f)-1]
+	}
+	return ""
+}
+
+var protocols = []string{"tcp", "udp", "icmp"}
+
+// complete adds what the matches of hops and packets mean besides.
+func (l *Lesson) complete() {
+	for _, s := range l.Steps {
+		for k := range s.Do {
+			d := &s.Do[k]
+			d.Held.complete()
+			d.See.complete()
+			if d.Step != nil {
+				d.Step.Until.complete()
+			}
+		}
+		if s.Predict != nil {
+			s.Predict.Event.complete()
+			s.Predict.Answer.Of.complete()
+		}
+		for k := range s.Checks {
+			s.Checks[k].Event.complete()
+		}
+	}
+}
+
 func quoted(list []string) string {
 	if len(list) == 0 {
 		return "none"
@@ -99,6 +145,9 @@ func (m *Match) wrong() string {
 		if _, err := path.Match(pattern, ""); err != nil {
 			return "the pattern " + pattern + " is malformed"
 		}
+	}
+	if m.Hop != nil && m.Packet != nil {
+		return "a match is of a hop or of a packet, not of both"
 	}
 	if !slices.Contains([]string{"", "pending", "begin", "end", "fact"}, string(m.Phase)) {
 		return "a phase is pending, begin, end or fact, not " + string(m.Phase)
@@ -128,6 +177,10 @@ func (s *Step) wrong() (string, int) {
 	for i := range s.Checks {
 		c := &s.Checks[i]
 		switch {
+		case len(c.Packet) > 0:
+			if msg := c.wrongPackets(); msg != "" {
+				return msg, c.Line
+			}
 		case c.Event == nil:
 			if msg := c.Wait.wrong(); msg != "" {
 				return msg, c.Line
@@ -137,6 +190,27 @@ func (s *Step) wrong() (string, int) {
 		}
 	}
 	return "", 0
+}
+
+var outcomes = []string{"answered", "delivered", "refused", "lost"}
+
+func (c *Check) wrongPackets() string {
+	if c.Event != nil || c.Object != "" || c.Path != "" || c.Equals != nil {
+		return "a check has packets, an object or an event, and only one of them"
+	}
+	for _, m := range c.Packet {
+		switch {
+		case m.From == "" || m.To == "":
+			return "a packet of a check needs from and to"
+		case !slices.Contains(outcomes, m.Outcome):
+			return "a packet's outcome is one of " + strings.Join(outcomes, ", ") + ", not " + m.Outcome
+		case m.Proto != "" && !slices.Contains(protocols, m.Proto):
+			return "a packet is of tcp, udp or icmp, not " + m.Proto
+		case m.Drop != "" && (m.Outcome == "answered" || m.Outcome == "delivered"):
+			return "a packet that arrives has no drop"
+		}
+	}
+	return ""
 }
 
 func (p *Predict) wrong() string {

@@ -55,8 +55,19 @@ func (s *Session) show(i int) string {
 			name = d.View
 		}
 	}
-	if name == "cluster" {
+	switch name {
+	case "cluster", "1":
 		return "stage"
+	case "2":
+		return "reconcile"
+	case "3":
+		return "packet"
+	case "4":
+		return "objects"
+	case "5":
+		return "log"
+	case "6":
+		return "pod"
 	}
 	return name
 }
@@ -105,7 +116,12 @@ func (s *Session) what(p *Predict, e *step.Event, lang string) string {
 		return word(lang, "seen.others", "who", who(e), "verb", string(e.Verb), "resource", e.Object.Resource, "n", s.see.seenBy(p))
 	case "distinct-bound-nodes":
 		return word(lang, "seen.nodes", "n", s.see.seenBy(p))
-	case "detail", "field":
+	case "detail":
+		if at := hopWords(e); at != "" {
+			return at + ", " + p.Answer.Path + " = " + s.see.seenBy(p)
+		}
+		return who(e) + ": " + string(e.Verb) + " " + e.Object.String() + ", " + p.Answer.Path[strings.LastIndexAny(p.Answer.Path, ".]")+1:] + " = " + s.see.seenBy(p)
+	case "field":
 		return who(e) + ": " + string(e.Verb) + " " + e.Object.String() + ", " + p.Answer.Path[strings.LastIndexAny(p.Answer.Path, ".]")+1:] + " = " + s.see.seenBy(p)
 	case "count":
 		return word(lang, "seen.count", "n", s.see.seenBy(p), "what", strings.TrimSpace(string(p.Answer.Of.Verb)+" "+p.Answer.Of.Object))
@@ -184,6 +200,8 @@ func (d *Do) line(lang string, see *observer) string {
 		return "kubectl exec " + strings.Join(see.args(d.Exec), " ")
 	case len(d.Klab) > 0:
 		return "klab " + strings.Join(see.args(d.Klab), " ")
+	case d.brings():
+		return "klab " + strings.Join(d.klab(see), " ")
 	case d.Show != "":
 		return d.Show
 	case d.Step != nil:
@@ -227,6 +245,9 @@ func (s *Session) waiting(i int, lang string) string {
 	}
 	for k, c := range st.Checks {
 		if !w.checks[k] {
+			if len(c.Packet) > 0 && s.host != nil {
+				return word(lang, "wait.probe", "what", c.Text.In(lang))
+			}
 			return c.Text.In(lang)
 		}
 	}

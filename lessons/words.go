@@ -19,6 +19,7 @@ var words = map[string]Text{
 	"wait.replay":  {"the recording: play it on", "请继续播放录像"},
 	"wait.step":    {"the next decisions; let them happen one by one, or all at once", "接下来的决定：可以一个一个放行，也可以一次放完"},
 
+	"wait.probe":       {"{what} (c sends the packets and looks)", "{what}（按 c 发出数据包来检查）"},
 	"seen.output":      {"it printed: {what}", "它打印了：{what}"},
 	"seen.members":     {"in that {kind} namespace the kernel has: {what}", "内核里，这个 {kind} 名称空间中有：{what}"},
 	"plain.resumed":    {"You did {n} steps of it before; it goes on there.", "前面 {n} 步你已经完成，从这里继续。"},

@@ -17,6 +17,9 @@ func (s *Session) RefuseWrong(ctx context.Context, l *Live, st *Step, while time
 	}
 	reached := func(k int) func() bool { return func() bool { return s.see.steps[i].checks[k] } }
 	refuses := func(k int, when string) error {
+		if err := s.probe(ctx, i); err != nil {
+			return err
+		}
 		switch err := s.until(ctx, while, reached(k)); {
 		case err == nil:
 			return fmt.Errorf("the check %q passes %s", st.Checks[k].ID, when)

@@ -64,10 +64,13 @@ type View struct {
 	// prediction away. Entries are:
 	//
 	//	pane/NAME            a whole pane: stage, pending, inspector, timeline, ran, why,
-	//	                     reconcile, network, objects, log
+	//	                     reconcile, network, packet, objects, log
 	//	actor/NAME           what an actor does: its state, its held actions, its lines
 	//	verb/NAME            actions with that verb
 	//	field/RESOURCE/PATH  a field of objects: field/pods/spec.nodeName
+	//	hop/FIELD=PATTERN    of each packet's way, the first hop whose field fits and all after it:
+	//	                     hop/verdict=dnat, hop/chain=KUBE-SVC-*, hop/hdr.dst=10.1.*; hop/3 is
+	//	                     the third one, hop/* all
 	Hide []string
 	// Show names a pane that this step is about; "" leaves the learner's choice.
 	Show string

@@ -12,6 +12,7 @@ import (
 type Mask struct {
 	panes, actors, verbs map[string]bool
 	fields               []field
+	hops                 []hopMask
 }
 
 type field struct{ resource, path string }
@@ -32,13 +33,17 @@ func NewMask(hide []string) Mask {
 		case "field":
 			resource, path, _ := strings.Cut(rest, "/")
 			m.fields = append(m.fields, field{resource, path})
+		case "hop":
+			m.hops = append(m.hops, newHopMask(rest))
 		}
 	}
 	return m
 }
 
 // Empty tells whether everything may be seen.
-func (m Mask) Empty() bool { return len(m.panes)+len(m.actors)+len(m.verbs)+len(m.fields) == 0 }
+func (m Mask) Empty() bool {
+	return len(m.panes)+len(m.actors)+len(m.verbs)+len(m.fields)+len(m.hops) == 0
+}
 
 // Pane tells whether a whole pane is hidden.
 func (m Mask) Pane(name string) bool { return m.panes[name] }
@@ -48,7 +53,7 @@ func (m Mask) Actor(name string) bool { return m.actors[name] }
 
 // Step tells whether an action is hidden.
 func (m Mask) Step(actor string, verb step.Verb) bool {
-	return m.actors[actor] || m.verbs[string(verb)]
+	return m.actors[actor] || m.verbs[string(verb)] || verb == step.HopSeen && len(m.hops) > 0
 }
 
 // On is Step for what happens on a node: while the node of a pod is hidden,
@@ -60,6 +65,9 @@ func (m Mask) On(actor, node string, verb step.Verb, resource string) bool {
 // Event tells whether an event is hidden: by its actor, its verb, its node, or
 // because it carries a hidden field.
 func (m Mask) Event(e *step.Event) bool {
+	if e.Verb == step.Packet && e.Phase == step.PhaseEnd && (len(m.hops) > 0 || m.verbs[string(step.HopSeen)]) {
+		return true // it says how the packet came out
+	}
 	return m.On(e.Actor, e.Node, e.Verb, e.Object.Resource) || e.Verb == step.Commit && m.touches(e.Object.Resource)
 }
 

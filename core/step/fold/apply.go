@@ -21,6 +21,12 @@ func (s *State) Apply(e *step.Event) {
 	case step.PhaseEnd:
 		s.hands(e, s.end(e))
 	}
+	switch e.Verb {
+	case step.Break, step.Mend:
+		s.fault(e)
+	case step.HopSeen:
+		s.hop(e)
+	}
 	if e.Err != "" {
 		s.Errors = keepLast(s.Errors, Failure{e.Seq, e.Actor, e.Node, e.Verb, e.Object, e.Err, e.How}, errorsKept)
 	}
@@ -107,6 +113,9 @@ func (s *State) pending(e *step.Event) {
 	s.Pending = slices.Insert(s.Pending, i, p)
 	s.actor(e, func(a *Actor) { a.waits(st, 1) })
 	s.turn(st, e)
+	if e.Verb == step.Packet {
+		s.packet(e, st)
+	}
 	if req := s.Open[st.Parent]; st.Class == step.ClassStage && req != nil {
 		s.replace(req, func(c *Step) { c.AtStage = st.Verb })
 	}
@@ -179,6 +188,9 @@ func (s *State) begin(e *step.Event) *Step {
 	}
 	s.actor(e, func(a *Actor) { a.begins(st) })
 	s.turn(st, e)
+	if e.Verb == step.Packet {
+		s.packet(e, st)
+	}
 	return st
 }
 
@@ -194,6 +206,9 @@ func (s *State) end(e *step.Event) *Step {
 	delete(s.Open, e.Step)
 	s.actor(e, func(a *Actor) { a.ends(st, e.Seq) })
 	s.turn(st, e)
+	if e.Verb == step.Packet {
+		s.packet(e, st)
+	}
 	switch st.Class {
 	case step.ClassStage:
 		s.stage(st, e)

@@ -34,7 +34,9 @@ type State struct {
 	Ran       []Ran     // bounded, the newest last
 	Errors    []Failure // bounded, the newest last
 	Marks     []Mark
-	Runs      int // how often the lab was reset
+	Packets   []*Packet // the last ones that were followed, the newest last
+	Faults    []Fault   // what is broken on purpose, the newest last
+	Runs      int       // how often the lab was reset
 }
 
 // Pending is a held action.
@@ -133,6 +135,7 @@ func (s *State) forget() {
 	s.Open, s.Pending, s.Timers = map[uint64]*Step{}, nil, nil
 	s.Nodes, s.Actors, s.Loops = map[string]*Node{}, map[ActorKey]*Actor{}, map[LoopKey]*Loop{}
 	s.Request, s.Commit, s.Committed, s.RV = nil, nil, Key{}, 0
+	s.Packets, s.Faults = nil, nil
 }
 
 // Clone returns a state that can be applied to independently. It costs as much
