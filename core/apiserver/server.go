@@ -51,7 +51,9 @@ type Config struct {
 	// ServiceCIDR is where services get their addresses; the default is
 	// 10.96.0.0/12.
 	ServiceCIDR netip.Prefix
-	Endpoint    netip.AddrPort
+	// ServiceCIDR6 is the same of IPv6: with it the cluster has two families.
+	ServiceCIDR6 netip.Prefix
+	Endpoint     netip.AddrPort
 
 	Version version.Info     // the default is that of the Kubernetes modules
 	Now     func() time.Time // the default is the lab clock, or else the wall clock

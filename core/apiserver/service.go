@@ -3,7 +3,6 @@ package apiserver
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"slices"
 	"sync"
 
@@ -11,7 +10,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	serviceapi "k8s.io/kubernetes/pkg/api/service"
 	"k8s.io/kubernetes/pkg/apis/core"
-	corevalidation "k8s.io/kubernetes/pkg/apis/core/validation"
 )
 
 // The range of node ports, as upstream's default.
@@ -44,7 +42,7 @@ func (r *request) allocate(context.Context) error {
 	if s.Spec.Type == core.ServiceTypeExternalName {
 		return nil
 	}
-	if err := defaultFamilies(s, old); err != nil {
+	if err := r.server.defaultFamilies(s, old); err != nil {
 		return err
 	}
 	n := &r.server.numbers
@@ -58,7 +56,7 @@ func (r *request) allocate(context.Context) error {
 		r.given = append(r.given, g)
 		taken[number] = true
 	}
-	if err := r.server.giveAddress(s, old, taken, want); err != nil {
+	if err := r.server.giveAddresses(s, old, taken, want); err != nil {
 		return err
 	}
 	return r.server.givePorts(s, old, taken, want)
@@ -111,109 +109,6 @@ func (r *request) settle(rev int64) {
 		g.rev = rev
 	}
 	r.given = nil
-}
-
-// defaultFamilies fills in the families of addresses. This cluster has one,
-// IPv4.
-func defaultFamilies(s, old *core.Service) error {
-	spec := &s.Spec
-	headless, selects := spec.ClusterIP == core.ClusterIPNone, len(spec.Selector) > 0
-	if spec.IPFamilyPolicy == nil {
-		policy := core.IPFamilyPolicySingleStack
-		switch {
-		case old != nil && old.Spec.IPFamilyPolicy != nil:
-			policy = *old.Spec.IPFamilyPolicy
-		case headless && !selects:
-			policy = core.IPFamilyPolicyRequireDualStack
-		}
-		spec.IPFamilyPolicy = &policy
-	}
-	if errs := corevalidation.ValidateServiceClusterIPsRelatedFields(s, old); len(errs) > 0 {
-		return apierrors.NewInvalid(core.Kind("Service"), s.Name, errs)
-	}
-	if len(spec.IPFamilies) == 0 {
-		spec.IPFamilies = []core.IPFamily{core.IPv4Protocol}
-	}
-	if headless && !selects {
-		if *spec.IPFamilyPolicy != core.IPFamilyPolicySingleStack && len(spec.IPFamilies) < 2 {
-			spec.IPFamilies = []core.IPFamily{core.IPv4Protocol, core.IPv6Protocol}
-		}
-		return nil
-	}
-	var errs field.ErrorList
-	if *spec.IPFamilyPolicy == core.IPFamilyPolicyRequireDualStack {
-		errs = append(errs, field.Invalid(field.NewPath("spec", "ipFamilyPolicy"), spec.IPFamilyPolicy, "this cluster is not configured for dual-stack services"))
-	}
-	for i, family := range spec.IPFamilies {
-		if family != core.IPv4Protocol {
-			errs = append(errs, field.Invalid(field.NewPath("spec", "ipFamilies").Index(i), family, "not configured on this cluster"))
-		}
-	}
-	if len(errs) > 0 {
-		return apierrors.NewInvalid(core.Kind("Service"), s.Name, errs)
-	}
-	return nil
-}
-
-// giveAddress sets clusterIP, or checks the one that is wanted.
-func (s *Server) giveAddress(svc, old *core.Service, taken map[string]bool, want func(string)) error {
-	spec := &svc.Spec
-	if spec.ClusterIP == core.ClusterIPNone || old != nil && old.Spec.ClusterIP != "" && old.Spec.ClusterIP == spec.ClusterIP {
-		return nil
-	}
-	if spec.ClusterIP == "" {
-		ip, ok := s.freeAddress(taken)
-		if !ok {
-			return apierrors.NewInternalError(fmt.Errorf("failed to allocate a serviceIP for Service %q: range is full", svc.Name))
-		}
-		spec.ClusterIP, spec.ClusterIPs = ip, []string{ip}
-		want(ip)
-		return nil
-	}
-	why := ""
-	ip, err := netip.ParseAddr(spec.ClusterIP)
-	switch {
-	case err != nil:
-		return nil // validation says it better
-	case !s.cfg.ServiceCIDR.Contains(ip):
-		why = fmt.Sprintf("the provided network does not match the current range: provided IP is not in the valid range. The range of valid IPs is %s", s.cfg.ServiceCIDR)
-	case taken[spec.ClusterIP]:
-		why = "provided IP is already allocated"
-	}
-	if why != "" {
-		return apierrors.NewInvalid(core.Kind("Service"), svc.Name, field.ErrorList{field.Invalid(
-			field.NewPath("spec", "clusterIPs"), spec.ClusterIPs, fmt.Sprintf("failed to allocate IP %s: %s", spec.ClusterIP, why))})
-	}
-	want(spec.ClusterIP)
-	return nil
-}
-
-// freeAddress looks for an address from a random one on. The first ones stay
-// free for those who choose theirs, as upstream leaves them.
-func (s *Server) freeAddress(taken map[string]bool) (string, bool) {
-	cidr := s.cfg.ServiceCIDR.Masked()
-	size := uint64(1) << (cidr.Addr().BitLen() - cidr.Bits())
-	reserved := min(max(16, size/16), 256)
-	if size <= reserved {
-		reserved = 1
-	}
-	first, count := addressAt(cidr.Addr(), reserved), size-reserved-1
-	begin := s.random.below(count)
-	for i := range count {
-		ip := addressAt(first, (begin+i)%count).String()
-		if !taken[ip] {
-			return ip, true
-		}
-	}
-	return "", false
-}
-
-// addressAt is the nth IPv4 address after a.
-func addressAt(a netip.Addr, n uint64) netip.Addr {
-	b := a.As4()
-	v := uint64(b[0])<<24 | uint64(b[1])<<16 | uint64(b[2])<<8 | uint64(b[3])
-	v += n
-	return netip.AddrFrom4([4]byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)})
 }
 
 // givePorts sets the node ports of a service that has them. One port number

@@ -86,34 +86,51 @@ func newEndpointSlices(l *Loop) (Reconcile, error) {
 	}, err
 }
 
+// pairSlices gives each wanted slice one that is there, of the same family,
+// which cannot change; nil where there is none. The rest is too much.
+func pairSlices(have []discoveryv1.EndpointSlice, want []*discoveryv1.EndpointSlice) (pairs []*discoveryv1.EndpointSlice, rest []discoveryv1.EndpointSlice) {
+	rest = slices.SortedFunc(slices.Values(have), func(a, b discoveryv1.EndpointSlice) int { return strings.Compare(a.Name, b.Name) })
+	for _, w := range want {
+		i := slices.IndexFunc(rest, func(s discoveryv1.EndpointSlice) bool { return s.AddressType == w.AddressType })
+		if i < 0 {
+			pairs = append(pairs, nil)
+			continue
+		}
+		pair := rest[i]
+		pairs = append(pairs, &pair)
+		rest = slices.Delete(rest, i, i+1)
+	}
+	return pairs, rest
+}
+
 // writeSlices makes the slices that there are into those that are wanted.
 func (c *selecting) writeSlices(ctx context.Context, svc *corev1.Service, have []discoveryv1.EndpointSlice, want []*discoveryv1.EndpointSlice) error {
-	slices.SortFunc(have, func(a, b discoveryv1.EndpointSlice) int { return strings.Compare(a.Name, b.Name) })
 	client := c.Client.DiscoveryV1().EndpointSlices(svc.Namespace)
 	var plan []string
 	var errs []error
+	pairs, rest := pairSlices(have, want)
 	for i, w := range want {
 		labelSlice(w, svc)
 		var err error
-		switch {
-		case i >= len(have):
+		switch is := pairs[i]; {
+		case is == nil:
 			plan = append(plan, "create a slice")
 			_, err = client.Create(ctx, w, metav1.CreateOptions{})
 			if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 				err = nil
 			}
-		case equality.Semantic.DeepEqual(have[i].Endpoints, w.Endpoints) && equality.Semantic.DeepEqual(have[i].Ports, w.Ports) && maps.Equal(have[i].Labels, w.Labels):
+		case equality.Semantic.DeepEqual(is.Endpoints, w.Endpoints) && equality.Semantic.DeepEqual(is.Ports, w.Ports) && maps.Equal(is.Labels, w.Labels):
 		default:
-			plan = append(plan, "update slice "+have[i].Name)
-			changed := have[i].DeepCopy()
+			plan = append(plan, "update slice "+is.Name)
+			changed := is.DeepCopy()
 			changed.Endpoints, changed.Ports, changed.Labels = w.Endpoints, w.Ports, w.Labels
 			_, err = client.Update(ctx, changed, metav1.UpdateOptions{})
 		}
 		errs = append(errs, err)
 	}
-	for i := len(want); i < len(have); i++ {
-		plan = append(plan, "delete slice "+have[i].Name)
-		if err := client.Delete(ctx, have[i].Name, metav1.DeleteOptions{}); !apierrors.IsNotFound(err) {
+	for _, s := range rest {
+		plan = append(plan, "delete slice "+s.Name)
+		if err := client.Delete(ctx, s.Name, metav1.DeleteOptions{}); !apierrors.IsNotFound(err) {
 			errs = append(errs, err)
 		}
 	}

@@ -3,6 +3,7 @@ package controller
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -92,13 +93,23 @@ func namedPort(pod *corev1.Pod, name string, protocol corev1.Protocol) int32 {
 	return 0
 }
 
-// endpoint says of a pod whether it is to get new connections, whether it
-// could, and whether it is about to end.
-func endpoint(svc *corev1.Service, p *corev1.Pod) discoveryv1.Endpoint {
+// addressIn is a pod's address of a family, if it has one.
+func addressIn(p *corev1.Pod, family corev1.IPFamily) string {
+	for _, ip := range append(slices.Clone(p.Status.PodIPs), corev1.PodIP{IP: p.Status.PodIP}) {
+		if a, err := netip.ParseAddr(ip.IP); err == nil && a.Is6() == (family == corev1.IPv6Protocol) {
+			return ip.IP
+		}
+	}
+	return ""
+}
+
+// endpoint says of a pod's address whether it is to get new connections,
+// whether it could, and whether it is about to end.
+func endpoint(svc *corev1.Service, p *corev1.Pod, address string) discoveryv1.Endpoint {
 	serving, terminating := isReady(p), p.DeletionTimestamp != nil
 	ready := svc.Spec.PublishNotReadyAddresses || serving && !terminating
 	e := discoveryv1.Endpoint{
-		Addresses: []string{p.Status.PodIP}, TargetRef: targetRef(p),
+		Addresses: []string{address}, TargetRef: targetRef(p),
 		Conditions: discoveryv1.EndpointConditions{Ready: &ready, Serving: &serving, Terminating: &terminating},
 	}
 	if p.Spec.NodeName != "" {
@@ -116,23 +127,38 @@ func targetRef(p *corev1.Pod) *corev1.ObjectReference {
 	return &corev1.ObjectReference{Kind: "Pod", Namespace: p.Namespace, Name: p.Name, UID: p.UID}
 }
 
-// planSlices are the slices, without names, that a service should have. One
-// without backends has an empty slice.
-func planSlices(svc *corev1.Service, groups []group) []*discoveryv1.EndpointSlice {
-	var slicesOf []*discoveryv1.EndpointSlice
+// planSlices are the slices, without names, that a service should have, of each
+// family of its addresses. A family without backends has an empty slice.
+func planSlices(svc *corev1.Service, groups []group) (list []*discoveryv1.EndpointSlice) {
+	for _, family := range familiesOf(svc) {
+		list = append(list, planFamily(svc, family, groups)...)
+	}
+	return list
+}
+
+func familiesOf(svc *corev1.Service) []corev1.IPFamily {
+	if len(svc.Spec.IPFamilies) == 0 {
+		return []corev1.IPFamily{corev1.IPv4Protocol}
+	}
+	return svc.Spec.IPFamilies
+}
+
+func planFamily(svc *corev1.Service, family corev1.IPFamily, groups []group) (list []*discoveryv1.EndpointSlice) {
 	for _, g := range groups {
-		for some := range slices.Chunk(g.backends, maxEndpoints) {
-			s := &discoveryv1.EndpointSlice{AddressType: discoveryv1.AddressTypeIPv4, Ports: g.ports, Endpoints: []discoveryv1.Endpoint{}}
-			for _, b := range some {
-				s.Endpoints = append(s.Endpoints, endpoint(svc, b.pod))
+		endpoints := []discoveryv1.Endpoint{}
+		for _, b := range g.backends {
+			if address := addressIn(b.pod, family); address != "" {
+				endpoints = append(endpoints, endpoint(svc, b.pod, address))
 			}
-			slicesOf = append(slicesOf, s)
+		}
+		for some := range slices.Chunk(endpoints, maxEndpoints) {
+			list = append(list, &discoveryv1.EndpointSlice{AddressType: discoveryv1.AddressType(family), Ports: g.ports, Endpoints: some})
 		}
 	}
-	if len(slicesOf) == 0 {
-		slicesOf = append(slicesOf, &discoveryv1.EndpointSlice{AddressType: discoveryv1.AddressTypeIPv4, Endpoints: []discoveryv1.Endpoint{}, Ports: []discoveryv1.EndpointPort{}})
+	if len(list) == 0 {
+		list = append(list, &discoveryv1.EndpointSlice{AddressType: discoveryv1.AddressType(family), Endpoints: []discoveryv1.Endpoint{}, Ports: []discoveryv1.EndpointPort{}})
 	}
-	return slicesOf
+	return list
 }
 
 // planSubsets is the same in the older form: addresses that are ready, and
@@ -145,11 +171,15 @@ func planSubsets(svc *corev1.Service, groups []group) []corev1.EndpointSubset { 
 			s.Ports = append(s.Ports, corev1.EndpointPort{Name: *p.Name, Port: *p.Port, Protocol: *p.Protocol, AppProtocol: p.AppProtocol})
 		}
 		for _, b := range g.backends {
-			e := endpoint(svc, b.pod)
+			address := addressIn(b.pod, familiesOf(svc)[0])
+			if address == "" {
+				continue
+			}
+			e := endpoint(svc, b.pod, address)
 			if *e.Conditions.Terminating && !svc.Spec.PublishNotReadyAddresses {
 				continue
 			}
-			a := corev1.EndpointAddress{IP: b.pod.Status.PodIP, NodeName: e.NodeName, TargetRef: e.TargetRef}
+			a := corev1.EndpointAddress{IP: address, NodeName: e.NodeName, TargetRef: e.TargetRef}
 			if e.Hostname != nil {
 				a.Hostname = *e.Hostname
 			}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -61,6 +62,36 @@ func TestEndpoints(t *testing.T) {
 		many = append(many, behind(fmt.Sprint("p", i), fmt.Sprintf("10.0.1.%d", i), true, port(80)))
 	}
 	require.Len(t, planSlices(svc, backendsOf(svc, many)), 3)
+}
+
+func TestEndpointsOfTwoFamilies(t *testing.T) {
+	svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: corev1.ServiceSpec{
+		IPFamilies: []corev1.IPFamily{corev1.IPv6Protocol, corev1.IPv4Protocol}, Ports: []corev1.ServicePort{{Port: 80, Protocol: corev1.ProtocolTCP}}}}
+	groups := backendsOf(svc, []*corev1.Pod{
+		behind("both", "10.0.0.1", true, func(p *corev1.Pod) { p.Status.PodIPs = []corev1.PodIP{{IP: "10.0.0.1"}, {IP: "fd00::1"}} }),
+		behind("old", "10.0.0.2", true),
+	})
+	got := planSlices(svc, groups)
+	addresses := map[discoveryv1.AddressType][]string{}
+	for _, s := range got {
+		for _, e := range s.Endpoints {
+			addresses[s.AddressType] = append(addresses[s.AddressType], e.Addresses...)
+		}
+	}
+	require.Equal(t, map[discoveryv1.AddressType][]string{"IPv6": {"fd00::1"}, "IPv4": {"10.0.0.1", "10.0.0.2"}}, addresses)
+	subsets := planSubsets(svc, groups)
+	require.Len(t, subsets, 1, "the older kind has the first family")
+	require.Equal(t, "fd00::1", subsets[0].Addresses[0].IP)
+	require.Len(t, subsets[0].Addresses, 1)
+
+	// A slice never becomes one of the other family.
+	pairs, rest := pairSlices([]discoveryv1.EndpointSlice{
+		{ObjectMeta: metav1.ObjectMeta{Name: "a"}, AddressType: "IPv4"}, {ObjectMeta: metav1.ObjectMeta{Name: "b"}, AddressType: "IPv4"},
+	}, got)
+	require.Nil(t, pairs[0])
+	require.Equal(t, "a", pairs[1].Name)
+	require.Len(t, rest, 1)
+	require.Equal(t, "b", rest[0].Name)
 }
 
 func TestGatheredRules(t *testing.T) {
