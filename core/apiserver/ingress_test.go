@@ -35,7 +35,12 @@ func TestIngressesHaveAClass(t *testing.T) {
 	class("other", "false")
 	require.Nil(t, create("still-none").Spec.IngressClassName)
 	class("klab", "true")
-	ing := create("some")
+	var ing *networkingv1.Ingress
+	require.Eventually(t, func() bool { // admission reads a cache
+		_ = c.Ingresses("default").Delete(ctx, "some", metav1.DeleteOptions{})
+		ing = create("some")
+		return ing.Spec.IngressClassName != nil
+	}, waitFor, tick)
 	require.Equal(t, "klab", *ing.Spec.IngressClassName)
 	require.Empty(t, ing.Status.LoadBalancer.Ingress, "who creates it does not say where it is")
 	require.EqualValues(t, 1, ing.Generation)
