@@ -62,6 +62,23 @@ func TestEveryVerbTwice(t *testing.T) {
 		{"fdb", func() error {
 			return b.FDB(ctx, link.FDB{MAC: "0a:58:0a:09:00:00", Dst: netip.MustParseAddr("10.0.0.9"), Dev: "flannel.1"})
 		}, "bridge fdb replace 0a:58:0a:09:00:00 dev flannel.1 dst 10.0.0.9 self permanent"},
+		{"addr 6", func() error { return b.Addr(ctx, "eth0", p("fd00::1/64")) }, "ip addr add fd00::1/64 dev eth0 nodad"},
+		{"route 6", func() error {
+			return b.Route(ctx, link.Route{Dst: p("::/0"), Via: netip.MustParseAddr("fd00::fe"), Dev: "eth0"})
+		}, "ip -6 route replace default via fd00::fe dev eth0"},
+		{"onlink 6", func() error {
+			return b.Route(ctx, link.Route{Dst: p("fd00:9::/64"), Via: netip.MustParseAddr("fd00:9::"), Dev: "flannel.1", Onlink: true})
+		}, "ip -6 route replace fd00:9::/64 via fd00:9:: dev flannel.1 onlink"},
+		{"neigh 6", func() error {
+			return b.Neigh(ctx, link.Neigh{IP: netip.MustParseAddr("fd00:9::"), MAC: "0a:58:0a:09:00:00", Dev: "flannel.1"})
+		}, "ip -6 neigh replace fd00:9:: lladdr 0a:58:0a:09:00:00 dev flannel.1 nud permanent"},
+		{"no neigh 6", func() error {
+			return b.DelNeigh(ctx, link.Neigh{IP: netip.MustParseAddr("fd00:9::"), MAC: "0a:58:0a:09:00:00", Dev: "flannel.1"})
+		}, "ip -6 neigh del fd00:9:: dev flannel.1"},
+		{"no route 6", func() error {
+			return b.DelRoute(ctx, link.Route{Dst: p("::/0"), Via: netip.MustParseAddr("fd00::fe"), Dev: "eth0"})
+		}, "ip -6 route del default via fd00::fe dev eth0"},
+		{"no addr 6", func() error { return b.DelAddr(ctx, "eth0", p("fd00::1/64")) }, "ip addr del fd00::1/64 dev eth0"},
 		{"sysctl", func() error { return b.Sysctl(ctx, link.Sysctl{"net.ipv4.ip_forward", "1"}) },
 			"sysctl -w net.ipv4.ip_forward=1"},
 		{"no fdb", func() error {

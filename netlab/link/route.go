@@ -12,7 +12,7 @@ import (
 
 // Route is a way to a destination: through Dev, and Via if it is set.
 type Route struct {
-	Dst    netip.Prefix // 0.0.0.0/0 is the default route
+	Dst    netip.Prefix // 0.0.0.0/0 and ::/0 are the default routes
 	Via    netip.Addr
 	Dev    string
 	Onlink bool // Via is reached through Dev even if no route says so
@@ -23,7 +23,7 @@ func (r Route) words(verb string) []string {
 	if r.Dst.Bits() == 0 {
 		dst = "default"
 	}
-	words := []string{"ip", "route", verb, dst}
+	words := append(ip(r.Dst.Addr()), "route", verb, dst)
 	if r.Via.IsValid() {
 		words = append(words, "via", r.Via.String())
 	}
@@ -32,6 +32,21 @@ func (r Route) words(verb string) []string {
 		words = append(words, "onlink")
 	}
 	return words
+}
+
+// ip is the command for a family of addresses.
+func ip(a netip.Addr) []string {
+	if a.Is6() {
+		return []string{"ip", "-6"}
+	}
+	return []string{"ip"}
+}
+
+func family(a netip.Addr) int {
+	if a.Is6() {
+		return unix.AF_INET6
+	}
+	return unix.AF_INET
 }
 
 // Route makes r the route to its destination.
@@ -83,14 +98,14 @@ func (n *Net) route(r Route) (*netlink.Route, error) {
 	return k, nil
 }
 
-// Routes lists the IPv4 routes of the main table through dev, without those
+// Routes lists the routes of the main table through dev, without those
 // that the kernel makes for the addresses of a link.
 func (n *Net) Routes(dev string) ([]Route, error) {
 	l, err := n.byName(dev)
 	if err != nil {
 		return nil, err
 	}
-	list, err := dump(func() ([]netlink.Route, error) { return n.nl.RouteList(l, unix.AF_INET) })
+	list, err := dump(func() ([]netlink.Route, error) { return n.nl.RouteList(l, unix.AF_UNSPEC) })
 	if err != nil {
 		return nil, fmt.Errorf("list routes of %s: %w", dev, err)
 	}
@@ -102,13 +117,16 @@ func (n *Net) Routes(dev string) ([]Route, error) {
 		r := Route{Dst: prefix(k.Dst), Via: addr(k.Gw), Dev: dev, Onlink: k.Flags&unix.RTNH_F_ONLINK != 0}
 		if k.Dst == nil {
 			r.Dst = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+			if k.Family == unix.AF_INET6 {
+				r.Dst = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+			}
 		}
 		routes = append(routes, r)
 	}
 	return routes, nil
 }
 
-// Neigh says which MAC an address has on a link: an ARP entry that never ages.
+// Neigh says which MAC an address has on a link: an entry of ARP or NDP that never ages.
 type Neigh struct {
 	IP  netip.Addr
 	MAC string
@@ -120,22 +138,22 @@ func (n *Net) Neigh(ctx context.Context, e Neigh) error {
 	have, err := n.Neighs(e.Dev)
 	return n.run(ctx, func() error {
 		return n.entry(err, contains(have, e), e.MAC, e.Dev, n.nl.NeighSet,
-			netlink.Neigh{Family: unix.AF_INET, IP: e.IP.AsSlice(), Type: unix.RTN_UNICAST})
-	}, "ip", "neigh", "replace", e.IP.String(), "lladdr", e.MAC, "dev", e.Dev, "nud", "permanent")
+			netlink.Neigh{Family: family(e.IP), IP: e.IP.AsSlice(), Type: unix.RTN_UNICAST})
+	}, append(ip(e.IP), "neigh", "replace", e.IP.String(), "lladdr", e.MAC, "dev", e.Dev, "nud", "permanent")...)
 }
 
 // DelNeigh removes a neighbour entry.
 func (n *Net) DelNeigh(ctx context.Context, e Neigh) error {
 	return n.run(ctx, func() error {
 		return absent(n.entry(nil, false, e.MAC, e.Dev, n.nl.NeighDel,
-			netlink.Neigh{Family: unix.AF_INET, IP: e.IP.AsSlice()}))
-	}, "ip", "neigh", "del", e.IP.String(), "dev", e.Dev)
+			netlink.Neigh{Family: family(e.IP), IP: e.IP.AsSlice()}))
+	}, append(ip(e.IP), "neigh", "del", e.IP.String(), "dev", e.Dev)...)
 }
 
-// Neighs lists the permanent IPv4 neighbour entries of a link.
+// Neighs lists the permanent neighbour entries of a link.
 func (n *Net) Neighs(dev string) ([]Neigh, error) {
 	var list []Neigh
-	err := n.entries(dev, unix.AF_INET, func(k netlink.Neigh) {
+	err := n.entries(dev, unix.AF_UNSPEC, func(k netlink.Neigh) {
 		list = append(list, Neigh{IP: addr(k.IP), MAC: k.HardwareAddr.String(), Dev: dev})
 	})
 	return list, err

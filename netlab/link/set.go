@@ -95,15 +95,20 @@ func (n *Net) Hairpin(ctx context.Context, name string, on bool) error {
 	}, "bridge", "link", "set", "dev", name, "hairpin", word)
 }
 
-// Addr gives a link an address with the length of its subnet.
+// Addr gives a link an address with the length of its subnet. One of IPv6 is
+// good at once: nobody else in a lab can have it.
 func (n *Net) Addr(ctx context.Context, name string, p netip.Prefix) error {
+	words, a := []string{"ip", "addr", "add", p.String(), "dev", name}, &netlink.Addr{IPNet: ipnet(p)}
+	if p.Addr().Is6() {
+		words, a.Flags = append(words, "nodad"), unix.IFA_F_NODAD
+	}
 	return n.run(ctx, func() error {
 		l, err := n.byName(name)
 		if err != nil {
 			return err
 		}
-		return unless(n.nl.AddrAdd(l, &netlink.Addr{IPNet: ipnet(p)}), unix.EEXIST)
-	}, "ip", "addr", "add", p.String(), "dev", name)
+		return unless(n.nl.AddrAdd(l, a), unix.EEXIST)
+	}, words...)
 }
 
 // DelAddr takes an address from a link.
