@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -60,6 +61,16 @@ func Named(ctx context.Context, name string) (*Tool, error) {
 		}
 	}
 	return t, nil
+}
+
+// IPv6 is the same tool for the other family of addresses.
+func (t *Tool) IPv6(ctx context.Context) (*Tool, error) {
+	six, err := Named(ctx, strings.Replace(strings.TrimSuffix(filepath.Base(t.Restore), "-restore"), "iptables", "ip6tables", 1))
+	if err != nil {
+		return nil, fmt.Errorf("rules for IPv6: %w", err)
+	}
+	six.Lock = t.Lock
+	return six, nil
 }
 
 func lookPath(name string) (string, error) {

@@ -11,6 +11,10 @@ import (
 // rules do it, and VXLAN packets are not tracked: each would be a connection
 // of its own.
 func Node(pods, cluster netip.Prefix, vxlanPort int) Rules {
+	multicast := "224.0.0.0/4"
+	if pods.Addr().Is6() {
+		multicast = "ff00::/8"
+	}
 	udp := fmt.Sprintf("-p udp -m udp --dport %d -j NOTRACK", vxlanPort)
 	return Rules{
 		{
@@ -25,7 +29,7 @@ func Node(pods, cluster netip.Prefix, vxlanPort int) Rules {
 			Name: "nat",
 			Chains: []Chain{{Name: "FLANNEL-POSTRTG", Rules: []string{
 				fmt.Sprintf(`-s %s -d %s -m comment --comment "pod to pod keeps its address" -j RETURN`, pods, cluster),
-				fmt.Sprintf(`-s %s -d 224.0.0.0/4 -m comment --comment "multicast too" -j RETURN`, pods),
+				fmt.Sprintf(`-s %s -d %s -m comment --comment "multicast too" -j RETURN`, pods, multicast),
 				fmt.Sprintf(`-s %s -m comment --comment "pod to elsewhere leaves as the node" -j MASQUERADE --random-fully`, pods),
 			}}},
 			Jumps: []Jump{{Chain: "POSTROUTING", Rule: `-m comment --comment "klab node" -j FLANNEL-POSTRTG`}},

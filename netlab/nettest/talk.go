@@ -26,7 +26,7 @@ func TryTalk(t testing.TB, from, to string, dst netip.Addr) (netip.Addr, error) 
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	l, err := netns.Listen(ctx, to, "tcp4", netip.AddrPortFrom(dst, 0).String())
+	l, err := netns.Listen(ctx, to, "tcp", netip.AddrPortFrom(dst, 0).String())
 	require.NoError(t, err)
 	defer l.Close()
 	seen := make(chan netip.Addr, 1)
@@ -37,7 +37,7 @@ func TryTalk(t testing.TB, from, to string, dst netip.Addr) (netip.Addr, error) 
 			c.Close()
 		}
 	}()
-	c, err := netns.Dialer(from)(ctx, "tcp4", l.Addr().String())
+	c, err := netns.Dialer(from)(ctx, "tcp", l.Addr().String())
 	if err != nil {
 		return netip.Addr{}, err
 	}

@@ -26,6 +26,8 @@ type Lab struct {
 const (
 	bridge      = "br0"
 	bridgeRules = "net.bridge.bridge-nf-call-iptables"
+	// bridgeRules6 is the same of ip6tables.
+	bridgeRules6 = "net.bridge.bridge-nf-call-ip6tables"
 )
 
 // Build makes the lab's namespaces and what connects them, or completes them.
@@ -80,11 +82,12 @@ func (l *Lab) build(ctx context.Context) error {
 	defer outside.Close()
 
 	for _, n := range []*link.Net{underlay, gateway, control, outside} {
-		if err := prepare(ctx, n); err != nil {
+		if err := l.prepare(ctx, n); err != nil {
 			return err
 		}
 	}
-	err = underlay.Sysctl(ctx, link.Sysctl{Key: bridgeRules, Value: "0"}) // a switch knows no rules
+	// A switch knows no rules.
+	err = underlay.Sysctl(ctx, link.Sysctl{Key: bridgeRules, Value: "0"}, link.Sysctl{Key: bridgeRules6, Value: "0"})
 	if err != nil && !errors.Is(err, link.ErrNoSysctl) {
 		return err
 	}
@@ -102,7 +105,8 @@ func (l *Lab) build(ctx context.Context) error {
 	}
 	return errors.Join(
 		control.Route(ctx, defaultVia(l.GatewayIP())),
-		outside.Route(ctx, defaultVia(l.OutsideGW())))
+		outside.Route(ctx, defaultVia(l.OutsideGW())),
+		l.build6(ctx, gateway, control, outside))
 }
 
 func (l *Lab) open(path, name string) (*link.Net, error) {
@@ -113,9 +117,15 @@ func (l *Lab) open(path, name string) (*link.Net, error) {
 	return link.Open(path, by)
 }
 
-// prepare furnishes a namespace that has nothing yet. The lab speaks IPv4; a
-// link without IPv6 is silent until somebody speaks.
-func prepare(ctx context.Context, n *link.Net) error {
+// prepare furnishes a namespace that has nothing yet. A link without IPv6 is
+// silent until somebody speaks.
+func (l *Lab) prepare(ctx context.Context, n *link.Net) error {
+	if l.DualStack {
+		if err := speak(ctx, n); err != nil {
+			return err
+		}
+		return n.Up(ctx, "lo")
+	}
 	err := n.Sysctl(ctx, link.Sysctl{Key: "net.ipv6.conf.default.disable_ipv6", Value: "1"})
 	if err != nil && !errors.Is(err, link.ErrNoSysctl) {
 		return err
@@ -160,7 +170,11 @@ func address(ctx context.Context, n *link.Net, name string, p netip.Prefix) erro
 }
 
 func defaultVia(gw netip.Addr) link.Route {
-	return link.Route{Dst: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Via: gw, Dev: "eth0"}
+	any := netip.IPv4Unspecified()
+	if gw.Is6() {
+		any = netip.IPv6Unspecified()
+	}
+	return link.Route{Dst: netip.PrefixFrom(any, 0), Via: gw, Dev: "eth0"}
 }
 
 // Destroy removes the lab's namespaces with all that is in them, also after a

@@ -24,6 +24,10 @@ type Config struct {
 	// Pods is the network of all pods: 10.244.0.0/16. Node n has subnet n of 24
 	// bits of it.
 	Pods netip.Prefix
+	// DualStack gives all of it addresses of IPv6 too, with the same numbers:
+	// the networks are fd00:172:30::/64, 2001:db8:192::/64 and fd00:10:244::/48,
+	// of which node n has subnet n of 64 bits.
+	DualStack bool
 	// MTU of the underlay: 1500.
 	MTU int
 	// VXLANPort is the UDP port that nodes exempt from connection tracking: 8472.
@@ -95,6 +99,9 @@ var ErrNoRoom = errors.New("no room for the node")
 type NodeAddrs struct {
 	IP   netip.Addr   // in the underlay
 	Pods netip.Prefix // its pods'
+	// Of IPv6; invalid without DualStack.
+	IP6   netip.Addr
+	Pods6 netip.Prefix
 }
 
 // Addrs returns the addresses of node n, from 1.
@@ -106,6 +113,9 @@ func (l *Lab) Addrs(n int) (NodeAddrs, error) {
 	a.Pods = netip.PrefixFrom(host(l.Pods, n<<8), 24)
 	if !l.Pods.Contains(a.Pods.Addr()) {
 		return a, fmt.Errorf("%w: %s has no subnet %d of 24 bits", ErrNoRoom, l.Pods, n)
+	}
+	if l.DualStack {
+		a.IP6, a.Pods6 = host6(Underlay6, 10+n), subnet6(Pods6, n)
 	}
 	return a, nil
 }

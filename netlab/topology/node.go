@@ -46,7 +46,7 @@ func (l *Lab) addNode(ctx context.Context, n Node, addrs NodeAddrs) error {
 	}
 	defer node.Close()
 
-	if err := prepare(ctx, node); err != nil {
+	if err := l.prepare(ctx, node); err != nil {
 		return err
 	}
 	if err := l.plug(ctx, underlay, n.port(), node, addrs.IP); err != nil {
@@ -58,7 +58,7 @@ func (l *Lab) addNode(ctx context.Context, n Node, addrs NodeAddrs) error {
 	if err := l.router(ctx, node); err != nil {
 		return err
 	}
-	if err := l.reachPods(ctx, addrs); err != nil {
+	if err := errors.Join(l.reachPods(ctx, addrs), l.addNode6(ctx, node, addrs)); err != nil {
 		return err
 	}
 	if l.tool == nil {
@@ -75,7 +75,12 @@ func (l *Lab) reachPods(ctx context.Context, addrs NodeAddrs) error {
 		return err
 	}
 	defer control.Close()
-	return control.Route(ctx, l.podRoute(addrs))
+	for _, r := range podRoutes(addrs) {
+		if err := control.Route(ctx, r); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // router sets what a node needs to forward its pods' packets: forwarding; no
@@ -125,9 +130,18 @@ func (l *Lab) RemoveNode(ctx context.Context, n int) error {
 		return err
 	}
 	defer control.Close()
-	return control.DelRoute(ctx, l.podRoute(addrs))
+	for _, r := range podRoutes(addrs) {
+		if err := control.DelRoute(ctx, r); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-func (l *Lab) podRoute(addrs NodeAddrs) link.Route {
-	return link.Route{Dst: addrs.Pods, Via: addrs.IP, Dev: "eth0"}
+func podRoutes(addrs NodeAddrs) []link.Route {
+	routes := []link.Route{{Dst: addrs.Pods, Via: addrs.IP, Dev: "eth0"}}
+	if addrs.IP6.IsValid() {
+		routes = append(routes, link.Route{Dst: addrs.Pods6, Via: addrs.IP6, Dev: "eth0"})
+	}
+	return routes
 }

@@ -17,9 +17,15 @@ import (
 
 func build(t testing.TB, ctx context.Context, dir string, nodes int) (*topology.Lab, []string) {
 	t.Helper()
+	return buildAs(t, ctx, topology.Config{}, dir, nodes)
+}
+
+func buildAs(t testing.TB, ctx context.Context, c topology.Config, dir string, nodes int) (*topology.Lab, []string) {
+	t.Helper()
 	nettest.NeedRoot(t)
 	t.Cleanup(func() { require.NoError(t, topology.Destroy(filepath.Join(dir, "net"))) })
-	lab, err := topology.Build(ctx, topology.Config{Dir: filepath.Join(dir, "net")})
+	c.Dir = filepath.Join(dir, "net")
+	lab, err := topology.Build(ctx, c)
 	require.NoError(t, err)
 	var paths []string
 	for i := 1; i <= nodes; i++ {
