@@ -30,7 +30,7 @@ K8S_VERSION := $(shell sed -n 's,^\tk8s.io/kubernetes \(v[^ ]*\).*,\1,p' go.mod)
 K8S_STAMP := -X k8s.io/component-base/version.gitVersion=$(K8S_VERSION)
 E2E_STAMP = -X k8s.io/component-base/version.gitVersion=$(shell sed -n 's,^\tk8s.io/kubernetes \(v[^ ]*\).*,\1,p' tests/conformance/go.mod)
 
-.PHONY: all lab test test-deps vet conformance bench soak fuzz lint golden install clean sizes help FORCE
+.PHONY: all lab test test-deps vet conformance bench soak fuzz policy-cases lint golden install clean sizes help FORCE
 
 all: bin/klab ## build bin/klab with everything that it carries
 
@@ -96,6 +96,9 @@ fuzz: ## run every fuzz test for FUZZTIME each
 	@grep -rho --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sort -u | sed 's/^func //' | while read -r f; do \
 	  dir=$$(dirname "$$(grep -rl --include='*_test.go' "^func $$f(" . | head -1)"); \
 	  echo "== $$f in $$dir"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x "$$dir"; done
+
+policy-cases: ## compare the oracle of NetworkPolicies with the kernel on POLICY_CASES random packets (10000; as root)
+	POLICY_CASES=$${POLICY_CASES:-10000} $(GO) test -run 'TestOracleAndKernel$$' -v -count 1 -timeout 30m ./netlab/policy | grep -v '\[rapid\] draw'
 
 LINT_VERSION := v2.15.0
 lint: ## formatting, vet, and golangci-lint where it is installed

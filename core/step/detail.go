@@ -157,6 +157,15 @@ type ProxyDetail struct {
 	Whole     bool   `json:"whole,omitempty"`
 }
 
+// PolicyDetail belongs to policy-sync: what iptables-restore --noflush gets, as
+// in ProxyDetail, and the node's pods that a NetworkPolicy isolates.
+type PolicyDetail struct {
+	Text     string   `json:"text"`
+	Pods     []string `json:"pods,omitempty"` // namespace/name
+	Policies int      `json:"policies"`       // that isolate them
+	Whole    bool     `json:"whole,omitempty"`
+}
+
 // LinksDetail belongs to links: a node's network as it is after a change,
 // whole each time.
 type LinksDetail struct {

@@ -82,6 +82,9 @@ func (r Rules) tables() tables {
 	return all
 }
 
+// Parse reads iptables-save: table, chain, rules in order, without "-A CHAIN".
+func Parse(saved string) map[string]map[string][]string { return parse(saved) }
+
 // parse reads iptables-save.
 func parse(saved string) tables {
 	all := tables{}

@@ -43,6 +43,18 @@ func TestPlanCarriesOnlyWhatChanged(t *testing.T) {
 	require.Empty(t, want.Plan("*filter\n:INPUT ACCEPT [7:9]\n:A - [0:0]\n:B - [0:0]\n-A INPUT -j LOG\n-A INPUT -j A\n-A A -j ACCEPT\n-A B -j DROP\nCOMMIT\n"))
 }
 
+// Policies decide before anybody accepts, whoever came first.
+func TestPoliciesLead(t *testing.T) {
+	policies := firewall.Rules{{Name: "filter", Jumps: []firewall.Jump{{Chain: "FORWARD", Rule: "-j " + firewall.Leading, First: true}}}}
+	services := firewall.Rules{{Name: "filter", Jumps: []firewall.Jump{{Chain: "FORWARD", Rule: "-j KUBE-FORWARD", First: true}}}}
+	const head, lead = "*filter\n:FORWARD ACCEPT [0:0]\n", "-A FORWARD -j " + firewall.Leading + "\n"
+	require.Equal(t, "*filter\n-I FORWARD 2 -j KUBE-FORWARD\nCOMMIT\n", services.Plan(head+lead+"-A FORWARD -j ACCEPT\nCOMMIT\n"))
+	require.Equal(t, "*filter\n-I FORWARD -j "+firewall.Leading+"\nCOMMIT\n", policies.Plan(head+"-A FORWARD -j KUBE-FORWARD\nCOMMIT\n"))
+	require.Empty(t, policies.Plan(head+lead+"-A FORWARD -j KUBE-FORWARD\nCOMMIT\n"))
+	require.Equal(t, "*filter\n-D FORWARD -j "+firewall.Leading+"\n-I FORWARD -j "+firewall.Leading+"\nCOMMIT\n",
+		policies.Plan(head+"-A FORWARD -j ACCEPT\n"+lead+"COMMIT\n"), "somebody came before it")
+}
+
 // On both backends: what was applied is found again, strangers stay, and
 // nothing is left after the removal.
 func TestApplyInTheKernel(t *testing.T) {

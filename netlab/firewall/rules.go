@@ -1,6 +1,7 @@
 package firewall
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -35,6 +36,10 @@ type Jump struct {
 	Chain, Rule string
 	First       bool
 }
+
+// Leading is the chain in which NetworkPolicies decide. Jumps to it are before
+// all rules that could accept a packet, and stay there.
+const Leading = "KUBE-POD-SPECIFIC-FW-CHAIN"
 
 // Plan returns the input for iptables-restore --noflush that leads from saved,
 // the output of iptables-save, to these rules; it is empty if they are there.
@@ -138,19 +143,32 @@ func (t *Table) plan(have map[string][]string) []string {
 	return slices.Concat(heads, lines, t.jump(have), ends)
 }
 
+// jump returns the lines that bring about the jumps. One that is to be first
+// comes after those that lead.
 func (t *Table) jump(have map[string][]string) (lines []string) {
 	for _, j := range t.Jumps {
-		if slices.ContainsFunc(have[j.Chain], func(rule string) bool { return sameRule(rule, j.Rule) }) {
-			continue
+		rules, ahead := have[j.Chain], 0
+		for ahead < len(rules) && leads(rules[ahead]) {
+			ahead++
 		}
-		verb := "-A "
-		if j.First {
-			verb = "-I "
+		at := slices.IndexFunc(rules, func(rule string) bool { return sameRule(rule, j.Rule) })
+		if at >= 0 && leads(j.Rule) && at >= ahead {
+			lines, at = append(lines, "-D "+j.Chain+" "+j.Rule), -1
 		}
-		lines = append(lines, verb+j.Chain+" "+j.Rule)
+		switch {
+		case at >= 0:
+		case j.First && ahead > 0 && !leads(j.Rule):
+			lines = append(lines, fmt.Sprintf("-I %s %d %s", j.Chain, ahead+1, j.Rule))
+		case j.First:
+			lines = append(lines, "-I "+j.Chain+" "+j.Rule)
+		default:
+			lines = append(lines, "-A "+j.Chain+" "+j.Rule)
+		}
 	}
 	return lines
 }
+
+func leads(rule string) bool { return strings.HasSuffix(rule, "-j "+Leading) }
 
 // stale are the owner's chains that are not wanted any more.
 func (t *Table) stale(have map[string][]string) (names []string) {
