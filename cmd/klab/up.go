@@ -33,6 +33,7 @@ func (a *app) upCommand() *cobra.Command {
 	cmd.Flags().StringSliceVar(&o.EtcdServers, "etcd-servers", nil, "addresses of an existing etcd (default: a built-in one)")
 	cmd.Flags().StringVar(&o.RuntimeEndpoint, "container-runtime-endpoint", "", "socket of another container runtime for the kubelets of a new cluster, as unix:///run/containerd/containerd.sock; {node} stands for the node's name (default klab's own runtime)")
 	cmd.Flags().BoolVar(&o.NoHistory, "no-history", false, "keep no events on disk: nothing can be recorded, or seen again later")
+	cmd.Flags().BoolVar(&o.DualStack, "dual-stack", false, "give nodes, pods, and Services that ask for it, addresses of IPv6 too (only a new cluster)")
 	cmd.Flags().StringArrayVar(&o.KubeletArgs, "kubelet-arg", nil, "what all kubelets are told, like upstream's flags: eviction-hard=memory.available<200Mi, cpu-manager-policy=static, capacity=memory=1Gi (may be repeated)")
 	cmd.Flags().DurationVar(&o.SigningDuration, "cluster-signing-duration", 0, "how long certificates of nodes, and those that are asked for through the API, are good, as 20s or 24h (default a year, or what the cluster has)")
 	cmd.Flags().BoolVar(&o.Wait, "wait", false, "return when all nodes are Ready")

@@ -26,6 +26,7 @@ import (
 	"github.com/klab-project/klab/core/step/remote"
 	"github.com/klab-project/klab/netlab/firewall"
 	"github.com/klab-project/klab/netlab/link"
+	"github.com/klab-project/klab/netlab/topology"
 )
 
 // agent is one node's kubelet and network, in the node's own namespaces.
@@ -148,6 +149,10 @@ func (a *agent) runKubelet(ctx context.Context) error {
 	chosen, err := a.LoadConfig()
 	if err != nil {
 		return err
+	}
+	if chosen.DualStack {
+		ip, pods := topology.Addrs6(a.number)
+		config.NodeIP6, config.PodCIDR6 = ip, pods.String()
 	}
 	if err := config.SetArgs(chosen.KubeletArgs); err != nil {
 		return err

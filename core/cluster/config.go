@@ -22,6 +22,9 @@ type Config struct {
 	// RuntimeEndpoint is another container runtime that the kubelets drive,
 	// instead of klab's own; NodePlaceholder in it stands for the node's name.
 	RuntimeEndpoint string `json:"containerRuntimeEndpoint,omitempty"`
+	// DualStack gives nodes, pods and Services that ask for it addresses of both
+	// families.
+	DualStack bool `json:"dualStack,omitempty"`
 	// NoHistory keeps events in memory only: the newest, and no recording.
 	NoHistory bool `json:"noHistory,omitempty"`
 	// KubeletArgs are what all kubelets are told, as upstream's flags.
@@ -42,6 +45,8 @@ var (
 	controlAddr = netip.MustParseAddr("172.30.0.2") // API server, registry and proxy, for the nodes
 	serviceIP   = netip.MustParseAddr("10.96.0.1")  // of default/kubernetes
 	underlayNet = netip.MustParsePrefix("172.30.0.0/24")
+
+	serviceNet6 = netip.MustParsePrefix("fd00:10:96::/112")
 )
 
 const (

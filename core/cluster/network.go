@@ -22,7 +22,7 @@ func (d *daemon) buildNetwork(ctx context.Context) error {
 		}
 	}
 	g.Go(func() (err error) {
-		d.net, err = topology.Build(ctx, topology.Config{Dir: d.Dir.net(), Underlay: underlayNet, Pods: podNet})
+		d.net, err = topology.Build(ctx, topology.Config{Dir: d.Dir.net(), Underlay: underlayNet, Pods: podNet, DualStack: d.cfg.DualStack})
 		return err
 	})
 	if err := g.Wait(); err != nil {

@@ -30,6 +30,7 @@ type UpOptions struct {
 	// RuntimeEndpoint and NoHistory: see Config; only for a cluster that is new.
 	RuntimeEndpoint string
 	NoHistory       bool
+	DualStack       bool          // of a new cluster: both families of addresses
 	KubeletArgs     []string      // what kubelets are told, as upstream's flags; none: as before
 	SigningDuration time.Duration // of certificates of nodes; 0: as before
 	Wait            bool          // until all nodes are Ready
@@ -82,11 +83,14 @@ func (d Dir) choose(o UpOptions) (Config, error) {
 		return c, err
 	}
 	if fresh {
-		c = Config{Nodes: 3, Began: time.Now(), Seed: rand.Uint64(), NoHistory: o.NoHistory, RuntimeEndpoint: o.RuntimeEndpoint}
+		c = Config{Nodes: 3, Began: time.Now(), Seed: rand.Uint64(), NoHistory: o.NoHistory, DualStack: o.DualStack, RuntimeEndpoint: o.RuntimeEndpoint}
 	}
 	c.Nodes = cmp.Or(o.Nodes, c.Nodes)
 	if c.Nodes < 1 || c.Nodes > MaxNodes {
 		return c, fmt.Errorf("a cluster has 1 to %d nodes, not %d", MaxNodes, c.Nodes)
+	}
+	if o.DualStack && !c.DualStack {
+		return c, fmt.Errorf("the cluster %q has addresses of IPv4 alone, which its objects were made with; take it down (\"klab down\") and begin one with --dual-stack", d.Name)
 	}
 	if err := c.checkRuntime(); err != nil {
 		return c, err

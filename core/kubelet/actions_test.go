@@ -142,7 +142,7 @@ func TestPodStatusConditions(t *testing.T) {
 	pod := podOf(&Case{policy: corev1.RestartPolicyAlways})
 	pod.Spec.Containers[0].ReadinessProbe = &corev1.Probe{}
 	state := stateWith(true, up("main"))
-	in := &statusInput{pod: pod, state: state, old: &corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: "mine/gate", Status: "True"}}}, hostIP: "172.30.0.11"}
+	in := &statusInput{pod: pod, state: state, old: &corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: "mine/gate", Status: "True"}}}, hostIPs: []string{"172.30.0.11"}}
 	status := podStatus(in)
 	require.Equal(t, "10.244.1.2", status.PodIP)
 	require.Equal(t, "172.30.0.11", status.HostIP)

@@ -39,8 +39,10 @@ func (k *Kubelet) podField(pod *corev1.Pod, path string, ips []string) (string, 
 		return k.NodeName, nil
 	case "spec.serviceAccountName":
 		return pod.Spec.ServiceAccountName, nil
-	case "status.hostIP", "status.hostIPs":
+	case "status.hostIP":
 		return k.NodeIP.String(), nil
+	case "status.hostIPs":
+		return strings.Join(k.nodeIPs(), ","), nil
 	case "status.podIP":
 		if len(ips) > 0 {
 			return ips[0], nil

@@ -30,7 +30,9 @@ import (
 type Config struct {
 	NodeName string
 	NodeIP   netip.Addr        // InternalIP, and hostIP of its pods
+	NodeIP6  netip.Addr        // the node's other address, if the cluster has both families
 	PodCIDR  string            // spec.podCIDR of the Node, if this kubelet is to set it
+	PodCIDR6 string            // the second of spec.podCIDRs
 	Labels   map[string]string // of the Node, besides those that kubelets set
 	Taints   []corev1.Taint    // at registration
 	Version  string            // kubeletVersion; default v1.37.1-klab

@@ -248,6 +248,9 @@ func (n *node) build(ctx context.Context, old *corev1.Node) *corev1.Node {
 	obj.Spec.Taints = k.Taints
 	if k.PodCIDR != "" {
 		obj.Spec.PodCIDR, obj.Spec.PodCIDRs = k.PodCIDR, []string{k.PodCIDR}
+		if k.PodCIDR6 != "" {
+			obj.Spec.PodCIDRs = append(obj.Spec.PodCIDRs, k.PodCIDR6)
+		}
 	}
 	s := &obj.Status
 	s.Capacity, s.Allocatable = n.capacity.DeepCopy(), n.allocatable()
@@ -257,8 +260,8 @@ func (n *node) build(ctx context.Context, old *corev1.Node) *corev1.Node {
 		n.extend(s, &corev1.NodeStatus{})
 	}
 	s.NodeInfo = n.machine.info(k.Version)
-	if k.NodeIP.IsValid() {
-		s.Addresses = append(s.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: k.NodeIP.String()})
+	for _, ip := range k.nodeIPs() {
+		s.Addresses = append(s.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: ip})
 	}
 	s.Addresses = append(s.Addresses, corev1.NodeAddress{Type: corev1.NodeHostName, Address: k.NodeName})
 	if k.Listen != nil {

@@ -16,7 +16,7 @@ type statusInput struct {
 	waiting  map[string]waiting // why a container could not be started
 	probes   verdicts
 	terminal bool // the worker has stopped everything: nothing starts again
-	hostIP   string
+	hostIPs  []string
 	now      time.Time
 	message  func(*containerState) string // a container's termination message
 	resize   []corev1.PodCondition        // of a resize that is asked for or under way
@@ -88,10 +88,16 @@ func (in *statusInput) addresses(s *corev1.PodStatus) {
 	for _, ip := range in.state.addresses() {
 		s.PodIPs = append(s.PodIPs, corev1.PodIP{IP: ip})
 	}
-	if in.hostIP != "" {
-		s.HostIP, s.HostIPs = in.hostIP, []corev1.HostIP{{IP: in.hostIP}}
+	for i, ip := range in.hostIPs {
+		if i == 0 {
+			s.HostIP = ip
+			if in.pod.Spec.HostNetwork {
+				s.PodIPs = nil
+			}
+		}
+		s.HostIPs = append(s.HostIPs, corev1.HostIP{IP: ip})
 		if in.pod.Spec.HostNetwork {
-			s.PodIPs = []corev1.PodIP{{IP: in.hostIP}}
+			s.PodIPs = append(s.PodIPs, corev1.PodIP{IP: ip})
 		}
 	}
 	if len(s.PodIPs) == 0 && in.state.ready() == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -188,9 +189,19 @@ func (w *podWorker) startAll(ctx context.Context, pod *corev1.Pod, a *podActions
 // ips are the pod's addresses: the node's, if it is in the node's network.
 func (w *podWorker) ips(pod *corev1.Pod) []string {
 	if pod.Spec.HostNetwork {
-		return []string{w.k.NodeIP.String()}
+		return w.k.nodeIPs()
 	}
 	return w.state.addresses()
+}
+
+// nodeIPs are the node's addresses, the first of them IPv4.
+func (k *Kubelet) nodeIPs() (ips []string) {
+	for _, ip := range []netip.Addr{k.NodeIP, k.NodeIP6} {
+		if ip.IsValid() {
+			ips = append(ips, ip.String())
+		}
+	}
+	return ips
 }
 
 func (w *podWorker) byID(id string) *containerState {
@@ -220,9 +231,7 @@ func (w *podWorker) post(ctx context.Context, pod *corev1.Pod, terminal bool) *c
 	w.mu.Lock()
 	in.resize = w.resize.conditions()
 	w.mu.Unlock()
-	if w.k.NodeIP.IsValid() {
-		in.hostIP = w.k.NodeIP.String()
-	}
+	in.hostIPs = w.k.nodeIPs()
 	status := podStatus(in)
 	if w.reason.Reason != "" {
 		status.Phase, status.Reason, status.Message = corev1.PodFailed, w.reason.Reason, w.reason.Message

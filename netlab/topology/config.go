@@ -115,7 +115,7 @@ func (l *Lab) Addrs(n int) (NodeAddrs, error) {
 		return a, fmt.Errorf("%w: %s has no subnet %d of 24 bits", ErrNoRoom, l.Pods, n)
 	}
 	if l.DualStack {
-		a.IP6, a.Pods6 = host6(Underlay6, 10+n), subnet6(Pods6, n)
+		a.IP6, a.Pods6 = Addrs6(n)
 	}
 	return a, nil
 }

@@ -31,6 +31,12 @@ func subnet6(p netip.Prefix, n int) netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom16(b), 64)
 }
 
+// Addrs6 are the addresses of IPv6 that follow from a node's number: its own,
+// and its pods'.
+func Addrs6(n int) (netip.Addr, netip.Prefix) {
+	return host6(Underlay6, 10+n), subnet6(Pods6, n)
+}
+
 // speak lets a namespace speak IPv6 without a word that nobody asked for: no
 // search for other owners of an address, and no advertisements of routers.
 func speak(ctx context.Context, n *link.Net) error {
