@@ -41,6 +41,7 @@ type agent struct {
 	client       kubernetes.Interface
 	own          *link.Net // the node's network
 	seen         *seen
+	policies     *podPolicies
 	// powerFails gets a value when the node is about to be turned off.
 	powerFails chan struct{}
 }
@@ -106,6 +107,8 @@ func (a *agent) run(ctx context.Context) error {
 	defer a.own.Close()
 	a.seen = &seen{node: a.name, own: a.own}
 	a.seen.look(ctx)
+	a.policies = a.newPodPolicies(ctx)
+	g.Go(func() error { return a.policies.Run(ctx) })
 	g.Go(func() error { return a.syncOverlay(ctx) })
 	switch services, err := a.newServiceProxy(ctx); {
 	case errors.Is(err, firewall.ErrNoTool):

@@ -97,11 +97,16 @@ func (n *podNetwork) Attach(ctx context.Context, p runtime.PodNet) ([]netip.Addr
 	if err != nil {
 		return nil, err
 	}
-	return n.cni.Attach(ctx, pod)
+	ips, err := n.cni.Attach(ctx, pod)
+	if err == nil && pod.Network == nil {
+		n.a.policies.Attached(ctx, p.Namespace, p.Name, ips)
+	}
+	return ips, err
 }
 
 func (n *podNetwork) Detach(ctx context.Context, p runtime.PodNet) error {
 	defer n.a.seen.look(ctx)
+	n.a.policies.Detached(p.Namespace, p.Name)
 	pod, err := n.sandbox(p)
 	if err != nil {
 		return err
