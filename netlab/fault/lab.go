@@ -1,0 +1,120 @@
+package fault
+
+import (
+	"net/netip"
+	"strings"
+
+	"github.com/klab-project/klab/netlab/link"
+)
+
+// Lab is what cards need to know of a lab.
+type Lab struct {
+	Nodes []Node
+	// UnderlayNS is the namespace of the switch that all nodes are plugged into.
+	UnderlayNS string
+	// PodIP is the address of a pod, NAMESPACE/NAME.
+	PodIP func(pod string) (netip.Addr, error) `json:"-"`
+	// DNS is the Deployment of the cluster's DNS, NAMESPACE/NAME; may be empty.
+	DNS string
+}
+
+// Node is a node of the lab. NetNS is empty while it is off.
+type Node struct {
+	Name, NetNS string
+	Port        string     // its port of the underlay's switch
+	Uplink      string     // its own end of that cable
+	IP          netip.Addr // there
+	Gateway     netip.Addr // that its default route leads to
+	Pods        netip.Prefix
+	Bridge      string // of its pods
+	VTEP        string // its VXLAN device; empty if its overlay is another
+	VTEPMAC     string
+}
+
+func (l Lab) node(name string) (Node, bool) {
+	for _, n := range l.Nodes {
+		if n.Name == name {
+			return n, true
+		}
+	}
+	return Node{}, false
+}
+
+func (l Lab) nodeThatIsOn(name string) (Node, error) {
+	n, ok := l.node(name)
+	if !ok {
+		names := make([]string, 0, len(l.Nodes))
+		for _, n := range l.Nodes {
+			names = append(names, n.Name)
+		}
+		return n, wrong("there is no node %q; the nodes are %s", name, strings.Join(names, ", "))
+	}
+	if n.NetNS == "" {
+		return n, wrong("%s is off: \"klab node start %s\" turns it on", name, name)
+	}
+	return n, nil
+}
+
+// peer is the node that an argument names, or the first other one.
+func (l Lab) peer(a ask) (Node, error) {
+	name := a.args["peer"]
+	for _, n := range l.Nodes {
+		if n.Name != a.node.Name && (name == "" || n.Name == name) {
+			return n, nil
+		}
+	}
+	if name == "" {
+		return Node{}, wrong("%s has no other node to lead to", a.node.Name)
+	}
+	return Node{}, wrong("peer=%s is no other node than %s", name, a.node.Name)
+}
+
+// pod finds a pod's cable: the port of its node's bridge that bears its name.
+func (l Lab) pod(name string) (Node, string, error) {
+	for _, n := range l.Nodes {
+		if n.NetNS == "" {
+			continue
+		}
+		own, err := link.Open(n.NetNS, link.By{Actor: Actor, Node: n.Name})
+		if err != nil {
+			return n, "", err
+		}
+		links, err := own.Links()
+		own.Close()
+		if err != nil {
+			return n, "", err
+		}
+		for _, one := range links {
+			if one.Alias == name && one.Kind == "veth" {
+				return n, one.Name, nil
+			}
+		}
+	}
+	return Node{}, "", wrong("no node has a cable of the pod %s: it does not run, or it has the node's network or another one of its own", name)
+}
+
+// in is a change inside the node.
+func (n Node) in(kind, key, to string) Change {
+	return Change{Kind: kind, NS: n.NetNS, Node: n.Name, Key: key, To: to}
+}
+
+// tunnel returns changes that only a node with a VXLAN device can have.
+func (n Node) tunnel(changes ...Change) ([]Change, error) {
+	if n.VTEP == "" {
+		return nil, wrong("%s has no VXLAN device: its overlay has another backend", n.Name)
+	}
+	return changes, nil
+}
+
+// port is a change of the switch's end of the node's cable.
+func (l Lab) port(n Node, kind, to string) Change {
+	return Change{Kind: kind, NS: l.UnderlayNS, Node: "underlay", Key: n.Port, To: to}
+}
+
+// cable is a change of the lab's end of the cable of a node or a pod.
+func (l Lab) cable(a ask, kind, to string) Change {
+	if a.link == "" {
+		return l.port(a.node, kind, to)
+	}
+	return a.node.in(kind, a.link, to)
+}

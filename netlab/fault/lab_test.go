@@ -1,0 +1,279 @@
+package fault_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/klab-project/klab/netlab/cni"
+	"github.com/klab-project/klab/netlab/fault"
+	"github.com/klab-project/klab/netlab/firewall"
+	"github.com/klab-project/klab/netlab/leak"
+	"github.com/klab-project/klab/netlab/link"
+	"github.com/klab-project/klab/netlab/netns"
+	"github.com/klab-project/klab/netlab/nettest"
+	"github.com/klab-project/klab/netlab/overlay"
+	"github.com/klab-project/klab/netlab/proxy"
+	"github.com/klab-project/klab/netlab/topology"
+)
+
+// lab is two nodes with proxies: the pods client, a and b on the first, c on
+// the second. The Service near has the endpoint a, far has c.
+type lab struct {
+	*topology.Lab
+	dir   string
+	nodes []fault.Node
+	net   []*link.Net
+	ns    map[string]string // of pods and nodes
+	ip    map[string]netip.Addr
+	tool  *firewall.Tool
+	book  *fault.Book
+}
+
+const (
+	near, far = "10.96.0.10:80", "10.96.0.20:80"
+	// patience is how long a packet may take where it must arrive; where it must
+	// not, loss is how long it is waited for.
+	patience, loss = 5 * time.Second, 500 * time.Millisecond
+)
+
+func build(t testing.TB) *lab {
+	t.Helper()
+	nettest.NeedRoot(t)
+	ctx, dir := context.Background(), t.TempDir()
+	leak.Check(t, dir)
+	t.Cleanup(func() { require.NoError(t, topology.Destroy(filepath.Join(dir, "net"))) })
+	top, err := topology.Build(ctx, topology.Config{Dir: filepath.Join(dir, "net")})
+	require.NoError(t, err)
+	l := &lab{Lab: top, dir: dir, ns: map[string]string{}, ip: map[string]netip.Addr{}}
+	l.tool, err = firewall.Detect(ctx)
+	require.NoError(t, err)
+	l.tool.Lock = filepath.Join(dir, "lock")
+	var peers []overlay.Peer
+	for i, pods := range [][]string{{"client", "a", "b"}, {"c"}} {
+		peers = append(peers, l.node(t, i+1, pods))
+	}
+	for i, n := range l.net {
+		v := overlay.VTEP{IP: peers[i].IP, Subnet: peers[i].Subnet}
+		require.NoError(t, v.Sync(ctx, n, nil, peers))
+		p := &proxy.Proxy{Node: proxy.Node{Name: peers[i].Node, IP: peers[i].IP, Pods: top.Pods}, Net: n, Hands: proxy.Tables{Tool: l.tool, Net: n}}
+		t.Cleanup(p.Close)
+		require.NoError(t, p.Prepare(ctx))
+		require.NoError(t, p.Sync(ctx, l.services()))
+	}
+	l.book, l.ip["outside"] = l.newBook(), l.ClientIP()
+	serve(t, top.OutsideNS(), "outside")
+	return l
+}
+
+// node connects a node and its pods.
+func (l *lab) node(t testing.TB, i int, pods []string) overlay.Peer {
+	name := fmt.Sprint("node-", i)
+	path, root := nettest.Namespace(t, name), filepath.Join(l.dir, name)
+	at, err := l.AddNode(context.Background(), topology.Node{N: i, Name: name, NetNS: path})
+	require.NoError(t, err)
+	require.NoError(t, cni.WriteConflist(filepath.Join(root, "net.d"), cni.NodeConfig{Pods: at.Pods, DataDir: root, MTU: 1450}))
+	network := &cni.PodNetwork{ConfDir: filepath.Join(root, "net.d"), Runner: &cni.Runner{
+		Plugins: cni.Builtin(path, link.By{}), Cache: filepath.Join(root, "results")}}
+	for _, pod := range pods {
+		l.pod(t, network, pod)
+	}
+	l.ns[name], l.ip[name] = path, at.IP
+	l.net = append(l.net, nettest.Open(t, path))
+	l.nodes = append(l.nodes, fault.Node{Name: name, NetNS: path, Port: fmt.Sprint("n-", i), Uplink: "eth0", IP: at.IP, Gateway: l.GatewayIP(),
+		Pods: at.Pods, Bridge: "cni0", VTEP: "flannel.1", VTEPMAC: overlay.MAC(at.Pods)})
+	serve(t, path, name)
+	return overlay.Peer{Node: name, IP: at.IP, Subnet: at.Pods}
+}
+
+func (l *lab) pod(t testing.TB, network *cni.PodNetwork, name string) {
+	path := filepath.Join(l.dir, "pod-"+name)
+	t.Cleanup(func() { require.NoError(t, netns.Delete(path)) })
+	require.NoError(t, netns.Create(path))
+	ips, err := network.Attach(context.Background(), cni.PodNet{SandboxID: name, Namespace: "default", Name: name, NetNS: path})
+	require.NoError(t, err)
+	l.ns[name], l.ip[name] = path, ips[0]
+	serve(t, path, name)
+}
+
+func (l *lab) services() (s proxy.State) {
+	for name, x := range map[string]struct{ ip, pod, node string }{"near": {"10.96.0.10", "a", "node-1"}, "far": {"10.96.0.20", "c", "node-2"}} {
+		s.Services = append(s.Services, proxy.Service{Namespace: "default", Name: name, ClusterIP: netip.MustParseAddr(x.ip),
+			Ports: []proxy.Port{{Protocol: "TCP", Port: 80}}})
+		s.Slices = append(s.Slices, proxy.Slice{Namespace: "default", Service: name, Ports: []proxy.SlicePort{{Protocol: "TCP", Port: 8080}},
+			Endpoints: []proxy.Endpoint{{IP: l.ip[x.pod], Node: x.node, Ready: true, Serving: true}}})
+	}
+	return s
+}
+
+func (l *lab) newBook() *fault.Book {
+	return &fault.Book{Dir: filepath.Join(l.dir, "faults"), Kinds: fault.NetKinds(l.tool.Lock), Now: time.Now,
+		Look: func(context.Context) (fault.Lab, error) {
+			return fault.Lab{Nodes: l.nodes, UnderlayNS: l.UnderlayNS(), PodIP: func(pod string) (netip.Addr, error) {
+				return l.ip[strings.TrimPrefix(pod, "default/")], nil
+			}}, nil
+		}}
+}
+
+// serve answers at port 8080 of a namespace, over TCP and UDP: with its name
+// and how many bytes it got.
+func serve(t testing.TB, path, name string) {
+	t.Helper()
+	tcp, err := netns.Listen(context.Background(), path, "tcp4", ":8080")
+	require.NoError(t, err)
+	udp, err := netns.ListenPacket(context.Background(), path, "udp4", ":8080")
+	require.NoError(t, err)
+	done := make(chan struct{}, 2)
+	go func() {
+		defer func() { done <- struct{}{} }()
+		for {
+			c, err := tcp.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				_ = c.SetDeadline(time.Now().Add(patience))
+				size, _ := io.Copy(io.Discard, c)
+				fmt.Fprintf(c, "%s %d", name, size)
+			}()
+		}
+	}()
+	go func() {
+		defer func() { done <- struct{}{} }()
+		buf := make([]byte, 1<<16)
+		for {
+			size, from, err := udp.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			_, _ = udp.WriteTo(fmt.Appendf(nil, "%s %d", name, size), from)
+		}
+	}()
+	t.Cleanup(func() { tcp.Close(); udp.Close(); <-done; <-done })
+}
+
+// way is a packet's: from one place to an address, and who answers there.
+type way struct {
+	from, to string // names; to may also be an address with port
+	answers  string
+	size     int // bytes that are sent
+}
+
+func (w way) String() string { return fmt.Sprintf("%s → %s (%d bytes)", w.from, w.to, w.size) }
+
+// try sends and hears.
+func (l *lab) try(w way, limit time.Duration) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	to := w.to
+	if ip, ok := l.ip[to]; ok {
+		to = netip.AddrPortFrom(ip, 8080).String()
+	}
+	from := l.ns[w.from]
+	if w.from == "outside" {
+		from = l.OutsideNS()
+	}
+	c, err := netns.Dialer(from)(ctx, "tcp4", to)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(limit))
+	_ = c.(*net.TCPConn).SetLinger(0)
+	if _, err := c.Write(make([]byte, w.size)); err != nil {
+		return "", err
+	}
+	if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+		return "", err
+	}
+	text, err := io.ReadAll(c)
+	return string(text), err
+}
+
+func (l *lab) works(t testing.TB, ways []way) {
+	t.Helper()
+	for _, w := range ways {
+		got, err := l.try(w, patience)
+		require.NoError(t, err, "%s must work", w)
+		require.Equal(t, fmt.Sprintf("%s %d", w.answers, w.size), got, "%s", w)
+	}
+}
+
+func (l *lab) fails(t testing.TB, ways []way) {
+	t.Helper()
+	for _, w := range ways {
+		got, err := l.try(w, loss)
+		require.Error(t, err, "%s must not work, and got %q", w, got)
+	}
+}
+
+var volatile = regexp.MustCompile(`counter packets \d+ bytes \d+|\[\d+:\d+\]|refcnt \d+|handle [0-9a-f]+|qdisc (noqueue|tbf) [0-9a-f]+:|promiscuity \d+|allmulti \d+|_timer +[\d.]+|used \d+/\d+/\d+|# .*`)
+
+// dump is the state of all namespaces, or some, as other programs see it, without
+// counters and what the kernel learns by itself.
+func (l *lab) dump(t testing.TB, only ...string) []string {
+	t.Helper()
+	places := map[string]string{"underlay": l.UnderlayNS(), "gateway": l.GatewayNS(), "outside": l.OutsideNS()}
+	for name, path := range l.ns {
+		places[name] = path
+	}
+	var all []string
+	for name, path := range places {
+		if len(only) > 0 && !slices.Contains(only, name) {
+			continue
+		}
+		text := nettest.Run(t, path, strings.Join([]string{
+			"ip -o -d link show", "ip -o addr show", "ip route show table all", "ip rule show", "ip neigh show nud permanent",
+			"bridge fdb show", "bridge -d link show", "tc qdisc show", "nft list ruleset", "XTABLES_LOCKFILE=" + l.tool.Lock + " iptables-save",
+			"grep -rs . /proc/sys/net/ipv4/conf /proc/sys/net/ipv4/ip_forward /proc/sys/net/bridge; true",
+		}, "; echo; "))
+		for line := range strings.Lines(text) {
+			line = strings.TrimSpace(volatile.ReplaceAllString(line, ""))
+			learnt := strings.Contains(line, " master ") && !strings.Contains(line, "permanent") && strings.Contains(line, ":") && !strings.Contains(line, "mtu")
+			if line != "" && !learnt {
+				all = append(all, name+": "+line)
+			}
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// same compares two dumps by what is more and less.
+func same(t testing.TB, before, after []string, why string) {
+	t.Helper()
+	diff := leak.Snapshot{"state": before}.Diff(leak.Snapshot{"state": after})
+	if len(diff) > 0 {
+		require.FailNow(t, why, strings.Join(diff, "\n"))
+	}
+}
+
+// datagrams sends that many and returns how many have no answer.
+func (l *lab) datagrams(t testing.TB, from, to string, count int) (lost int) {
+	t.Helper()
+	c, err := netns.ListenPacket(context.Background(), l.ns[from], "udp4", ":0")
+	require.NoError(t, err)
+	defer c.Close()
+	at := net.UDPAddrFromAddrPort(netip.AddrPortFrom(l.ip[to], 8080))
+	buf := make([]byte, 100)
+	for range count {
+		_, err := c.WriteTo([]byte("?"), at)
+		require.NoError(t, err)
+		_ = c.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+		if _, _, err := c.ReadFrom(buf); err != nil {
+			lost++
+		}
+	}
+	return lost
+}
