@@ -24,6 +24,7 @@ BUILD := $(GO) build
 
 RT := core/runtime/rtbin/bin/klab-rt
 LAYER := core/registry/toolsbin/bin/tools.tar.gz
+CNI := netlab/cni/cnibin/bin/klab-cni
 # The image is small: no inlining, no HTTP/2 (cmd/klab-tools/doc.go).
 TOOLS_FLAGS := -tags nethttpomithttp2,netgo,osusergo -gcflags=all=-l -ldflags '-s -w'
 K8S_VERSION := $(shell sed -n 's,^\tk8s.io/kubernetes \(v[^ ]*\).*,\1,p' go.mod)
@@ -34,9 +35,10 @@ E2E_STAMP = -X k8s.io/component-base/version.gitVersion=$(shell sed -n 's,^\tk8s
 
 all: bin/klab ## build bin/klab with everything that it carries
 
-# klab carries two programs of other kinds: klab-rt is cgo, klab-tools is for
-# another file system. Both are embedded, so both come first.
-bin/klab: $(RT) $(LAYER) FORCE
+# klab carries three programs of other kinds: klab-rt is cgo, klab-tools is for
+# another file system, klab-cni is started for each call. All are embedded, so
+# all come first.
+bin/klab: $(RT) $(LAYER) $(CNI) FORCE
 	@$(BUILD) -ldflags '-s -w -X main.version=$(VERSION) $(K8S_STAMP)' -o $@ ./cmd/klab
 
 $(RT): FORCE
@@ -44,6 +46,9 @@ $(RT): FORCE
 	  { echo "make: gcc, pkg-config and libseccomp-dev are needed; as root: scripts/provision packages" >&2; exit 1; }
 	@CGO_ENABLED=1 $(BUILD) -tags 'netgo osusergo seccomp' \
 	  -ldflags '-s -w -linkmode external -extldflags -static' -o $@ ./cmd/klab-rt
+
+$(CNI): FORCE
+	@$(BUILD) -ldflags '-s -w' -o $@ ./cmd/klab-cni
 
 bin/klab-tools: $(shell find cmd/klab-tools -name '*.go' ! -name '*_test.go') go.sum
 	@$(BUILD) $(TOOLS_FLAGS) -o $@ ./cmd/klab-tools
@@ -68,7 +73,7 @@ test: test-deps ## install what tests need, build, run every test (as root, the 
 test-deps:
 	@if [ $$(id -u) = 0 ]; then scripts/provision packages --for-tests; fi
 
-vet: $(RT) $(LAYER)
+vet: $(RT) $(LAYER) $(CNI)
 	$(GO) vet ./...
 	CGO_ENABLED=1 $(GO) vet ./cmd/klab-rt
 
@@ -120,10 +125,10 @@ install: all ## put klab into $(PREFIX)/bin
 	install -D -m 0755 bin/klab $(DESTDIR)$(PREFIX)/bin/klab
 
 sizes: all ## how big the programs are
-	@wc -c bin/klab $(RT) bin/klab-tools $(LAYER)
+	@wc -c bin/klab $(RT) $(CNI) bin/klab-tools $(LAYER)
 
 clean: ## remove what make made
-	rm -rf bin core/runtime/rtbin/bin core/registry/toolsbin/bin
+	rm -rf bin core/runtime/rtbin/bin core/registry/toolsbin/bin netlab/cni/cnibin/bin
 
 help:
 	@sed -n 's/^\([a-z/]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22

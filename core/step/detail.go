@@ -119,7 +119,8 @@ type VolumeDetail struct {
 }
 
 // CNIDetail belongs to CNI verbs: the configuration and the result as the
-// specification words them.
+// specification words them. The call of a single plugin is a step within: it has
+// Plugin, and what this one read (Env, Stdin) and answered: Result or Error.
 type CNIDetail struct {
 	Pod     string          `json:"pod,omitempty"`
 	NetNS   string          `json:"netns,omitempty"`
@@ -127,6 +128,21 @@ type CNIDetail struct {
 	Config  json.RawMessage `json:"config,omitempty"`
 	Result  json.RawMessage `json:"result,omitempty"`
 	Address []string        `json:"address,omitempty"`
+
+	Plugin  string          `json:"plugin,omitempty"`
+	Program string          `json:"program,omitempty"` // that was executed; empty: in process
+	Env     []string        `json:"env,omitempty"`     // "CNI_COMMAND=ADD"
+	Stdin   json.RawMessage `json:"stdin,omitempty"`
+	Error   *CNIError       `json:"error,omitempty"`
+	Stdout  string          `json:"stdout,omitempty"` // of a program that failed, if it is not what the specification wants
+	Stderr  string          `json:"stderr,omitempty"` // of a program that failed
+}
+
+// CNIError is an error as the specification has plugins print it.
+type CNIError struct {
+	Code    uint   `json:"code"`
+	Msg     string `json:"msg"`
+	Details string `json:"details,omitempty"`
 }
 
 // RanDetail belongs to ran: the command line that did, or would do, exactly

@@ -1,11 +1,11 @@
 package cni
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
+	"net"
 	"net/netip"
-	"os"
 
 	"github.com/containernetworking/cni/pkg/types"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
@@ -16,23 +16,36 @@ import (
 
 // Bridge is the plugin "bridge": a pair of links between the pod and a bridge
 // of the node, which is the pod's gateway.
+// Source: https://github.com/containernetworking/plugins/tree/main/plugins/main/bridge
 type Bridge struct {
 	NetNS string // the node's; empty: the process's own
 	By    link.By
-	IPAM  Plugins
 }
 
 type bridgeConfig struct {
-	Name             string     `json:"name"`
+	netConf
 	Bridge           string     `json:"bridge"`
 	IsGateway        bool       `json:"isGateway"`
 	IsDefaultGateway bool       `json:"isDefaultGateway"`
+	ForceAddress     bool       `json:"forceAddress"`
 	HairpinMode      bool       `json:"hairpinMode"`
+	PromiscMode      bool       `json:"promiscMode"`
 	IPMasq           bool       `json:"ipMasq"`
 	VLAN             int        `json:"vlan"`
+	VLANTrunk        []any      `json:"vlanTrunk"`
 	MTU              int        `json:"mtu"`
+	DNS              types.DNS  `json:"dns"`
 	IPAM             types.IPAM `json:"ipam"`
-	PrevResult       *Result    `json:"prevResult"`
+	Runtime          macConfig  `json:"runtimeConfig"`
+	Args             struct {
+		CNI macConfig `json:"cni"`
+	} `json:"args"`
+
+	mac net.HardwareAddr // that the pod's link is to have
+}
+
+type macConfig struct {
+	MAC string `json:"mac"`
 }
 
 func (b *Bridge) config(c Call) (*bridgeConfig, Plugin, error) {
@@ -40,103 +53,175 @@ func (b *Bridge) config(c Call) (*bridgeConfig, Plugin, error) {
 	if err := decode(c, conf); err != nil {
 		return nil, nil, err
 	}
-	if conf.VLAN != 0 {
-		return nil, nil, types.NewError(types.ErrUnsupportedField, "bridge: vlan is not supported", "")
-	}
-	if conf.IPAM.Type == "" {
+	conf.IsGateway = conf.IsGateway || conf.IsDefaultGateway
+	switch {
+	case conf.VLAN != 0 || len(conf.VLANTrunk) > 0:
+		return nil, nil, types.NewError(types.ErrUnsupportedField, fmt.Sprintf("bridge: vlan %d is not supported", conf.VLAN),
+			"klab's bridge does not filter VLANs; leave vlan and vlanTrunk out, or put another bridge plugin in its place")
+	case conf.HairpinMode && conf.PromiscMode:
+		return nil, nil, types.NewError(types.ErrInvalidNetworkConfig, "cannot set hairpin mode and promiscuous mode at the same time", "")
+	case conf.IPAM.Type == "":
 		return nil, nil, types.NewError(types.ErrInvalidNetworkConfig, "bridge: the configuration has no ipam.type", "")
 	}
-	ipam, err := b.IPAM.find(conf.IPAM.Type)
+	if text := cmp.Or(conf.Runtime.MAC, conf.Args.CNI.MAC, c.Arg("MAC")); text != "" {
+		var err error
+		if conf.mac, err = net.ParseMAC(text); err != nil {
+			return nil, nil, types.NewError(types.ErrInvalidNetworkConfig, "bridge: "+err.Error(), "")
+		}
+	}
+	ipam, err := c.delegate(conf.IPAM.Type)
 	return conf, ipam, err
 }
 
+// Add implements [Plugin]. An address that IPAM gave stays the attachment's
+// until DEL, also if what follows fails: the caller then calls DEL.
 func (b *Bridge) Add(ctx context.Context, c Call) (*Result, error) {
 	conf, ipam, err := b.config(c)
 	if err != nil {
 		return nil, err
 	}
-	node, err := link.Open(b.NetNS, b.By)
+	node, pod, closes, err := c.ends(b.NetNS, b.By)
 	if err != nil {
 		return nil, err
 	}
-	defer node.Close()
-	pod, err := c.pod(b.By)
-	if err != nil {
-		return nil, err
-	}
-	defer pod.Close()
-
+	defer closes()
 	result, err := ipam.Add(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	a, err := first(result)
+	list, err := addressesOf(result)
 	if err != nil {
 		return nil, err
 	}
-	if err := b.bridge(ctx, node, conf, a); err != nil {
+	if conf.mac == nil {
+		conf.mac = macOf(list)
+	}
+	own, err := b.bridge(ctx, node, conf, list)
+	if err != nil {
 		return nil, err
 	}
-	if err := b.connect(ctx, node, pod, c, conf, a); err != nil {
+	if err := b.connect(ctx, node, pod, c, conf, list); err != nil {
 		return nil, err
 	}
-	if err := b.address(ctx, pod, c, conf, a); err != nil {
-		return nil, err
-	}
-
-	mac := link.MACOf(a.IP.Addr()).String()
-	result.Interfaces = []*types100.Interface{
-		{Name: conf.Bridge, Mac: link.MACOf(a.Gateway).String()},
-		{Name: hostLink(c), Mtu: conf.MTU},
-		{Name: c.IfName, Mac: mac, Mtu: conf.MTU, Sandbox: c.NetNS},
-	}
-	result.IPs[0].Interface = types100.Int(2)
 	if conf.IsDefaultGateway {
-		everywhere, _ := types.ParseCIDR("0.0.0.0/0")
-		result.Routes = append(result.Routes, &types.Route{Dst: *everywhere, GW: result.IPs[0].Gateway})
+		defaultRoutes(result, list)
 	}
-	return result, nil
+	if err := furnish(ctx, pod, c.IfName, list, result); err != nil {
+		return nil, err
+	}
+	return conf.result(c, result, own), nil
 }
 
-// addresses of one attachment.
-type addresses struct {
-	IP      netip.Prefix
-	Gateway netip.Addr
+// result is what ADD answers: the bridge, both ends of the pair, and whose
+// addresses they are.
+func (conf *bridgeConfig) result(c Call, r *Result, own net.HardwareAddr) *Result {
+	r.Interfaces = []*types100.Interface{
+		{Name: conf.Bridge, Mac: own.String()},
+		{Name: hostLink(c.ContainerID, c.IfName), Mtu: conf.MTU},
+		{Name: c.IfName, Mac: conf.mac.String(), Mtu: conf.MTU, Sandbox: c.NetNS},
+	}
+	for _, ip := range r.IPs {
+		ip.Interface = types100.Int(2)
+	}
+	if !conf.DNS.IsEmpty() {
+		r.DNS = conf.DNS
+	}
+	return r
 }
 
-func first(r *Result) (a addresses, err error) {
-	if len(r.IPs) != 1 {
-		return a, fmt.Errorf("bridge: want one address from IPAM, got %d", len(r.IPs))
+// bridge makes sure of the node's side, which all its pods share, and returns
+// its hardware address.
+func (b *Bridge) bridge(ctx context.Context, node *link.Net, conf *bridgeConfig, list []address) (net.HardwareAddr, error) {
+	var own net.HardwareAddr
+	if a, ok := v4(list); ok {
+		own = link.MACOf(a.Gateway)
 	}
-	ip, ok := netip.AddrFromSlice(r.IPs[0].Address.IP)
-	gw, okGW := netip.AddrFromSlice(r.IPs[0].Gateway)
-	ones, _ := r.IPs[0].Address.Mask.Size()
-	a = addresses{IP: netip.PrefixFrom(ip.Unmap(), ones), Gateway: gw.Unmap()}
-	if !ok || !okGW || !a.IP.Addr().Is4() || !a.Gateway.Is4() {
-		return a, fmt.Errorf("bridge: want an IPv4 address and gateway from IPAM, got %v", r.IPs[0])
+	if err := node.Bridge(ctx, conf.Bridge, own, conf.MTU); err != nil {
+		return nil, err
 	}
-	return a, nil
-}
-
-// bridge makes sure of the node's side, which all its pods share.
-func (b *Bridge) bridge(ctx context.Context, node *link.Net, conf *bridgeConfig, a addresses) error {
-	if err := node.Bridge(ctx, conf.Bridge, link.MACOf(a.Gateway), conf.MTU); err != nil {
-		return err
-	}
-	if conf.IsGateway || conf.IsDefaultGateway {
-		if err := node.Addr(ctx, conf.Bridge, netip.PrefixFrom(a.Gateway, a.IP.Bits())); err != nil {
-			return err
+	if conf.PromiscMode {
+		if err := node.Promisc(ctx, conf.Bridge, true); err != nil {
+			return nil, err
 		}
-		if err := node.Sysctl(ctx, link.Sysctl{Key: "net.ipv4.ip_forward", Value: "1"}); err != nil {
-			return err
+	}
+	if conf.IsGateway {
+		if err := b.gateways(ctx, node, conf, list); err != nil {
+			return nil, err
 		}
 	}
 	if conf.IPMasq {
-		if err := masquerade(ctx, node, conf.Name, a.IP.Masked()); err != nil {
+		for _, a := range list {
+			if !a.IP.Addr().Is4() {
+				continue
+			}
+			if err := masquerade(ctx, node, conf.Name, a.IP.Masked()); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return own, node.Up(ctx, conf.Bridge)
+}
+
+// gateways gives the bridge the addresses that pods send through.
+func (b *Bridge) gateways(ctx context.Context, node *link.Net, conf *bridgeConfig, list []address) error {
+	have, _, err := node.Link(conf.Bridge)
+	if err != nil {
+		return err
+	}
+	known := map[netip.Prefix]bool{}
+	for _, p := range have.Addrs {
+		known[p] = true
+	}
+	wanted := map[netip.Prefix]bool{}
+	for _, a := range list {
+		wanted[netip.PrefixFrom(a.Gateway, a.IP.Bits())] = true
+	}
+	for _, a := range list {
+		gw := netip.PrefixFrom(a.Gateway, a.IP.Bits())
+		if !known[gw] {
+			if err := b.room(ctx, node, conf, gw, wanted); err != nil {
+				return err
+			}
+			if err := node.Addr(ctx, conf.Bridge, gw); err != nil {
+				return err
+			}
+		}
+		key := "net.ipv4.ip_forward"
+		if !gw.Addr().Is4() {
+			key = "net.ipv6.conf.all.forwarding"
+		}
+		if err := node.Sysctl(ctx, link.Sysctl{Key: key, Value: "1"}); err != nil {
 			return err
 		}
 	}
-	return node.Up(ctx, conf.Bridge)
+	return nil
+}
+
+// room refuses a subnet of which the node has an address elsewhere: packets for
+// one of the two would go to the other. An address that the bridge has of an
+// earlier configuration gives way to forceAddress.
+func (b *Bridge) room(ctx context.Context, node *link.Net, conf *bridgeConfig, gw netip.Prefix, wanted map[netip.Prefix]bool) error {
+	links, err := node.Links()
+	if err != nil {
+		return err
+	}
+	for _, l := range links {
+		for _, p := range l.Addrs {
+			switch {
+			case p.Addr().IsLinkLocalUnicast(), l.Name == conf.Bridge && wanted[p], l.Name == conf.Bridge && !gw.Addr().Is4() && !p.Overlaps(gw.Masked()):
+			case l.Name == conf.Bridge && p.Addr().Is4() == gw.Addr().Is4():
+				if !conf.ForceAddress {
+					return fmt.Errorf("%q already has an IP address different from %v: %v; remove it, or set forceAddress", conf.Bridge, gw, p)
+				}
+				if err := node.DelAddr(ctx, conf.Bridge, p); err != nil {
+					return err
+				}
+			case p.Bits() > 0 && p.Bits() < p.Addr().BitLen() && p.Masked().Overlaps(gw.Masked()):
+				return types.NewError(types.ErrInvalidNetworkConfig, fmt.Sprintf("bridge: the subnet %v overlaps with %v of %s: choose another", gw.Masked(), p.Masked(), l.Name), "")
+			}
+		}
+	}
+	return nil
 }
 
 // masquerade lets packets of a network that leave it have the node's address.
@@ -149,21 +234,16 @@ func masquerade(ctx context.Context, node *link.Net, network string, subnet neti
 }
 
 // connect makes the pair of links and plugs the node's end into the bridge.
-func (b *Bridge) connect(ctx context.Context, node, pod *link.Net, c Call, conf *bridgeConfig, a addresses) error {
-	err := pod.Sysctl(ctx, link.Sysctl{Key: "net.ipv6.conf.default.disable_ipv6", Value: "1"})
-	if err != nil && !errors.Is(err, link.ErrNoSysctl) {
+func (b *Bridge) connect(ctx context.Context, node, pod *link.Net, c Call, conf *bridgeConfig, list []address) error {
+	if err := noV6(ctx, pod, list); err != nil {
 		return err
 	}
-	host := hostLink(c)
-	if err := node.Veth(ctx, link.Veth{
-		Name: host, PeerName: c.IfName, PeerMAC: link.MACOf(a.IP.Addr()), MTU: conf.MTU, Peer: pod,
-	}); err != nil {
+	host := hostLink(c.ContainerID, c.IfName)
+	if err := node.Veth(ctx, link.Veth{Name: host, PeerName: c.IfName, PeerMAC: conf.mac, MTU: conf.MTU, Peer: pod}); err != nil {
 		return err
 	}
-	if ns, name := c.Pod(); name != "" {
-		if err := node.Alias(ctx, host, ns+"/"+name); err != nil {
-			return err
-		}
+	if err := node.Alias(ctx, host, cmp.Or(podOf(c), c.ContainerID)); err != nil {
+		return err
 	}
 	if err := node.Master(ctx, host, conf.Bridge); err != nil {
 		return err
@@ -172,71 +252,4 @@ func (b *Bridge) connect(ctx context.Context, node, pod *link.Net, c Call, conf 
 		return err
 	}
 	return node.Up(ctx, host)
-}
-
-func (b *Bridge) address(ctx context.Context, pod *link.Net, c Call, conf *bridgeConfig, a addresses) error {
-	if err := pod.Addr(ctx, c.IfName, a.IP); err != nil {
-		return err
-	}
-	if err := pod.Up(ctx, c.IfName); err != nil {
-		return err
-	}
-	if !conf.IsDefaultGateway {
-		return nil
-	}
-	return pod.Route(ctx, link.Route{Dst: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Via: a.Gateway, Dev: c.IfName})
-}
-
-// Del removes the links first: an address is free when nobody has it any more.
-func (b *Bridge) Del(ctx context.Context, c Call) error {
-	_, ipam, err := b.config(c)
-	if err != nil {
-		return err
-	}
-	node, err := link.Open(b.NetNS, b.By)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	if err == nil {
-		defer node.Close()
-		if err := node.Delete(ctx, hostLink(c)); err != nil {
-			return err
-		}
-	}
-	return ipam.Del(ctx, c)
-}
-
-func (b *Bridge) Check(ctx context.Context, c Call) error {
-	conf, ipam, err := b.config(c)
-	if err != nil {
-		return err
-	}
-	if err := ipam.Check(ctx, c); err != nil {
-		return err
-	}
-	if conf.PrevResult == nil {
-		return types.NewError(types.ErrInvalidNetworkConfig, "bridge: CHECK needs the result of ADD", "")
-	}
-	a, err := first(conf.PrevResult)
-	if err != nil {
-		return err
-	}
-	return errors.Join(
-		look(func() (*link.Net, error) { return link.Open(b.NetNS, b.By) }, hostLink(c), func(l link.Link) bool { return l.Up && l.Master == conf.Bridge },
-			"is up and a port of "+conf.Bridge),
-		look(func() (*link.Net, error) { return c.pod(b.By) }, c.IfName, func(l link.Link) bool { return l.Up && len(l.Addrs) > 0 && l.Addrs[0] == a.IP },
-			"is up and has "+a.IP.String()))
-}
-
-func look(open func() (*link.Net, error), name string, good func(link.Link) bool, want string) error {
-	n, err := open()
-	if err != nil {
-		return err
-	}
-	defer n.Close()
-	l, ok, err := n.Link(name)
-	if err == nil && (!ok || !good(l)) {
-		err = fmt.Errorf("it is not so that %s %s", name, want)
-	}
-	return err
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 
 	"github.com/containernetworking/cni/pkg/types"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
@@ -18,10 +17,10 @@ type Child struct {
 	Kind  string // "macvlan" or "ipvlan"
 	NetNS string // the node's; empty: the process's own
 	By    link.By
-	IPAM  Plugins
 }
 
 type childConfig struct {
+	netConf
 	Master string     `json:"master"`
 	Mode   string     `json:"mode"`
 	IPAM   types.IPAM `json:"ipam"`
@@ -34,9 +33,12 @@ func (p *Child) config(c Call) (*childConfig, Plugin, error) {
 	}
 	only := map[string]string{"macvlan": "bridge", "ipvlan": "l2"}[p.Kind]
 	if conf.Mode != "" && conf.Mode != only {
-		return nil, nil, types.NewError(types.ErrUnsupportedField, fmt.Sprintf("%s: the only mode is %s", p.Kind, only), "")
+		return nil, nil, types.NewError(types.ErrUnsupportedField, fmt.Sprintf("%s: mode %q: the only mode is %s", p.Kind, conf.Mode, only), "")
 	}
-	ipam, err := p.IPAM.find(conf.IPAM.Type)
+	if conf.IPAM.Type == "" {
+		return nil, nil, types.NewError(types.ErrInvalidNetworkConfig, p.Kind+": the configuration has no ipam.type", "")
+	}
+	ipam, err := c.delegate(conf.IPAM.Type)
 	return conf, ipam, err
 }
 
@@ -45,49 +47,37 @@ func (p *Child) Add(ctx context.Context, c Call) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	node, err := link.Open(p.NetNS, p.By)
+	node, pod, closes, err := c.ends(p.NetNS, p.By)
 	if err != nil {
 		return nil, err
 	}
-	defer node.Close()
-	pod, err := c.pod(p.By)
-	if err != nil {
-		return nil, err
-	}
-	defer pod.Close()
+	defer closes()
 	result, err := ipam.Add(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	a, err := first(result)
+	list, err := addressesOf(result)
 	if err != nil {
+		return nil, err
+	}
+	if err := noV6(ctx, pod, list); err != nil {
 		return nil, err
 	}
 	child := link.Child{Kind: p.Kind, Name: c.IfName, Parent: conf.Master, Peer: pod}
 	if p.Kind == "macvlan" {
-		child.MAC = link.MACOf(a.IP.Addr())
-	}
-	err = pod.Sysctl(ctx, link.Sysctl{Key: "net.ipv6.conf.default.disable_ipv6", Value: "1"})
-	if err != nil && !errors.Is(err, link.ErrNoSysctl) {
-		return nil, err
+		child.MAC = macOf(list)
 	}
 	if err := node.Child(ctx, child); err != nil {
 		return nil, err
 	}
-	if err := pod.Addr(ctx, c.IfName, a.IP); err != nil {
-		return nil, err
-	}
-	if err := pod.Up(ctx, c.IfName); err != nil {
-		return nil, err
-	}
-	everywhere := link.Route{Dst: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Via: a.Gateway, Dev: c.IfName}
-	if err := pod.Route(ctx, everywhere); err != nil {
+	defaultRoutes(result, list)
+	if err := furnish(ctx, pod, c.IfName, list, result); err != nil {
 		return nil, err
 	}
 	result.Interfaces = []*types100.Interface{{Name: c.IfName, Mac: child.MAC.String(), Sandbox: c.NetNS}}
-	result.IPs[0].Interface = types100.Int(0)
-	dst, _ := types.ParseCIDR("0.0.0.0/0")
-	result.Routes = append(result.Routes, &types.Route{Dst: *dst, GW: result.IPs[0].Gateway})
+	for _, ip := range result.IPs {
+		ip.Interface = types100.Int(0)
+	}
 	return result, nil
 }
 
@@ -98,11 +88,8 @@ func (p *Child) Del(ctx context.Context, c Call) error {
 	if err != nil {
 		return err
 	}
-	if pod, err := c.pod(p.By); err == nil {
-		defer pod.Close()
-		if err := pod.Delete(ctx, c.IfName); err != nil {
-			return err
-		}
+	if err := c.unlink(ctx, p.By); err != nil {
+		return err
 	}
 	return ipam.Del(ctx, c)
 }
@@ -112,6 +99,29 @@ func (p *Child) Check(ctx context.Context, c Call) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(ipam.Check(ctx, c), look(func() (*link.Net, error) { return c.pod(p.By) }, c.IfName,
-		func(l link.Link) bool { return l.Up && l.Kind == p.Kind }, "is up and a "+p.Kind))
+	pod, err := c.pod(p.By)
+	if err != nil {
+		return err
+	}
+	defer pod.Close()
+	return errors.Join(ipam.Check(ctx, c), look(pod, c.IfName, "is up and a "+p.Kind,
+		func(l link.Link) bool { return l.Up && l.Kind == p.Kind }))
+}
+
+// Status implements [Plugin].
+func (p *Child) Status(ctx context.Context, c Call) error {
+	_, ipam, err := p.config(c)
+	if err != nil {
+		return err
+	}
+	return ipam.Status(ctx, c)
+}
+
+// GC implements [Plugin]: links end with their pods.
+func (p *Child) GC(ctx context.Context, c Call) error {
+	_, ipam, err := p.config(c)
+	if err != nil {
+		return err
+	}
+	return ipam.GC(ctx, c)
 }

@@ -30,6 +30,19 @@ func node(t testing.TB, subnet string) (*cni.PodNetwork, string) {
 	return &cni.PodNetwork{ConfDir: filepath.Join(dir, "net.d"), Runner: r}, ns
 }
 
+// conflist changes a node's configuration, under a name of its own or its own.
+func conflist(t testing.TB, net *cni.PodNetwork, name string, change func(map[string]any)) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(net.ConfDir, cni.ConflistFile))
+	require.NoError(t, err)
+	var conf map[string]any
+	require.NoError(t, json.Unmarshal(text, &conf))
+	change(conf)
+	text, err = json.MarshalIndent(conf, "", "  ")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(net.ConfDir, name), text, 0o644))
+}
+
 func pod(t testing.TB, name string) cni.PodNet {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
@@ -122,23 +135,22 @@ func (s *spy) Add(_ context.Context, c cni.Call) (*cni.Result, error) {
 	}
 	return &cni.Result{}, nil
 }
-func (s *spy) Del(_ context.Context, c cni.Call) error   { return s.note("DEL", c) }
-func (s *spy) Check(_ context.Context, c cni.Call) error { return s.note("CHECK", c) }
+func (s *spy) Status(_ context.Context, c cni.Call) error { return s.note("STATUS", c) }
+func (s *spy) GC(_ context.Context, c cni.Call) error     { return s.note("GC", c) }
+func (s *spy) Del(_ context.Context, c cni.Call) error    { return s.note("DEL", c) }
+func (s *spy) Check(_ context.Context, c cni.Call) error  { return s.note("CHECK", c) }
 
 func TestChain(t *testing.T) {
 	ctx := context.Background()
 	net, ns := node(t, "10.244.1.0/24")
-	conf, err := cni.Load(net.ConfDir)
-	require.NoError(t, err)
-	conf.Plugins = append(conf.Plugins, json.RawMessage(`{"type":"spy"}`))
-	text, err := json.Marshal(conf)
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(filepath.Join(net.ConfDir, "05-first.conflist"), text, 0o644))
+	conflist(t, net, "05-first.conflist", func(conf map[string]any) {
+		conf["plugins"] = append(conf["plugins"].([]any), map[string]any{"type": "spy"})
+	})
 	s := &spy{}
-	net.Runner.Plugins["spy"] = s
+	net.Runner.Plugins.(cni.Plugins)["spy"] = s
 
 	p := pod(t, "p")
-	_, err = net.Attach(ctx, p)
+	_, err := net.Attach(ctx, p)
 	require.NoError(t, err)
 	require.Contains(t, s.prev[0], `"address":"10.244.1.2/24"`)
 	require.NoError(t, net.Detach(ctx, p))
@@ -146,7 +158,7 @@ func TestChain(t *testing.T) {
 
 	s.fail = errors.New("no luck")
 	_, err = net.Attach(ctx, p)
-	require.ErrorContains(t, err, "attach pod default/p: network klab: spy: no luck")
+	require.ErrorContains(t, err, `attach pod default/p: plugin type="spy" name="klab" failed (add): no luck`)
 	require.NotContains(t, nettest.Run(t, ns, "ip link"), "veth", "a failed ADD is undone")
 	leases, err := os.ReadDir(filepath.Join(filepath.Dir(net.ConfDir), "networks", "klab"))
 	require.NoError(t, err)
@@ -190,7 +202,7 @@ func TestBadConfigurations(t *testing.T) {
 		`{"cniVersion":"1.0.0","plugins":[{"type":"x"}]}`:               "no name",
 		`{"cniVersion":"9","name":"n","plugins":[{"type":"x"}]}`:        `cniVersion "9"`,
 		`{"cniVersion":"1.0.0","name":"n","plugins":[]}`:                "no plugins",
-		`{"cniVersion":"1.0.0","name":"n","plugins":[{"bridge":"b0"}]}`: "plugin 1 has no type",
+		`{"cniVersion":"1.0.0","name":"n","plugins":[{"bridge":"b0"}]}`: "missing 'type'",
 	} {
 		_, err := cni.Parse([]byte(text))
 		require.ErrorContains(t, err, want)
@@ -203,14 +215,14 @@ func TestBadConfigurations(t *testing.T) {
 		_, err = r.Add(ctx, l, cni.Call{ContainerID: "c", IfName: "eth0", NetNS: "/nowhere"})
 		return err
 	}
-	require.ErrorContains(t, add(`{"type":"none"}`), `no network plugin "none"`)
+	require.ErrorContains(t, add(`{"type":"none"}`), `failed to find plugin "none" in path []`)
 	require.ErrorContains(t, add(`{"type":"bridge","vlan":7}`), "vlan")
 	require.ErrorContains(t, add(`{"type":"macvlan","mode":"vepa"}`), "the only mode is bridge")
 	require.ErrorContains(t, add(`{"type":"vxlan-port"}`), "follows a bridge")
 	require.ErrorContains(t, add(`{"type":"bridge"}`), "no ipam.type")
 	require.ErrorContains(t, add(`{"type":"host-local","ipam":{}}`), "no subnet")
 	_, err := r.Add(ctx, &cni.List{}, cni.Call{ContainerID: "c", IfName: "../eth0"})
-	require.ErrorContains(t, err, "bad container")
+	require.ErrorContains(t, err, "interface name contains /")
 	_, err = (&cni.PodNetwork{ConfDir: t.TempDir(), Runner: r}).Attach(ctx, cni.PodNet{Namespace: "a", Name: "b"})
 	require.ErrorIs(t, err, cni.ErrNoNetwork)
 }

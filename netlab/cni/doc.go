@@ -3,14 +3,17 @@
 // https://github.com/containernetworking/cni/blob/main/SPEC.md
 //
 // The nouns: a [List] is a network configuration, read from a conflist file; a
-// [Plugin] carries out ADD, DEL and CHECK for one element of it; a [Call] is
-// what the specification passes in the environment and on standard input; a
-// [Runner] takes a Call through a List and keeps results; a [PodNetwork] is
-// what a container runtime needs of all this. Start with [PodNetwork.Attach].
+// [Plugin] carries out ADD, DEL, CHECK, STATUS and GC for one element of it; a
+// [Call] is what the specification passes in the environment and on standard
+// input; a [Runner] takes a Call through a List and keeps results; a
+// [PodNetwork] is what a container runtime needs of all this. Start with
+// [PodNetwork.Attach].
 //
-// Plugins here are values that are called in process: [Bridge], [HostLocal],
-// [PortMap] and [Loopback], as in [Builtin]. They know nothing but their Call, so they
-// can be programs of their own as well.
+// Plugins are either values that are called in process, as [Builtin] has them,
+// or a [Program] each. A [Finder] knows which: a [Bin] is a directory such as
+// /opt/cni/bin, in which klab's own program (cmd/klab-cni) stands for the
+// values of this package, and any other is executed. Plugins know nothing but
+// their Call; those that delegate find the others by it.
 //
 // Guarantees: ADD of an attachment that exists returns its result and changes
 // nothing. DEL is idempotent and works after the pod's namespace is gone. An

@@ -4,19 +4,23 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
+	"strings"
+
+	"github.com/containernetworking/cni/pkg/utils"
+	"github.com/containernetworking/cni/pkg/version"
 )
 
 // List is a network configuration list: plugins that are called in order.
 type List struct {
-	CNIVersion   string            `json:"cniVersion"`
-	Name         string            `json:"name"`
-	DisableCheck bool              `json:"disableCheck,omitempty"`
-	Plugins      []json.RawMessage `json:"plugins"`
+	// CNIVersion is the highest version of the specification that the
+	// configuration is for; Versions are all, the lowest first.
+	CNIVersion   string
+	Versions     []string
+	Name         string
+	DisableCheck bool
+	DisableGC    bool
+	Plugins      []json.RawMessage
 
 	raw json.RawMessage
 }
@@ -24,28 +28,79 @@ type List struct {
 // Raw is the text that the list was parsed from.
 func (l *List) Raw() json.RawMessage { return l.raw }
 
-var versions = []string{"0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"}
+// listFile is a conflist as it is written.
+type listFile struct {
+	CNIVersion   string            `json:"cniVersion"`
+	CNIVersions  []string          `json:"cniVersions"`
+	Name         *string           `json:"name"`
+	DisableCheck flag              `json:"disableCheck"`
+	DisableGC    flag              `json:"disableGC"`
+	Plugins      []json.RawMessage `json:"plugins"`
+}
 
-// Parse reads a conflist. What is wrong with it is told in a sentence.
-func Parse(text []byte) (*List, error) {
-	l := &List{raw: slices.Clone(text)}
-	if err := json.Unmarshal(text, l); err != nil {
-		return nil, fmt.Errorf("network configuration: %w", err)
+// flag is a truth value that may be written as a word.
+type flag bool
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (f *flag) UnmarshalJSON(text []byte) error {
+	switch strings.ToLower(strings.Trim(string(text), `"`)) {
+	case "true":
+		*f = true
+	case "false", "null":
+	default:
+		return fmt.Errorf("invalid value %s", text)
 	}
+	return nil
+}
+
+// Parse reads a conflist. What is wrong with it is told in upstream's words.
+func Parse(text []byte) (*List, error) {
+	var f listFile
+	err := json.Unmarshal(text, &f)
 	switch {
-	case l.Name == "":
-		return nil, errors.New("network configuration: it has no name")
-	case !slices.Contains(versions, l.CNIVersion):
-		return nil, fmt.Errorf("network configuration %s: cniVersion %q is not one of %v", l.Name, l.CNIVersion, versions)
-	case len(l.Plugins) == 0:
-		return nil, fmt.Errorf("network configuration %s: it lists no plugins", l.Name)
+	case err != nil:
+	case f.Name == nil:
+		err = errors.New("no name")
+	case f.Plugins == nil:
+		err = errors.New("no plugins in list: there is no 'plugins' key")
+	case len(f.Plugins) == 0:
+		err = errors.New("no plugins in list")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("error parsing configuration list: %w", err)
+	}
+	l := &List{Name: *f.Name, DisableCheck: bool(f.DisableCheck), DisableGC: bool(f.DisableGC), Plugins: f.Plugins, raw: slices.Clone(text)}
+	if err := utils.ValidateNetworkName(l.Name); err != nil {
+		return nil, fmt.Errorf("error parsing configuration list: %w", err)
+	}
+	if err := l.choose(f); err != nil {
+		return nil, fmt.Errorf("error parsing configuration list %s: %w", l.Name, err)
 	}
 	for i := range l.Plugins {
 		if kind, err := l.kind(i); err != nil || kind == "" {
-			return nil, fmt.Errorf("network configuration %s: plugin %d has no type", l.Name, i+1)
+			return nil, fmt.Errorf("failed to parse plugin config %d: %w", i, errors.Join(err, errors.New("error parsing configuration: missing 'type'")))
 		}
 	}
 	return l, nil
+}
+
+// choose sorts out the versions of the specification.
+func (l *List) choose(f listFile) error {
+	ours := version.All.SupportedVersions() // the lowest first
+	if f.CNIVersion == "" && len(f.CNIVersions) == 0 {
+		f.CNIVersion = "0.1.0"
+	}
+	for _, v := range ours {
+		if v == f.CNIVersion || slices.Contains(f.CNIVersions, v) {
+			l.Versions = append(l.Versions, v)
+		}
+	}
+	if len(l.Versions) == 0 {
+		said := slices.DeleteFunc(append([]string{f.CNIVersion}, f.CNIVersions...), func(v string) bool { return v == "" })
+		return fmt.Errorf("cniVersion %q is not one of %q", strings.Join(said, ", "), ours)
+	}
+	l.CNIVersion = l.Versions[len(l.Versions)-1]
+	return nil
 }
 
 func (l *List) kind(i int) (string, error) {
@@ -56,9 +111,33 @@ func (l *List) kind(i int) (string, error) {
 	return p.Type, err
 }
 
+// kinds are the types of all plugins, with those that they delegate to as far
+// as the configuration names them: in "ipam" and in "delegate".
+func (l *List) kinds() (all []string) {
+	for _, text := range l.Plugins {
+		type typed struct {
+			Type string `json:"type"`
+		}
+		var p struct {
+			typed
+			IPAM     typed `json:"ipam"`
+			Delegate typed `json:"delegate"`
+		}
+		if json.Unmarshal(text, &p) != nil {
+			continue
+		}
+		for _, kind := range []string{p.Type, p.IPAM.Type, p.Delegate.Type} {
+			if kind != "" && !slices.Contains(all, kind) {
+				all = append(all, kind)
+			}
+		}
+	}
+	return all
+}
+
 // stdin is what plugin i gets to read: its own configuration and what the
 // specification adds to it.
-func (l *List) stdin(i int, prev *Result, said map[string]any) (json.RawMessage, error) {
+func (l *List) stdin(i int, version string, prev *Result, said map[string]any, valid []Owner) (json.RawMessage, error) {
 	conf := map[string]any{}
 	if err := json.Unmarshal(l.Plugins[i], &conf); err != nil {
 		return nil, err
@@ -74,89 +153,17 @@ func (l *List) stdin(i int, prev *Result, said map[string]any) (json.RawMessage,
 	if len(runtime) > 0 {
 		conf["runtimeConfig"] = runtime
 	}
-	conf["name"], conf["cniVersion"] = l.Name, l.CNIVersion
+	conf["name"], conf["cniVersion"] = l.Name, version
 	if prev != nil {
-		conf["prevResult"] = prev
+		text, err := resultAs(prev, version)
+		if err != nil {
+			return nil, err
+		}
+		conf["prevResult"] = text
+	}
+	if valid != nil {
+		// Runtimes say both: the specification's first text had the second word.
+		conf["cni.dev/valid-attachments"], conf["cni.dev/attachments"] = valid, valid
 	}
 	return json.Marshal(conf)
-}
-
-// ErrNoNetwork is the error for a directory without a network configuration.
-var ErrNoNetwork = errors.New("no network configuration")
-
-// Load reads the first conflist of a directory, by name, as kubelets' runtimes
-// read /etc/cni/net.d.
-func Load(dir string) (*List, error) {
-	files, err := os.ReadDir(dir) // sorted
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("network configuration: %w", err)
-	}
-	for _, f := range files {
-		if filepath.Ext(f.Name()) == ".conflist" && !f.IsDir() {
-			text, err := os.ReadFile(filepath.Join(dir, f.Name()))
-			if err != nil {
-				return nil, fmt.Errorf("network configuration: %w", err)
-			}
-			l, err := Parse(text)
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", f.Name(), err)
-			}
-			return l, nil
-		}
-	}
-	return nil, fmt.Errorf("%w: %s has no .conflist file", ErrNoNetwork, dir)
-}
-
-// NodeConfig is what a node's own conflist follows from.
-type NodeConfig struct {
-	Pods    netip.Prefix // the subnet of the node's pods; its first address is the bridge's
-	DataDir string       // where addresses in use are remembered
-	MTU     int          // of pods' links: the underlay's less 50 for VXLAN
-}
-
-// Conflist is the network configuration that nodes of the lab begin with.
-func Conflist(c NodeConfig) []byte {
-	text, err := json.MarshalIndent(map[string]any{
-		"cniVersion": "1.0.0",
-		"name":       "klab",
-		"plugins": []any{
-			map[string]any{
-				"type": "bridge", "bridge": "cni0", "mtu": c.MTU,
-				"isGateway": true, "isDefaultGateway": true, "hairpinMode": true,
-				"ipam": map[string]any{
-					"type": "host-local", "dataDir": c.DataDir,
-					"ranges": [][]any{{map[string]any{"subnet": c.Pods}}},
-				},
-			},
-			map[string]any{"type": "portmap", "capabilities": map[string]any{"portMappings": true}},
-		},
-	}, "", "  ")
-	if err != nil {
-		panic(err) // strings and numbers always encode
-	}
-	return append(text, '\n')
-}
-
-// ConflistFile is the name of that configuration's file.
-const ConflistFile = "10-klab.conflist"
-
-// WriteConflist puts a node's configuration into dir, whole or not at all. One
-// that is there already stays: it may have been edited.
-func WriteConflist(dir string, c NodeConfig) error {
-	path := filepath.Join(dir, ConflistFile)
-	if _, err := os.Stat(path); err == nil {
-		return nil
-	}
-	return writeWhole(path, Conflist(c))
-}
-
-func writeWhole(path string, text []byte) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	tmp := path + ".tmp"
-	if err := os.WriteFile(tmp, text, 0o644); err != nil {
-		return err
-	}
-	return os.Rename(tmp, path)
 }

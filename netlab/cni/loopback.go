@@ -12,9 +12,15 @@ import (
 )
 
 // Loopback is the plugin "loopback": it switches a pod's own link lo on.
-type Loopback struct{ By link.By }
+type Loopback struct {
+	ready
+	By link.By
+}
 
 func (p *Loopback) Add(ctx context.Context, c Call) (*Result, error) {
+	if err := decode(c, &netConf{}); err != nil {
+		return nil, err
+	}
 	pod, err := c.pod(p.By)
 	if err != nil {
 		return nil, err

@@ -3,10 +3,8 @@ package cni
 import (
 	"context"
 	"crypto/sha512"
-	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,11 +38,13 @@ type PortMap struct {
 }
 
 type portMapConfig struct {
-	Name          string `json:"name"`
+	netConf
+	SNAT          *bool `json:"snat"` // default true
 	RuntimeConfig struct {
 		PortMappings []PortMapping `json:"portMappings"`
 	} `json:"runtimeConfig"`
-	PrevResult *Result `json:"prevResult"`
+
+	before *Result
 }
 
 func (p *PortMap) config(c Call) (*portMapConfig, error) {
@@ -73,7 +73,9 @@ func (p *PortMap) config(c Call) (*portMapConfig, error) {
 		}
 	}
 	conf.RuntimeConfig.PortMappings = ours
-	return conf, nil
+	var err error
+	conf.before, err = conf.prev()
+	return conf, err
 }
 
 func (p *PortMap) Add(ctx context.Context, c Call) (*Result, error) {
@@ -81,17 +83,17 @@ func (p *PortMap) Add(ctx context.Context, c Call) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if conf.PrevResult == nil {
+	if conf.before == nil {
 		return nil, types.NewError(types.ErrInvalidNetworkConfig, "must be called as chained plugin", "")
 	}
 	if len(conf.RuntimeConfig.PortMappings) == 0 {
-		return conf.PrevResult, nil
+		return conf.before, nil
 	}
 	rules, err := conf.rules(c.ContainerID)
 	if err != nil {
 		return nil, err
 	}
-	return conf.PrevResult, p.change(ctx, func(n *link.Net, tool *firewall.Tool) error {
+	return conf.before, p.change(ctx, func(n *link.Net, tool *firewall.Tool) error {
 		// So that packets from 127.0.0.1 can leave the loopback.
 		err := n.Sysctl(ctx, link.Sysctl{Key: "net.ipv4.conf.all.route_localnet", Value: "1"})
 		if err != nil {
@@ -129,7 +131,7 @@ func (p *PortMap) Check(ctx context.Context, c Call) error {
 	if err != nil || len(conf.RuntimeConfig.PortMappings) == 0 {
 		return err
 	}
-	if conf.PrevResult == nil {
+	if conf.before == nil {
 		return types.NewError(types.ErrInvalidNetworkConfig, "Required prevResult missing", "")
 	}
 	rules, err := conf.rules(c.ContainerID)
@@ -148,6 +150,59 @@ func (p *PortMap) Check(ctx context.Context, c Call) error {
 	})
 }
 
+// Status implements [Plugin].
+func (p *PortMap) Status(ctx context.Context, c Call) error {
+	if _, err := p.config(c); err != nil {
+		return err
+	}
+	if _, err := firewall.Detect(ctx); err != nil {
+		return types.NewError(errNotAvailable, "portmap: "+err.Error(), "")
+	}
+	return nil
+}
+
+// errNotAvailable is the specification's code of STATUS for a plugin that
+// cannot service ADD.
+const errNotAvailable = 50
+
+// GC removes the chains of this network's attachments that are gone.
+func (p *PortMap) GC(ctx context.Context, c Call) error {
+	conf, err := p.config(c)
+	if err != nil {
+		return err
+	}
+	valid := map[string]bool{}
+	for _, o := range conf.ValidAttachments {
+		valid[portsChain(conf.Name, o.ContainerID)] = true
+	}
+	return p.change(ctx, func(n *link.Net, tool *firewall.Tool) error {
+		saved, err := tool.Saved(ctx, n)
+		if err != nil {
+			return err
+		}
+		for _, chain := range portsChains(saved, conf.Name) {
+			if !valid[chain] {
+				if err := tool.Feed(ctx, n, firewall.Unchain(saved, "nat", chain)); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// portsChains are the chains that a network's attachments have.
+func portsChains(saved, network string) (list []string) {
+	for line := range strings.Lines(saved) {
+		_, chain, ok := strings.Cut(strings.TrimSpace(line), " -j CNI-DN-")
+		ours := strings.HasPrefix(line, "-A CNI-HOSTPORT-DNAT ") && strings.Contains(line, fmt.Sprintf(`dnat name: \"%s\" id:`, network))
+		if chain = "CNI-DN-" + chain; ok && ours && !slices.Contains(list, chain) {
+			list = append(list, chain)
+		}
+	}
+	return list
+}
+
 // change lets f look at and change the node's rules. A node that is gone has none.
 func (p *PortMap) change(ctx context.Context, f func(*link.Net, *firewall.Tool) error) error {
 	tool, err := firewall.Detect(ctx)
@@ -155,7 +210,7 @@ func (p *PortMap) change(ctx context.Context, f func(*link.Net, *firewall.Tool) 
 		return err
 	}
 	n, err := link.Open(p.NetNS, p.By)
-	if errors.Is(err, os.ErrNotExist) {
+	if missing(err) {
 		return nil
 	}
 	if err != nil {
@@ -178,9 +233,13 @@ const portMark = "0x2000/0x2000"
 
 // rules lead to the pod's address from all its ports of the node.
 func (conf *portMapConfig) rules(id string) (firewall.Rules, error) {
-	a, err := first(conf.PrevResult)
+	list, err := addressesOf(conf.before)
 	if err != nil {
 		return nil, err
+	}
+	a, ok := v4(list)
+	if !ok {
+		return nil, types.NewError(types.ErrInvalidNetworkConfig, "portmap: the pod has no IPv4 address", "")
 	}
 	chain := firewall.Chain{Name: portsChain(conf.Name, id)}
 	ports := map[string][]string{}
@@ -192,9 +251,12 @@ func (conf *portMapConfig) rules(id string) (firewall.Rules, error) {
 			dst = fmt.Sprintf("-d %s/32 ", m.HostIP)
 		}
 		match := fmt.Sprintf("%s-p %s -m %s --dport %d", dst, protocol, protocol, m.HostPort)
+		if conf.SNAT == nil || *conf.SNAT {
+			chain.Rules = append(chain.Rules,
+				fmt.Sprintf("-s %s %s -j CNI-HOSTPORT-SETMARK", a.IP.Masked(), match), // from its own network: a hairpin
+				fmt.Sprintf("-s 127.0.0.1/32 %s -j CNI-HOSTPORT-SETMARK", match))
+		}
 		chain.Rules = append(chain.Rules,
-			fmt.Sprintf("-s %s %s -j CNI-HOSTPORT-SETMARK", a.IP.Masked(), match), // from its own network: a hairpin
-			fmt.Sprintf("-s 127.0.0.1/32 %s -j CNI-HOSTPORT-SETMARK", match),
 			fmt.Sprintf("%s -j DNAT --to-destination %s", match, netip.AddrPortFrom(a.IP.Addr(), uint16(m.ContainerPort))))
 	}
 	jumps := []firewall.Jump{

@@ -114,7 +114,7 @@ func TestPortMapIsToldWhatIsWrong(t *testing.T) {
 		`{"hostPort":0,"containerPort":80}`:                                      "Invalid host port number: 0",
 		`{"hostPort":80,"containerPort":-1}`:                                     "Invalid container port number: -1",
 		`{"hostPort":80,"containerPort":80,"protocol":"tcp","hostIP":"a.b.c.d"}`: `host address "a.b.c.d" is none`,
-		`{"hostPort":80,"containerPort":80,"protocol":["words"]}`:                "no valid JSON",
+		`{"hostPort":80,"containerPort":80,"protocol":["words"]}`:                "error unmarshall network config",
 		`{"hostPort":80,"containerPort":80,"protocol":"smoke"}`:                  `protocol "smoke" is not tcp, udp or sctp`,
 	} {
 		_, err := p.Add(ctx, call(`{"name":"n","prevResult":{"cniVersion":"1.0.0"},"runtimeConfig":{"portMappings":[`+text+`]}}`))

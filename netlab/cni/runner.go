@@ -2,41 +2,75 @@ package cni
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
-	"strings"
+
+	"github.com/containernetworking/cni/pkg/version"
 )
 
 // Runner takes calls through lists of plugins. It remembers each attachment's
 // configuration and result, so that DEL and CHECK see what ADD saw.
 type Runner struct {
-	Plugins Plugins
+	Plugins Finder
 	Cache   string // a directory
 }
 
-// Attachment is what a Runner remembers of an ADD.
-type Attachment struct {
-	Kind        string          `json:"kind"`
-	ContainerID string          `json:"containerId"`
-	IfName      string          `json:"ifName"`
-	NetNS       string          `json:"netns,omitempty"`
-	Args        string          `json:"args,omitempty"`
-	NetworkName string          `json:"networkName"`
-	Config      json.RawMessage `json:"config"`
-	Result      *Result         `json:"result"`
-	// Capabilities are those of the call.
-	Capabilities map[string]any `json:"capabilityArgs,omitempty"`
+// since says whether a version of the specification is at least another.
+func since(v, first string) bool {
+	ok, err := version.GreaterThanOrEqualTo(v, first)
+	return ok && err == nil
 }
 
-const cacheKind = "klab.cni.v1"
+// agree finds the version to speak: the highest of the configuration's that all
+// its plugins have, or else its highest one, which a plugin will refuse in its
+// own words.
+func (r *Runner) agree(ctx context.Context, l *List) string {
+	if len(l.Versions) < 2 {
+		return l.CNIVersion
+	}
+	left := l.Versions
+	for _, kind := range l.kinds() {
+		p, err := r.Plugins.Find(kind)
+		if err != nil {
+			continue
+		}
+		v, ok := p.(Versioned)
+		if !ok {
+			continue
+		}
+		has, err := v.Versions(ctx)
+		if err != nil {
+			continue
+		}
+		left = slices.DeleteFunc(slices.Clone(left), func(v string) bool { return !slices.Contains(has, v) })
+	}
+	if len(left) == 0 {
+		return l.CNIVersion
+	}
+	return left[len(left)-1]
+}
 
-func (r *Runner) path(l *List, c Call) string {
-	return filepath.Join(r.Cache, l.Name+"-"+c.ContainerID+"-"+c.IfName)
+// request is what one plugin of a list is called with.
+func (r *Runner) request(l *List, i int, v string, c Call, prev *Result, valid []Owner) (Plugin, Call, error) {
+	kind, err := l.kind(i)
+	if err != nil {
+		return nil, c, err
+	}
+	c.Path = r.Plugins
+	if c.Config, err = l.stdin(i, v, prev, c.Capabilities, valid); err != nil {
+		return nil, c, err
+	}
+	p, err := r.Plugins.Find(kind)
+	return p, c, err
+}
+
+// failed says which plugin of a list did not do what it was asked for.
+func (l *List) failed(i int, verb string, err error) error {
+	kind, _ := l.kind(i)
+	return fmt.Errorf("plugin type=%q name=%q failed (%s): %w", kind, l.Name, verb, err)
 }
 
 // Add calls ADD of every plugin in order, each with the result of the one
@@ -45,35 +79,27 @@ func (r *Runner) Add(ctx context.Context, l *List, c Call) (*Result, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
+	v := r.agree(ctx, l)
 	var result *Result
+	var err error
 	for i := range l.Plugins {
-		next, err := r.add(ctx, l, i, c, result)
-		if err != nil {
-			kind, _ := l.kind(i)
-			err = fmt.Errorf("network %s: %s: %w", l.Name, kind, err)
-			return nil, errors.Join(err, r.Del(context.WithoutCancel(ctx), l, c))
+		p, call, bad := r.request(l, i, v, c, result, nil)
+		if err = bad; err == nil {
+			result, err = p.Add(ctx, call)
 		}
-		result = next
+		if err != nil {
+			err = l.failed(i, "add", err)
+			break
+		}
 	}
-	result.CNIVersion = l.CNIVersion
-	text, err := json.Marshal(Attachment{Kind: cacheKind, ContainerID: c.ContainerID, IfName: c.IfName, NetNS: c.NetNS,
-		Args: c.Args, NetworkName: l.Name, Config: l.raw, Result: result, Capabilities: c.Capabilities})
 	if err == nil {
-		err = writeWhole(r.path(l, c), text)
+		err = r.remember(l, c, result, v)
 	}
 	if err != nil {
-		err = fmt.Errorf("remember attachment: %w", err)
 		return nil, errors.Join(err, r.Del(context.WithoutCancel(ctx), l, c))
 	}
+	result.CNIVersion = v
 	return result, nil
-}
-
-func (r *Runner) add(ctx context.Context, l *List, i int, c Call, prev *Result) (*Result, error) {
-	p, c, err := r.prepare(l, i, c, prev)
-	if err != nil {
-		return nil, err
-	}
-	return p.Add(ctx, c)
 }
 
 // Del calls DEL of every plugin, the last first, and forgets the attachment
@@ -82,18 +108,20 @@ func (r *Runner) Del(ctx context.Context, l *List, c Call) error {
 	if err := c.check(); err != nil {
 		return err
 	}
+	v := r.agree(ctx, l)
 	var prev *Result
-	if a, err := read(r.path(l, c)); err == nil {
-		prev, c.Capabilities = a.Result, a.Capabilities
+	if a, err := r.recall(l, c); err == nil {
+		if c.Capabilities = a.Said; since(v, "0.4.0") {
+			prev, _ = a.Result() // without one DEL goes by the attachment's names
+		}
 	}
 	for i := len(l.Plugins) - 1; i >= 0; i-- {
-		p, call, err := r.prepare(l, i, c, prev)
+		p, call, err := r.request(l, i, v, c, prev, nil)
 		if err == nil {
 			err = p.Del(ctx, call)
 		}
 		if err != nil {
-			kind, _ := l.kind(i)
-			return fmt.Errorf("network %s: %s: %w", l.Name, kind, err)
+			return l.failed(i, "delete", err)
 		}
 	}
 	if err := os.Remove(r.path(l, c)); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -102,70 +130,74 @@ func (r *Runner) Del(ctx context.Context, l *List, c Call) error {
 	return nil
 }
 
+// ErrNoCheck is the error for a configuration of a version without CHECK.
+var ErrNoCheck = errors.New("does not support the CHECK command")
+
 // Check calls CHECK of every plugin: is all as ADD left it?
 func (r *Runner) Check(ctx context.Context, l *List, c Call) error {
+	v := r.agree(ctx, l)
+	if !since(v, "0.4.0") {
+		return fmt.Errorf("configuration version %q %w", v, ErrNoCheck)
+	}
 	if l.DisableCheck {
 		return nil
 	}
-	a, err := read(r.path(l, c))
+	a, err := r.recall(l, c)
 	if err != nil {
-		return fmt.Errorf("network %s: %s has no attachment %s: %w", l.Name, c.ContainerID, c.IfName, err)
+		return fmt.Errorf("failed to get network %q cached result: %w", l.Name, err)
 	}
-	c.Capabilities = a.Capabilities
+	prev, err := a.Result()
+	if err != nil {
+		return fmt.Errorf("failed to get network %q cached result: %w", l.Name, err)
+	}
+	c.Capabilities = a.Said
 	for i := range l.Plugins {
-		p, call, err := r.prepare(l, i, c, a.Result)
+		p, call, err := r.request(l, i, v, c, prev, nil)
 		if err == nil {
 			err = p.Check(ctx, call)
 		}
 		if err != nil {
-			kind, _ := l.kind(i)
-			return fmt.Errorf("network %s: %s: %w", l.Name, kind, err)
+			return l.failed(i, "check", err)
 		}
 	}
 	return nil
 }
 
-func (r *Runner) prepare(l *List, i int, c Call, prev *Result) (Plugin, Call, error) {
-	kind, err := l.kind(i)
-	if err != nil {
-		return nil, c, err
-	}
-	p, err := r.Plugins.find(kind)
-	if err != nil {
-		return nil, c, err
-	}
-	c.Config, err = l.stdin(i, prev, c.Capabilities)
-	return p, c, err
-}
-
-// Attachments lists what is remembered of a container, or of all containers
-// if containerID is empty. What cannot be read is left out: it was cut short.
-func (r *Runner) Attachments(containerID string) ([]Attachment, error) {
-	files, err := os.ReadDir(r.Cache)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("list attachments: %w", err)
-	}
-	var list []Attachment
-	for _, f := range files {
-		if !strings.Contains(f.Name(), containerID) || strings.HasSuffix(f.Name(), ".tmp") {
-			continue
+// Status calls STATUS of every plugin: can pods be attached? A plugin that is
+// nowhere cannot, in any version of the specification.
+func (r *Runner) Status(ctx context.Context, l *List) error {
+	v := r.agree(ctx, l)
+	for i := range l.Plugins {
+		p, call, err := r.request(l, i, v, Call{}, nil, nil)
+		if err == nil && since(v, "1.1.0") {
+			err = p.Status(ctx, call)
 		}
-		a, err := read(filepath.Join(r.Cache, f.Name()))
-		if err == nil && (containerID == "" || a.ContainerID == containerID) {
-			list = append(list, a)
+		if err != nil {
+			return l.failed(i, "status", err)
 		}
 	}
-	return slices.Clip(list), nil
+	return nil
 }
 
-func read(path string) (Attachment, error) {
-	var a Attachment
-	text, err := os.ReadFile(path)
-	if err == nil {
-		err = json.Unmarshal(text, &a)
+// GC calls GC of every plugin, to remove what belongs to none of the valid
+// attachments. It goes on after one that fails.
+func (r *Runner) GC(ctx context.Context, l *List, valid []Owner) error {
+	v := r.agree(ctx, l)
+	if l.DisableGC || !since(v, "1.1.0") {
+		return nil
 	}
-	return a, err
+	if valid == nil {
+		valid = []Owner{}
+	}
+	var errs []error
+	for i := range l.Plugins {
+		p, call, err := r.request(l, i, v, Call{}, nil, valid)
+		if err == nil {
+			err = p.GC(ctx, call)
+		}
+		if err != nil {
+			errs = append(errs, l.failed(i, "gc", err))
+		}
+	}
+	return errors.Join(errs...)
 }

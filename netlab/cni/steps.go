@@ -7,8 +7,17 @@ import (
 	"github.com/klab-project/klab/core/step"
 )
 
-// Steps makes each ADD and each DEL of next a step of actor on node, with the
-// configuration and the result as its detail.
+// Invoker carries calls through lists of plugins, as a [Runner] does.
+type Invoker interface {
+	Add(ctx context.Context, l *List, c Call) (*Result, error)
+	Del(ctx context.Context, l *List, c Call) error
+	Check(ctx context.Context, l *List, c Call) error
+	Status(ctx context.Context, l *List) error
+	GC(ctx context.Context, l *List, valid []Owner) error
+}
+
+// Steps makes each call of next a step of actor on node, with the configuration
+// and the result as its detail. [Watch] has the plugins' own.
 func Steps(next Invoker, actor, node string) Invoker { return steps{next, actor, node} }
 
 type steps struct {
@@ -16,20 +25,29 @@ type steps struct {
 	actor, node string
 }
 
-func (s steps) action(verb step.Verb, l *List, c Call) step.Action {
+func (s steps) do(ctx context.Context, verb step.Verb, l *List, c Call, f func(context.Context) error) error {
 	namespace, name := c.Pod()
-	return step.Action{Actor: s.actor, Node: s.node, Verb: verb,
-		Object: step.Object{Resource: "pods", Namespace: namespace, Name: name},
-		Detail: detail(l, c)}
+	object := step.Object{Resource: "pods", Namespace: namespace, Name: name}
+	if c.ContainerID == "" { // about the network as a whole
+		object = step.Object{Resource: "networks", Name: l.Name}
+	}
+	return step.Do(ctx, step.Action{Actor: s.actor, Node: s.node, Verb: verb, Object: object, Detail: detail(l, c)}, f)
 }
 
 func detail(l *List, c Call) step.CNIDetail {
-	namespace, name := c.Pod()
-	return step.CNIDetail{Pod: namespace + "/" + name, NetNS: c.NetNS, IfName: c.IfName, Config: l.Raw()}
+	return step.CNIDetail{Pod: podOf(c), NetNS: c.NetNS, IfName: c.IfName, Config: l.Raw()}
+}
+
+// podOf is a call's pod in one word, or nothing.
+func podOf(c Call) string {
+	if namespace, name := c.Pod(); name != "" {
+		return namespace + "/" + name
+	}
+	return ""
 }
 
 func (s steps) Add(ctx context.Context, l *List, c Call) (result *Result, err error) {
-	err = step.Do(ctx, s.action(step.CNIAdd, l, c), func(ctx context.Context) error {
+	err = s.do(ctx, step.CNIAdd, l, c, func(ctx context.Context) error {
 		if result, err = s.next.Add(ctx, l, c); err != nil {
 			return err
 		}
@@ -45,5 +63,17 @@ func (s steps) Add(ctx context.Context, l *List, c Call) (result *Result, err er
 }
 
 func (s steps) Del(ctx context.Context, l *List, c Call) error {
-	return step.Do(ctx, s.action(step.CNIDel, l, c), func(ctx context.Context) error { return s.next.Del(ctx, l, c) })
+	return s.do(ctx, step.CNIDel, l, c, func(ctx context.Context) error { return s.next.Del(ctx, l, c) })
+}
+
+func (s steps) Check(ctx context.Context, l *List, c Call) error {
+	return s.do(ctx, step.CNICheck, l, c, func(ctx context.Context) error { return s.next.Check(ctx, l, c) })
+}
+
+func (s steps) Status(ctx context.Context, l *List) error {
+	return s.do(ctx, step.CNIStatus, l, Call{}, func(ctx context.Context) error { return s.next.Status(ctx, l) })
+}
+
+func (s steps) GC(ctx context.Context, l *List, valid []Owner) error {
+	return s.do(ctx, step.CNIGC, l, Call{}, func(ctx context.Context) error { return s.next.GC(ctx, l, valid) })
 }

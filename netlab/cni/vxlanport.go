@@ -13,20 +13,21 @@ import (
 // makes the bridge one with the bridges of other nodes, as docker's overlay
 // networks are. The device that it plugs into the bridge learns who is where.
 type VXLANPort struct {
+	ready
 	NetNS string // the node's; empty: the process's own
 	By    link.By
 }
 
 type vxlanPortConfig struct {
-	Bridge     string       `json:"bridge"`
-	Device     string       `json:"device"`
-	VNI        int          `json:"vni"`
-	Port       int          `json:"port"`
-	Master     string       `json:"master"`
-	Local      netip.Addr   `json:"local"`
-	Peers      []netip.Addr `json:"peers"`
-	MTU        int          `json:"mtu"`
-	PrevResult *Result      `json:"prevResult"`
+	netConf
+	Bridge string       `json:"bridge"`
+	Device string       `json:"device"`
+	VNI    int          `json:"vni"`
+	Port   int          `json:"port"`
+	Master string       `json:"master"`
+	Local  netip.Addr   `json:"local"`
+	Peers  []netip.Addr `json:"peers"`
+	MTU    int          `json:"mtu"`
 }
 
 func (p *VXLANPort) Add(ctx context.Context, c Call) (*Result, error) {
@@ -34,7 +35,11 @@ func (p *VXLANPort) Add(ctx context.Context, c Call) (*Result, error) {
 	if err := decode(c, &conf); err != nil {
 		return nil, err
 	}
-	if conf.PrevResult == nil {
+	prev, err := conf.prev()
+	if err != nil {
+		return nil, err
+	}
+	if prev == nil {
 		return nil, types.NewError(types.ErrInvalidNetworkConfig, "vxlan-port: it follows a bridge plugin", "")
 	}
 	node, err := link.Open(p.NetNS, p.By)
@@ -57,7 +62,7 @@ func (p *VXLANPort) Add(ctx context.Context, c Call) (*Result, error) {
 	if err := node.Master(ctx, conf.Device, conf.Bridge); err != nil {
 		return nil, err
 	}
-	return conf.PrevResult, node.Up(ctx, conf.Device)
+	return prev, node.Up(ctx, conf.Device)
 }
 
 // Del does nothing: other containers of the node may use the device.
@@ -68,6 +73,11 @@ func (p *VXLANPort) Check(_ context.Context, c Call) error {
 	if err := decode(c, &conf); err != nil {
 		return err
 	}
-	return look(func() (*link.Net, error) { return link.Open(p.NetNS, p.By) }, conf.Device,
-		func(l link.Link) bool { return l.Up && l.Master == conf.Bridge }, "is up and a port of "+conf.Bridge)
+	node, err := link.Open(p.NetNS, p.By)
+	if err != nil {
+		return err
+	}
+	defer node.Close()
+	return look(node, conf.Device, "is up and a port of "+conf.Bridge,
+		func(l link.Link) bool { return l.Up && l.Master == conf.Bridge })
 }

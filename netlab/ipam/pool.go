@@ -13,13 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Pool is a range of addresses. First and Last default to the subnet's ends
-// without its network and broadcast addresses. The gateway is never given out.
+// Pool is a set of ranges of addresses, from which each owner has one address.
 type Pool struct {
-	Dir         string
-	Subnet      netip.Prefix
-	First, Last netip.Addr
-	Gateway     netip.Addr
+	Dir    string
+	Number int // of the pool among those of the directory
+	Ranges []Range
 }
 
 // Owner is whoever has an address: a container's interface.
@@ -32,102 +30,114 @@ type Lease struct {
 }
 
 // ErrExhausted is the error for a pool that has no address left.
-var ErrExhausted = errors.New("no free address")
+var ErrExhausted = errors.New("no IP addresses available in range set")
 
-const (
-	lockFile = "lock"
-	lastFile = "last_reserved_ip.0"
-)
+const lockFile = "lock"
 
-// Allocate gives owner an address, the one that it has if it has one.
-func (p *Pool) Allocate(owner Owner) (netip.Addr, error) {
+// lastFile has the address that was given out last.
+func (p *Pool) lastFile() string {
+	return filepath.Join(p.Dir, fmt.Sprintf("last_reserved_ip.%d", p.Number))
+}
+
+// Allocate gives owner an address of the pool, the one that it has if it has
+// one. If want is valid, it is this one or none.
+func (p *Pool) Allocate(owner Owner, want netip.Addr) (netip.Addr, Range, error) {
 	var got netip.Addr
 	if owner.ContainerID == "" || len(owner.ContainerID+owner.IfName) > 400 || strings.ContainsAny(owner.ContainerID+owner.IfName, "\r\n") {
-		return got, fmt.Errorf("allocate address: bad owner %q", owner)
+		return got, Range{}, fmt.Errorf("allocate address: bad owner %q", owner)
 	}
-	err := p.locked(func() error {
+	ranges, err := complete(p.Ranges)
+	if err != nil {
+		return got, Range{}, err
+	}
+	err = p.locked(func() error {
 		leases, err := p.leases()
 		if err != nil {
 			return err
 		}
-		taken := map[netip.Addr]bool{p.Gateway: true}
+		taken := map[netip.Addr]bool{}
+		for _, r := range ranges {
+			taken[r.Gateway] = true
+		}
 		for _, l := range leases {
-			if l.Owner == owner {
+			if _, ours := rangeOf(ranges, l.Addr); ours && l.Owner == owner {
 				got = l.Addr
 				return nil
 			}
 			taken[l.Addr] = true
 		}
-		if got, err = p.next(taken); err != nil {
+		if got, err = p.choose(ranges, taken, want); err != nil {
 			return err
 		}
 		return p.write(got, owner)
 	})
 	if err != nil {
-		return netip.Addr{}, fmt.Errorf("allocate address: %w", err)
+		return netip.Addr{}, Range{}, err
 	}
-	return got, nil
+	r, _ := rangeOf(ranges, got)
+	return got, r, nil
+}
+
+func (p *Pool) choose(ranges []Range, taken map[netip.Addr]bool, want netip.Addr) (netip.Addr, error) {
+	if !want.IsValid() {
+		return p.next(ranges, taken)
+	}
+	r, ok := rangeOf(ranges, want)
+	switch {
+	case !ok:
+		return want, fmt.Errorf("%s is in none of the ranges %v", want, ranges)
+	case want == r.Gateway:
+		return want, fmt.Errorf("requested ip %s is subnet's gateway", want)
+	case taken[want]:
+		return want, fmt.Errorf("requested IP address %s is not available in range set %v", want, ranges)
+	}
+	return want, nil
 }
 
 // next is the first free address after the one given out last.
-func (p *Pool) next(taken map[netip.Addr]bool) (netip.Addr, error) {
-	first, last, err := p.bounds()
-	if err != nil {
-		return netip.Addr{}, err
-	}
-	start := first
-	if text, err := os.ReadFile(filepath.Join(p.Dir, lastFile)); err == nil {
-		if a, err := netip.ParseAddr(strings.TrimSpace(string(text))); err == nil && !a.Less(first) && a.Less(last) {
-			start = a.Next()
+func (p *Pool) next(ranges []Range, taken map[netip.Addr]bool) (netip.Addr, error) {
+	i, a := 0, ranges[0].First
+	if text, err := os.ReadFile(p.lastFile()); err == nil {
+		if last, err := netip.ParseAddr(strings.TrimSpace(string(text))); err == nil {
+			for n, r := range ranges {
+				if r.holds(last) {
+					i, a = n, last
+					i, a = after(ranges, i, a)
+				}
+			}
 		}
 	}
-	for a := start; ; {
+	for start := a; ; {
 		if !taken[a] {
 			return a, nil
 		}
-		if a = a.Next(); last.Less(a) {
-			a = first
-		}
-		if a == start {
-			return a, fmt.Errorf("%w: all of %s–%s are in use by pods of this node; delete some or give the node a larger subnet",
-				ErrExhausted, first, last)
+		if i, a = after(ranges, i, a); a == start {
+			return a, fmt.Errorf("%w: %v: all are in use on this node; delete some pods, or give the node a larger subnet",
+				ErrExhausted, ranges)
 		}
 	}
 }
 
-func (p *Pool) bounds() (first, last netip.Addr, err error) {
-	s := p.Subnet.Masked()
-	if !s.IsValid() || s.Addr().BitLen()-s.Bits() < 2 {
-		return first, last, fmt.Errorf("subnet %s has no room for a gateway and a pod", p.Subnet)
+// after is the address that follows a, in range i, and its range.
+func after(ranges []Range, i int, a netip.Addr) (int, netip.Addr) {
+	if a != ranges[i].Last {
+		return i, a.Next()
 	}
-	first, last = s.Addr().Next(), broadcast(s).Prev()
-	if p.First.IsValid() {
-		first = p.First
-	}
-	if p.Last.IsValid() {
-		last = p.Last
-	}
-	if !s.Contains(first) || !s.Contains(last) || last.Less(first) {
-		return first, last, fmt.Errorf("range %s–%s is not in subnet %s", first, last, s)
-	}
-	return first, last, nil
+	i = (i + 1) % len(ranges)
+	return i, ranges[i].First
 }
 
-func broadcast(p netip.Prefix) netip.Addr {
-	b := p.Addr().AsSlice()
-	for i := p.Bits(); i < len(b)*8; i++ {
-		b[i/8] |= 0x80 >> (i % 8)
-	}
-	a, _ := netip.AddrFromSlice(b)
-	return a
-}
-
-// Release takes the address from owner, if it has one.
+// Release takes from owner what it has in the directory.
 func (p *Pool) Release(owner Owner) error {
+	return p.Keep(func(o Owner) bool { return o != owner })
+}
+
+// Keep takes all addresses of the directory from owners that are not wanted.
+func (p *Pool) Keep(wanted func(Owner) bool) error {
 	err := p.locked(func() error {
 		leases, err := p.leases()
 		for _, l := range leases {
-			if l.Owner == owner {
+			if !wanted(l.Owner) {
 				err = errors.Join(err, os.Remove(filepath.Join(p.Dir, l.Addr.String())))
 			}
 		}
@@ -139,7 +149,7 @@ func (p *Pool) Release(owner Owner) error {
 	return nil
 }
 
-// List returns all leases, by address.
+// List returns all leases of the directory, by address.
 func (p *Pool) List() ([]Lease, error) {
 	var list []Lease
 	err := p.locked(func() (err error) {
@@ -212,7 +222,7 @@ func (p *Pool) write(a netip.Addr, owner Owner) error {
 	if err := os.Link(tmp, filepath.Join(p.Dir, a.String())); err != nil {
 		return err
 	}
-	last := filepath.Join(p.Dir, lastFile)
+	last := p.lastFile()
 	err := os.WriteFile(last+tmpSuffix, []byte(a.String()), 0o600)
 	if err == nil {
 		err = os.Rename(last+tmpSuffix, last)

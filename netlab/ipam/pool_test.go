@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 		p := pool(dir, "10.244.1.0/24")
 		for i := 0; ; i++ {
 			o := owner(i % 300)
-			p.Allocate(o)
+			p.Allocate(o, netip.Addr{})
 			if i%3 == 0 {
 				p.Release(o)
 			}
@@ -33,8 +33,7 @@ func TestMain(m *testing.M) {
 }
 
 func pool(dir, subnet string) *ipam.Pool {
-	s := netip.MustParsePrefix(subnet)
-	return &ipam.Pool{Dir: dir, Subnet: s, Gateway: s.Addr().Next()}
+	return &ipam.Pool{Dir: dir, Ranges: []ipam.Range{{Subnet: netip.MustParsePrefix(subnet)}}}
 }
 
 func owner(i int) ipam.Owner { return ipam.Owner{ContainerID: fmt.Sprint("c", i), IfName: "eth0"} }
@@ -50,7 +49,7 @@ func TestAgainstAModel(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"allocate": func(t *rapid.T) {
 				o := who.Draw(t, "owner")
-				a, err := p.Allocate(o)
+				a, _, err := p.Allocate(o, netip.Addr{})
 				if had, ok := model[o]; ok {
 					require.Equal(t, had, a)
 					return
@@ -81,7 +80,7 @@ func TestAgainstAModel(t *testing.T) {
 				for _, l := range list {
 					require.Equal(t, model[l.Owner], l.Addr)
 					require.False(t, seen[l.Addr], "no address twice")
-					require.True(t, p.Subnet.Contains(l.Addr))
+					require.True(t, p.Ranges[0].Subnet.Contains(l.Addr))
 					require.NotContains(t, []string{"10.0.0.0", "10.0.0.1", "10.0.0.7"}, l.Addr.String())
 					seen[l.Addr] = true
 				}
@@ -92,26 +91,77 @@ func TestAgainstAModel(t *testing.T) {
 
 func TestReleasedAddressesComeLast(t *testing.T) {
 	p := pool(t.TempDir(), "10.244.3.0/24")
-	first, err := p.Allocate(owner(1))
+	first, _, err := p.Allocate(owner(1), netip.Addr{})
 	require.NoError(t, err)
 	require.Equal(t, "10.244.3.2", first.String())
 	require.NoError(t, p.Release(owner(1)))
-	next, err := p.Allocate(owner(2))
+	next, _, err := p.Allocate(owner(2), netip.Addr{})
 	require.NoError(t, err)
 	require.Equal(t, "10.244.3.3", next.String())
 }
 
 func TestExhausted(t *testing.T) {
 	p := pool(t.TempDir(), "10.0.0.0/30")
-	_, err := p.Allocate(owner(1))
+	_, _, err := p.Allocate(owner(1), netip.Addr{})
 	require.NoError(t, err)
-	_, err = p.Allocate(owner(2))
+	_, _, err = p.Allocate(owner(2), netip.Addr{})
 	require.ErrorIs(t, err, ipam.ErrExhausted)
 	require.ErrorContains(t, err, "larger subnet")
-	_, err = pool(t.TempDir(), "10.0.0.0/31").Allocate(owner(1))
+	_, _, err = pool(t.TempDir(), "10.0.0.0/31").Allocate(owner(1), netip.Addr{})
 	require.ErrorContains(t, err, "no room")
-	_, err = p.Allocate(ipam.Owner{})
+	_, _, err = p.Allocate(ipam.Owner{}, netip.Addr{})
 	require.ErrorContains(t, err, "bad owner")
+}
+
+func TestSeveralRanges(t *testing.T) {
+	net := netip.MustParsePrefix("10.0.0.0/24")
+	p := &ipam.Pool{Dir: t.TempDir(), Ranges: []ipam.Range{
+		{Subnet: net, First: netip.MustParseAddr("10.0.0.10"), Last: netip.MustParseAddr("10.0.0.11")},
+		{Subnet: netip.MustParsePrefix("10.0.1.0/30")},
+	}}
+	v6 := &ipam.Pool{Dir: p.Dir, Number: 1, Ranges: []ipam.Range{{Subnet: netip.MustParsePrefix("fd00::/64")}}}
+	for i, want := range []string{"10.0.0.10", "10.0.0.11", "10.0.1.2"} {
+		a, r, err := p.Allocate(owner(i), netip.Addr{})
+		require.NoError(t, err)
+		require.Equal(t, want, a.String())
+		require.True(t, r.Subnet.Contains(a))
+		b, _, err := v6.Allocate(owner(i), netip.Addr{})
+		require.NoError(t, err)
+		require.Equal(t, fmt.Sprintf("fd00::%d", i+2), b.String(), "each pool has one for every owner")
+	}
+	_, _, err := p.Allocate(owner(3), netip.Addr{})
+	require.ErrorIs(t, err, ipam.ErrExhausted)
+	require.ErrorContains(t, err, "10.0.0.10-10.0.0.11")
+	require.NoError(t, p.Keep(func(o ipam.Owner) bool { return o != owner(1) }))
+	list, err := p.List()
+	require.NoError(t, err)
+	require.Len(t, list, 4)
+
+	for want, why := range map[string]string{
+		"10.0.0.10": "is not available", "10.0.1.1": "is subnet's gateway", "10.0.0.20": "in none of the ranges",
+	} {
+		_, _, err := p.Allocate(owner(4), netip.MustParseAddr(want))
+		require.ErrorContains(t, err, why)
+	}
+	a, _, err := p.Allocate(owner(4), netip.MustParseAddr("10.0.0.11"))
+	require.NoError(t, err)
+	require.Equal(t, "10.0.0.11", a.String())
+}
+
+func TestBadRanges(t *testing.T) {
+	at := netip.MustParseAddr
+	net := netip.MustParsePrefix("10.0.0.0/24")
+	for want, r := range map[string]ipam.Range{
+		"no subnet":                               {},
+		"the network address is 10.0.0.0":         {Subnet: netip.MustParsePrefix("10.0.0.7/24")},
+		"too small to allocate from":              {Subnet: netip.MustParsePrefix("10.0.0.0/31")},
+		"RangeStart 10.0.1.2 not in network":      {Subnet: net, First: at("10.0.1.2")},
+		"RangeEnd 10.0.1.2 not in network":        {Subnet: net, Last: at("10.0.1.2")},
+		"10.0.0.9-10.0.0.3 ends before it begins": {Subnet: net, First: at("10.0.0.9"), Last: at("10.0.0.3")},
+	} {
+		_, err := r.Complete()
+		require.ErrorContains(t, err, want)
+	}
 }
 
 func TestManyAtOnce(t *testing.T) {
@@ -121,7 +171,7 @@ func TestManyAtOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 50 {
 		wg.Go(func() {
-			a, err := pool(dir, "10.244.1.0/24").Allocate(owner(i))
+			a, _, err := pool(dir, "10.244.1.0/24").Allocate(owner(i), netip.Addr{})
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil || seen[a] {
@@ -153,7 +203,7 @@ func TestKilled(t *testing.T) {
 			require.False(t, owners[l.Owner], "%v has two addresses", l.Owner)
 			owners[l.Owner] = true
 		}
-		a, err := p.Allocate(ipam.Owner{ContainerID: "after", IfName: "eth0"})
+		a, _, err := p.Allocate(ipam.Owner{ContainerID: "after", IfName: "eth0"}, netip.Addr{})
 		require.NoError(t, err)
 		require.True(t, a.IsValid())
 		require.NoError(t, p.Release(ipam.Owner{ContainerID: "after", IfName: "eth0"}))

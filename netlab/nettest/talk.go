@@ -24,6 +24,12 @@ func Talk(t testing.TB, from, to string, dst netip.Addr) netip.Addr {
 // TryTalk is Talk for connections that may fail; it gives up after two seconds.
 func TryTalk(t testing.TB, from, to string, dst netip.Addr) (netip.Addr, error) {
 	t.Helper()
+	return TryTalkVia(t, from, to, dst, dst)
+}
+
+// TryTalkVia is TryTalk to another address, from which rules lead to dst.
+func TryTalkVia(t testing.TB, from, to string, dst, via netip.Addr) (netip.Addr, error) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	l, err := netns.Listen(ctx, to, "tcp", netip.AddrPortFrom(dst, 0).String())
@@ -37,7 +43,8 @@ func TryTalk(t testing.TB, from, to string, dst netip.Addr) (netip.Addr, error) 
 			c.Close()
 		}
 	}()
-	c, err := netns.Dialer(from)(ctx, "tcp", l.Addr().String())
+	port := l.Addr().(*net.TCPAddr).AddrPort().Port()
+	c, err := netns.Dialer(from)(ctx, "tcp", netip.AddrPortFrom(via, port).String())
 	if err != nil {
 		return netip.Addr{}, err
 	}

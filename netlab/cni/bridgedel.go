@@ -1,0 +1,146 @@
+package cni
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/klab-project/klab/netlab/link"
+)
+
+// Del removes the links first: an address is free when nobody has it any more.
+// Links that another bridge plugin made it finds by the pod's end.
+func (b *Bridge) Del(ctx context.Context, c Call) error {
+	_, ipam, err := b.config(c)
+	if err != nil {
+		return err
+	}
+	node, err := link.Open(b.NetNS, b.By)
+	if err != nil && !missing(err) {
+		return err
+	}
+	if err == nil {
+		defer node.Close()
+		if err := node.Delete(ctx, hostLink(c.ContainerID, c.IfName)); err != nil {
+			return err
+		}
+	}
+	if err := c.unlink(ctx, b.By); err != nil {
+		return err
+	}
+	return ipam.Del(ctx, c)
+}
+
+// unlink removes the pod's end of an attachment, if it is still there.
+func (c *Call) unlink(ctx context.Context, by link.By) error {
+	if c.NetNS == "" {
+		return nil
+	}
+	pod, err := link.Open(c.NetNS, by)
+	if err != nil { // the pod's namespace is gone, and with it all that was in it
+		return nil //nolint:nilerr // see above
+	}
+	defer pod.Close()
+	return pod.Delete(ctx, c.IfName)
+}
+
+// Check implements [Plugin].
+func (b *Bridge) Check(ctx context.Context, c Call) error {
+	conf, ipam, err := b.config(c)
+	if err != nil {
+		return err
+	}
+	if err := ipam.Check(ctx, c); err != nil {
+		return err
+	}
+	prev, err := conf.prev()
+	if err != nil {
+		return err
+	}
+	if prev == nil {
+		return types.NewError(types.ErrInvalidNetworkConfig, "Required prevResult missing", "bridge: CHECK needs the result of ADD")
+	}
+	list, err := addressesOf(prev)
+	if err != nil {
+		return err
+	}
+	node, pod, closes, err := c.ends(b.NetNS, b.By)
+	if err != nil {
+		return err
+	}
+	defer closes()
+	host := hostLink(c.ContainerID, c.IfName)
+	for _, i := range prev.Interfaces { // another plugin has other names
+		if i.Sandbox == "" && strings.HasPrefix(i.Name, "veth") {
+			host = i.Name
+		}
+	}
+	problems := []error{
+		look(node, conf.Bridge, "is up and a bridge", func(l link.Link) bool { return l.Up && l.Kind == "bridge" }),
+		look(node, host, "is up and a port of "+conf.Bridge, func(l link.Link) bool { return l.Up && l.Master == conf.Bridge }),
+	}
+	for _, a := range list {
+		problems = append(problems, look(pod, c.IfName, "is up and has "+a.IP.String(), func(l link.Link) bool {
+			for _, p := range l.Addrs {
+				if p == a.IP {
+					return l.Up
+				}
+			}
+			return false
+		}))
+	}
+	return errors.Join(problems...)
+}
+
+// look says that a link is not as it should be.
+func look(n *link.Net, name, want string, good func(link.Link) bool) error {
+	l, ok, err := n.Link(name)
+	if err == nil && (!ok || !good(l)) {
+		err = fmt.Errorf("it is not so that %s %s", name, want)
+	}
+	return err
+}
+
+// Status implements [Plugin]: it can do what its configuration says if the
+// plugin that it delegates to can.
+func (b *Bridge) Status(ctx context.Context, c Call) error {
+	_, ipam, err := b.config(c)
+	if err != nil {
+		return err
+	}
+	return ipam.Status(ctx, c)
+}
+
+// GC removes the pairs of links of attachments that are gone. Those of others
+// have no alias.
+func (b *Bridge) GC(ctx context.Context, c Call) error {
+	conf, ipam, err := b.config(c)
+	if err != nil {
+		return err
+	}
+	node, err := link.Open(b.NetNS, b.By)
+	if err != nil {
+		return err
+	}
+	defer node.Close()
+	links, err := node.Links()
+	if err != nil {
+		return err
+	}
+	valid := map[string]bool{}
+	for _, o := range conf.ValidAttachments {
+		valid[hostLink(o.ContainerID, o.IfName)] = true
+	}
+	for _, l := range links {
+		ours := l.Kind == "veth" && l.Master == conf.Bridge && l.Alias != "" && strings.HasPrefix(l.Name, "veth")
+		if ours && !valid[l.Name] {
+			if err := node.Delete(ctx, l.Name); err != nil {
+				return err
+			}
+		}
+	}
+	return ipam.GC(ctx, c)
+}

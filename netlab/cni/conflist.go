@@ -1,0 +1,66 @@
+package cni
+
+import (
+	"encoding/json"
+	"net/netip"
+	"os"
+	"path/filepath"
+)
+
+// NodeConfig is what a node's own conflist follows from.
+type NodeConfig struct {
+	Pods    netip.Prefix // the subnet of the node's pods; its first address is the bridge's
+	DataDir string       // where addresses in use are remembered; empty: host-local's own place
+	MTU     int          // of pods' links: the underlay's less 50 for VXLAN
+}
+
+// Conflist is the network configuration that nodes of the lab begin with. It is
+// for two versions of the specification: the higher one is used while all its
+// plugins have it.
+func Conflist(c NodeConfig) []byte {
+	ipam := map[string]any{"type": "host-local", "ranges": [][]any{{map[string]any{"subnet": c.Pods}}}}
+	if c.DataDir != "" {
+		ipam["dataDir"] = c.DataDir
+	}
+	text, err := json.MarshalIndent(map[string]any{
+		"cniVersion":  "1.0.0",
+		"cniVersions": []string{"1.0.0", "1.1.0"},
+		"name":        "klab",
+		"plugins": []any{
+			map[string]any{
+				"type": "bridge", "bridge": "cni0", "mtu": c.MTU,
+				"isGateway": true, "isDefaultGateway": true, "hairpinMode": true,
+				"ipam": ipam,
+			},
+			map[string]any{"type": "portmap", "capabilities": map[string]any{"portMappings": true}},
+		},
+	}, "", "  ")
+	if err != nil {
+		panic(err) // strings and numbers always encode
+	}
+	return append(text, '\n')
+}
+
+// ConflistFile is the name of that configuration's file.
+const ConflistFile = "10-klab.conflist"
+
+// WriteConflist puts a node's configuration into dir, whole or not at all. One
+// that is there already stays: it may have been edited.
+func WriteConflist(dir string, c NodeConfig) error {
+	path := filepath.Join(dir, ConflistFile)
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	return writeWhole(path, Conflist(c), 0o644)
+}
+
+func writeWhole(path string, text []byte, mode os.FileMode) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	tmp := path + ".tmp"
+	if err := os.WriteFile(tmp, text, mode); err != nil {
+		return err
+	}
+	return os.Rename(tmp, path)
+}
