@@ -224,3 +224,26 @@ func TestSeveralAddressesAndWishes(t *testing.T) {
 	require.NoError(t, n.Detach(ctx, p))
 	require.Empty(t, n.leases(t))
 }
+
+func TestBothFamilies(t *testing.T) {
+	ctx := context.Background()
+	n := newRealNode(t, "10.244.1.0/24")
+	require.NoError(t, os.WriteFile(filepath.Join(n.ConfDir, cni.ConflistFile), cni.Conflist(cni.NodeConfig{
+		Pods: netip.MustParsePrefix("10.244.1.0/24"), Pods6: netip.MustParsePrefix("fd00:244:1::/64"),
+		DataDir: filepath.Join(n.dir, "networks"), MTU: 1450,
+	}), 0o644))
+	a, b := pod(t, "a"), pod(t, "b")
+	aIPs, err := n.Attach(ctx, a)
+	require.NoError(t, err)
+	require.Equal(t, "[10.244.1.2 fd00:244:1::2]", fmt.Sprint(aIPs))
+	bIPs, err := n.Attach(ctx, b)
+	require.NoError(t, err)
+	for i := range aIPs {
+		require.Equal(t, bIPs[i], nettest.Talk(t, b.NetNS, a.NetNS, aIPs[i]))
+	}
+	require.Contains(t, nettest.Run(t, a.NetNS, "ip -6 route"), "default via fd00:244:1::1")
+	require.NoError(t, n.Verify(ctx, a))
+	require.NoError(t, n.Detach(ctx, a))
+	require.NoError(t, n.Detach(ctx, b))
+	require.Empty(t, n.leases(t))
+}

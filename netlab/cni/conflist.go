@@ -10,6 +10,7 @@ import (
 // NodeConfig is what a node's own conflist follows from.
 type NodeConfig struct {
 	Pods    netip.Prefix // the subnet of the node's pods; its first address is the bridge's
+	Pods6   netip.Prefix // a subnet of the other family, where pods have an address of each
 	DataDir string       // where addresses in use are remembered; empty: host-local's own place
 	MTU     int          // of pods' links: the underlay's less 50 for VXLAN
 }
@@ -18,7 +19,11 @@ type NodeConfig struct {
 // for two versions of the specification: the higher one is used while all its
 // plugins have it.
 func Conflist(c NodeConfig) []byte {
-	ipam := map[string]any{"type": "host-local", "ranges": [][]any{{map[string]any{"subnet": c.Pods}}}}
+	ranges := [][]any{{map[string]any{"subnet": c.Pods}}}
+	if c.Pods6.IsValid() {
+		ranges = append(ranges, []any{map[string]any{"subnet": c.Pods6}})
+	}
+	ipam := map[string]any{"type": "host-local", "ranges": ranges}
 	if c.DataDir != "" {
 		ipam["dataDir"] = c.DataDir
 	}
