@@ -1,0 +1,24 @@
+// Package trace follows a packet: through every link, rule, route and
+// translation, there and back, in one ordered list with names. It needs no
+// eBPF: sockets that see all links, nftables' own tracing, and questions to
+// the kernel.
+//
+// The nouns: a [Space] is a network namespace that is looked into; a [Tracer]
+// listens in all of them; an [Ask] is a packet that it is to send; what comes
+// out is a [Capture], all that was seen and answered. Two pure functions read
+// it: [Assemble] makes the list of hops, and of a packet that was lost says
+// where, why and by whose doing; its reasons are the Reason constants. Start
+// with [Tracer.Follow].
+//
+// A packet is known by a [Key] that outlives all translation: a TCP connection
+// by its initial sequence number, which is ours to choose; a datagram by what
+// it carries.
+//
+// Guarantees: what a tap or a rule's event tells is observed, the rest of a
+// hop list says that it is inferred. A probe leaves nothing: its connection is
+// reset. A disarmed tracer costs other packets nothing. Spaces that come and go
+// do not disturb the others.
+//
+// What cannot be seen: rules of iptables' legacy kind do not tell that they
+// matched, and a Note says so. Packets of IPv6 are not followed.
+package trace
