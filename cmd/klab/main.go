@@ -71,6 +71,7 @@ Begin with "sudo klab tui". Everything else is for scripts and for the curious.`
 		a.upCommand(), a.downCommand(), a.statusCommand(), a.doctorCommand(),
 		a.kubeconfigCommand(), a.kubectlCommand(), a.imageCommand(), a.nodeCommand(), a.containerCommand(),
 		a.stepCommand(), a.eventsCommand(), a.recordCommand(),
+		a.proxyCommand(),
 		a.tuiCommand(), a.podCommand(), a.lessonCommand(),
 		a.daemonCommand(), a.agentCommand(),
 	)

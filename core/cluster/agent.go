@@ -116,7 +116,7 @@ func (a *agent) run(ctx context.Context) error {
 	case err != nil:
 		return err
 	default:
-		g.Go(func() error { return services.Run(ctx) })
+		g.Go(func() error { return a.keepProxy(ctx, services) })
 	}
 	g.Go(func() error {
 		if err := a.runKubelet(ctx); err != nil {

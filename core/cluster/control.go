@@ -55,6 +55,7 @@ func (d *daemon) start(ctx context.Context, fail context.CancelCauseFunc) (*rest
 		return scheduler.Run(ctx, scheduler.Options{Config: config(schedulerUser)("kube-scheduler")})
 	})
 	own := &rest.Config{Host: inProcess, Transport: api.Transport(), UserAgent: "klab", QPS: -1}
+	part("configure kube-proxy", func(ctx context.Context) error { return d.writeProxyConfig(ctx, own) })
 	return own, d.startNodes(ctx)
 }
 

@@ -13,10 +13,10 @@ import (
 // proxied is what a proxy needs of a Service; nil if it is not to be proxied:
 // it has no cluster IP, or is somebody else's.
 // Source: k8s.io/kubernetes/pkg/proxy/serviceport.go.
-func proxied(svc *corev1.Service) *proxy.Service {
+func proxied(svc *corev1.Service, six bool) *proxy.Service {
 	_, theirs := svc.Labels[otherProxy]
-	ip, err := netip.ParseAddr(svc.Spec.ClusterIP)
-	if theirs || err != nil || !ip.Is4() || svc.Spec.Type == corev1.ServiceTypeExternalName {
+	ip, ok := clusterIP(svc, six)
+	if theirs || !ok || svc.Spec.Type == corev1.ServiceTypeExternalName {
 		return nil
 	}
 	s := &proxy.Service{
@@ -28,14 +28,14 @@ func proxied(svc *corev1.Service) *proxy.Service {
 		s.Ports = append(s.Ports, proxy.Port{Name: p.Name, Protocol: string(p.Protocol), Port: int(p.Port), NodePort: int(p.NodePort)})
 	}
 	for _, text := range svc.Spec.ExternalIPs {
-		s.ExternalIPs = appendV4(s.ExternalIPs, text)
+		s.ExternalIPs = appendAddr(s.ExternalIPs, text, six)
 	}
 	for _, in := range svc.Status.LoadBalancer.Ingress {
 		if in.IPMode == nil || *in.IPMode == corev1.LoadBalancerIPModeVIP {
-			s.LoadBalancerIPs = appendV4(s.LoadBalancerIPs, in.IP)
+			s.LoadBalancerIPs = appendAddr(s.LoadBalancerIPs, in.IP, six)
 		}
 	}
-	s.SourceRanges = sourceRanges(svc.Spec.LoadBalancerSourceRanges)
+	s.SourceRanges = sourceRanges(svc.Spec.LoadBalancerSourceRanges, six)
 	if c := svc.Spec.SessionAffinityConfig; svc.Spec.SessionAffinity == corev1.ServiceAffinityClientIP && c != nil && c.ClientIP != nil && c.ClientIP.TimeoutSeconds != nil {
 		s.Affinity = int(*c.ClientIP.TimeoutSeconds)
 	}
@@ -45,11 +45,21 @@ func proxied(svc *corev1.Service) *proxy.Service {
 	return s
 }
 
-// sourceRanges are the IPv4 ones; none if one of them is everybody.
-func sourceRanges(texts []string) (list []netip.Prefix) {
+// clusterIP is a Service's address of one family, if it has one.
+func clusterIP(svc *corev1.Service, six bool) (netip.Addr, bool) {
+	for _, text := range append([]string{svc.Spec.ClusterIP}, svc.Spec.ClusterIPs...) {
+		if ip, err := netip.ParseAddr(text); err == nil && ip.Is6() == six {
+			return ip, true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+// sourceRanges are those of one family; none if one of them is everybody.
+func sourceRanges(texts []string, six bool) (list []netip.Prefix) {
 	for _, text := range texts {
 		p, err := netip.ParsePrefix(strings.TrimSpace(text))
-		if err != nil || !p.Addr().Is4() {
+		if err != nil || p.Addr().Is6() != six {
 			continue
 		}
 		if p.Bits() == 0 {
@@ -60,8 +70,8 @@ func sourceRanges(texts []string) (list []netip.Prefix) {
 	return list
 }
 
-func appendV4(list []netip.Addr, text string) []netip.Addr {
-	if ip, err := netip.ParseAddr(text); err == nil && ip.Is4() {
+func appendAddr(list []netip.Addr, text string, six bool) []netip.Addr {
+	if ip, err := netip.ParseAddr(text); err == nil && ip.Is6() == six {
 		return append(list, ip)
 	}
 	return list
@@ -69,11 +79,15 @@ func appendV4(list []netip.Addr, text string) []netip.Addr {
 
 // proxiedSlice is what a proxy needs of an EndpointSlice, or nil.
 // Source: k8s.io/kubernetes/pkg/proxy/endpointslicecache.go.
-func proxiedSlice(e *discoveryv1.EndpointSlice) *proxy.Slice {
+func proxiedSlice(e *discoveryv1.EndpointSlice, six bool) *proxy.Slice {
 	_, theirs := e.Labels[otherProxy]
 	_, headless := e.Labels[corev1.IsHeadlessService]
 	service := e.Labels[discoveryv1.LabelServiceName]
-	if theirs || headless || service == "" || e.AddressType != discoveryv1.AddressTypeIPv4 {
+	of := discoveryv1.AddressTypeIPv4
+	if six {
+		of = discoveryv1.AddressTypeIPv6
+	}
+	if theirs || headless || service == "" || e.AddressType != of {
 		return nil
 	}
 	s := &proxy.Slice{Namespace: e.Namespace, Service: service}

@@ -34,10 +34,10 @@ func TestProxied(t *testing.T) {
 		ExternalIPs: []netip.Addr{netip.MustParseAddr("192.0.2.5")}, LoadBalancerIPs: []netip.Addr{netip.MustParseAddr("192.0.2.6")},
 		SourceRanges: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, Affinity: 3600,
 		InternalLocal: true, ExternalLocal: true, HealthCheckNodePort: 31000,
-	}, proxied(svc))
+	}, proxied(svc, false))
 
 	svc.Spec.LoadBalancerSourceRanges = append(svc.Spec.LoadBalancerSourceRanges, "0.0.0.0/0")
-	require.Empty(t, proxied(svc).SourceRanges, "everybody")
+	require.Empty(t, proxied(svc, false).SourceRanges, "everybody")
 	for name, change := range map[string]func(*corev1.Service){
 		"headless":        func(s *corev1.Service) { s.Spec.ClusterIP = corev1.ClusterIPNone },
 		"another name":    func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeExternalName },
@@ -45,7 +45,7 @@ func TestProxied(t *testing.T) {
 	} {
 		other := svc.DeepCopy()
 		change(other)
-		require.Nil(t, proxied(other), name)
+		require.Nil(t, proxied(other, false), name)
 	}
 }
 
@@ -67,7 +67,7 @@ func TestProxiedSlice(t *testing.T) {
 			{IP: netip.MustParseAddr("10.244.2.2"), Node: "node-2", Ready: true, Serving: true, Zones: []string{"a"}},
 			{IP: netip.MustParseAddr("10.244.2.3"), Serving: true, Terminating: true},
 		},
-	}, proxiedSlice(e))
+	}, proxiedSlice(e, false))
 	e.Labels[corev1.IsHeadlessService] = ""
-	require.Nil(t, proxiedSlice(e))
+	require.Nil(t, proxiedSlice(e, false))
 }

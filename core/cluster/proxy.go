@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"net/netip"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -16,7 +18,9 @@ import (
 	"github.com/klab-project/klab/core/controller"
 	"github.com/klab-project/klab/core/step"
 	"github.com/klab-project/klab/netlab/firewall"
+	"github.com/klab-project/klab/netlab/link"
 	"github.com/klab-project/klab/netlab/proxy"
+	"github.com/klab-project/klab/netlab/topology"
 )
 
 // proxyActor is the control loop that leads packets to Services.
@@ -35,8 +39,20 @@ const otherProxy = "service.kubernetes.io/service-proxy-name"
 // serviceProxy is a node's kube-proxy: a value, so that it can be stopped and
 // begun again while the rest of the node runs on.
 type serviceProxy struct {
-	config *rest.Config // of the node
+	config   *rest.Config // of the node
+	node     string
+	families []family
+
+	wanted atomic.Pointer[proxyConfig] // what its ConfigMap says
+	again  atomic.Pointer[func()]      // has the rules looked at, while it runs
+	tried  *proxyConfig                // the configuration that modes were set for
+	failed string                      // why it is not as configured
+}
+
+// family is the proxy of one family of addresses.
+type family struct {
 	*proxy.Proxy
+	six bool
 }
 
 // newServiceProxy returns the proxy of this node, or firewall.ErrNoTool.
@@ -45,20 +61,46 @@ func (a *agent) newServiceProxy(ctx context.Context) (*serviceProxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &serviceProxy{config: a.rest, Proxy: &proxy.Proxy{
-		Node:  proxy.Node{Name: a.name, IP: nodeAddr(a.number), Pods: podNet},
-		Net:   a.own,
-		Hands: proxy.Steps(proxy.Tables{Tool: tool, Net: a.own}, proxyActor, a.name),
-	}}, nil
+	chosen, err := a.LoadConfig()
+	if err != nil {
+		return nil, err
+	}
+	p := &serviceProxy{config: a.rest, node: a.name}
+	p.families = append(p.families, a.family(tool, proxy.Node{Name: a.name, IP: nodeAddr(a.number), Pods: podNet, Services: serviceNet}))
+	if chosen.DualStack {
+		if tool, err = tool.IPv6(ctx); err != nil {
+			return nil, err
+		}
+		ip, _ := topology.Addrs6(a.number)
+		p.families = append(p.families, a.family(tool, proxy.Node{Name: a.name, IP: ip, Pods: topology.Pods6, Services: serviceNet6}))
+	}
+	return p, nil
+}
+
+// serviceNet is where Services get their addresses.
+var serviceNet = netip.MustParsePrefix("10.96.0.0/12")
+
+func (a *agent) family(tool *firewall.Tool, node proxy.Node) family {
+	six := node.IP.Is6()
+	backends := map[proxy.Mode]proxy.Backend{
+		proxy.IPTables: &proxy.IPTablesBackend{Tool: tool, Net: a.own, IPv6: six},
+		proxy.NFTables: &proxy.NFTBackend{Net: a.own, IPv6: six},
+	}
+	if !six { // with both families the mode ipvs leads packets of IPv4
+		backends[proxy.IPVS] = &proxy.IPVSBackend{Tool: tool, Net: a.own, By: link.By{Actor: proxyActor, Node: a.name}}
+	}
+	for mode, b := range backends {
+		backends[mode] = proxy.Steps(b, proxyActor, a.name)
+	}
+	return family{&proxy.Proxy{Node: node, Net: a.own, Backends: backends}, six}
 }
 
 // Run keeps the node's rules as the Services want them until ctx ends. The
 // rules stay when it does.
 func (p *serviceProxy) Run(ctx context.Context) error {
-	if err := p.Prepare(ctx); err != nil {
-		return err
+	for _, f := range p.families {
+		defer f.Close()
 	}
-	defer p.Close()
 	return controller.Run(ctx, controller.Options{
 		Config: func(actor string) *rest.Config {
 			c := rest.CopyConfig(p.config)
@@ -80,35 +122,44 @@ func (p *serviceProxy) loop(l *controller.Loop) (controller.Reconcile, error) {
 		controller.Watch(l, services, func(old, cur *corev1.Service) { changed(cmp.Or(cur, old)) }),
 		controller.Watch(l, endpointSlices, func(old, cur *discoveryv1.EndpointSlice) { changed(cmp.Or(cur, old)) }),
 	)
-	p.Warn = func(ctx context.Context, namespace, name, reason, message string) {
-		if obj, ok, err := services.GetStore().GetByKey(namespace + "/" + name); ok && err == nil {
-			l.Events.Eventf(ctx, obj.(*corev1.Service), corev1.EventTypeWarning, reason, "%s", message)
+	for _, f := range p.families {
+		f.Warn = func(ctx context.Context, namespace, name, reason, message string) {
+			if obj, ok, err := services.GetStore().GetByKey(namespace + "/" + name); ok && err == nil {
+				l.Events.Eventf(ctx, obj.(*corev1.Service), corev1.EventTypeWarning, reason, "%s", message)
+			}
 		}
 	}
-	l.Add(allRules, 0) // also where there is no Service
+	again := func() { l.Add(allRules, 0) }
+	p.again.Store(&again)
+	again() // also where there is no Service
 	l.Go(func(ctx context.Context) { p.look(ctx, l) })
+	l.Go(p.serveHealth)
 	return func(ctx context.Context, _ string) error {
-		s := proxyState(services.GetStore(), endpointSlices.GetStore())
-		if s.Zoned() {
-			own, err := l.Client.CoreV1().Nodes().Get(ctx, p.Node.Name, metav1.GetOptions{})
-			if err != nil {
-				return err
+		return p.modes(ctx, l, func(f family) error {
+			s := proxyState(services.GetStore(), endpointSlices.GetStore(), f.six)
+			if s.Zoned() {
+				own, err := l.Client.CoreV1().Nodes().Get(ctx, p.node, metav1.GetOptions{})
+				if err != nil {
+					return err
+				}
+				f.Node.Zone = own.Labels[corev1.LabelTopologyZone]
 			}
-			p.Node.Zone = own.Labels[corev1.LabelTopologyZone]
-		}
-		return p.Sync(ctx, s)
+			return f.Sync(ctx, s)
+		})
 	}, err
 }
 
 // look has rules repaired that somebody else changed.
 func (p *serviceProxy) look(ctx context.Context, l *controller.Loop) {
 	for ctx.Err() == nil {
-		intact, err := p.Intact(ctx)
-		if err != nil {
-			l.Log.Info("rules of Services cannot be read", "error", err)
-		}
-		if !intact {
-			l.Add(allRules, 0)
+		for _, f := range p.families {
+			intact, err := f.Intact(ctx)
+			if err != nil {
+				l.Log.Info("rules of Services cannot be read", "error", err)
+			}
+			if !intact {
+				l.Add(allRules, 0)
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -117,15 +168,15 @@ func (p *serviceProxy) look(ctx context.Context, l *controller.Loop) {
 	}
 }
 
-// proxyState is what of the caches concerns a proxy.
-func proxyState(services, endpointSlices cache.Store) (s proxy.State) {
+// proxyState is what of the caches concerns a proxy of one family of addresses.
+func proxyState(services, endpointSlices cache.Store, six bool) (s proxy.State) {
 	for _, obj := range services.List() {
-		if svc := proxied(obj.(*corev1.Service)); svc != nil {
+		if svc := proxied(obj.(*corev1.Service), six); svc != nil {
 			s.Services = append(s.Services, *svc)
 		}
 	}
 	for _, obj := range endpointSlices.List() {
-		if slice := proxiedSlice(obj.(*discoveryv1.EndpointSlice)); slice != nil {
+		if slice := proxiedSlice(obj.(*discoveryv1.EndpointSlice), six); slice != nil {
 			s.Slices = append(s.Slices, *slice)
 		}
 	}

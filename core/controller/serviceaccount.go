@@ -19,7 +19,7 @@ import (
 // newServiceAccounts makes sure that every namespace has the service account
 // default, as which pods run that name no other.
 func newServiceAccounts(l *Loop) (Reconcile, error) {
-	spaces, accounts := l.Informers.Core().V1().Namespaces(), l.named("default").Core().V1().ServiceAccounts()
+	spaces, accounts := l.Informers.Core().V1().Namespaces(), l.Named("default").Core().V1().ServiceAccounts()
 	lister := accounts.Lister()
 	c := perNamespace{Loop: l, spaces: spaces.Lister(), ensure: func(ctx context.Context, ns string) (string, error) {
 		if _, err := lister.ServiceAccounts(ns).Get("default"); !apierrors.IsNotFound(err) {
@@ -43,7 +43,7 @@ const rootCAName = "kube-root-ca.crt"
 
 // newRootCA publishes Options.RootCA in every namespace.
 func newRootCA(l *Loop) (Reconcile, error) {
-	spaces, bundles := l.Informers.Core().V1().Namespaces(), l.named(rootCAName).Core().V1().ConfigMaps()
+	spaces, bundles := l.Informers.Core().V1().Namespaces(), l.Named(rootCAName).Core().V1().ConfigMaps()
 	lister := bundles.Lister()
 	c := perNamespace{Loop: l, spaces: spaces.Lister(), ensure: func(ctx context.Context, ns string) (string, error) {
 		have, err := lister.ConfigMaps(ns).Get(rootCAName)
@@ -109,8 +109,8 @@ func (c perNamespace) reconcile(ctx context.Context, name string) error {
 	return nil
 }
 
-// named are informers that see only objects of one name.
-func (l *Loop) named(name string) informers.SharedInformerFactory {
+// Named are informers that see only objects of one name.
+func (l *Loop) Named(name string) informers.SharedInformerFactory {
 	f := informers.NewSharedInformerFactoryWithOptions(l.Client, 0, informers.WithTransform(withoutManagedFields),
 		informers.WithTweakListOptions(func(o *metav1.ListOptions) {
 			o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()

@@ -163,14 +163,18 @@ type OverlayDetail struct {
 	MAC     string `json:"mac,omitempty"`
 }
 
-// ProxyDetail belongs to proxy-sync: what iptables-restore --noflush gets. It is
-// only what changes; Whole says that it was found by looking at all rules, and
-// not by remembering what was there.
+// ProxyDetail belongs to proxy-sync: what iptables-restore --noflush gets, or
+// nft -f -, or the command lines of ipvs, by the mode. It is only what changes;
+// Whole says that it was found by looking at all rules, and not by remembering
+// what was there, Removes that it takes away what Mode, which is over, has left.
 type ProxyDetail struct {
+	Mode      string `json:"mode,omitempty"` // empty in old recordings: "iptables"
 	Text      string `json:"text"`
 	Services  int    `json:"services"`
 	Endpoints int    `json:"endpoints"`
 	Whole     bool   `json:"whole,omitempty"`
+	Removes   bool   `json:"removes,omitempty"`
+	Family    string `json:"family,omitempty"` // "IPv6"; empty: IPv4
 }
 
 // PolicyDetail belongs to policy-sync: what iptables-restore --noflush gets, as
@@ -180,6 +184,13 @@ type PolicyDetail struct {
 	Pods     []string `json:"pods,omitempty"` // namespace/name
 	Policies int      `json:"policies"`       // that isolate them
 	Whole    bool     `json:"whole,omitempty"`
+}
+
+// ProxySetDetail belongs to proxy-mode: "iptables", "nftables", "ipvs", or, as
+// what it becomes, "stopped".
+type ProxySetDetail struct {
+	To   string `json:"to"`
+	From string `json:"from,omitempty"`
 }
 
 // LinksDetail belongs to links: a node's network as it is after a change,

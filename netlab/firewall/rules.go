@@ -97,6 +97,24 @@ func (r Rules) Remove(saved string) string {
 	return text.String()
 }
 
+// Without are these rules but for the chains, jumps and prefixes that others
+// have too, by their names and words.
+func (r Rules) Without(others Rules) Rules {
+	has := others.tables()
+	var less Rules
+	for _, t := range r {
+		t.Chains = slices.DeleteFunc(slices.Clone(t.Chains), func(c Chain) bool { _, ok := has[t.Name][c.Name]; return ok })
+		t.Jumps = slices.DeleteFunc(slices.Clone(t.Jumps), func(j Jump) bool {
+			return slices.ContainsFunc(has[t.Name][j.Chain], func(rule string) bool { return sameRule(rule, j.Rule) })
+		})
+		t.Prefixes = slices.DeleteFunc(slices.Clone(t.Prefixes), func(p string) bool {
+			return slices.ContainsFunc(others, func(o Table) bool { return o.Name == t.Name && slices.Contains(o.Prefixes, p) })
+		})
+		less = append(less, t)
+	}
+	return less
+}
+
 // Unchain returns the input for iptables-restore --noflush that takes a chain
 // away, and all jumps to it; it is empty if there is no such chain.
 func Unchain(saved, table, chain string) string {

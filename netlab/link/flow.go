@@ -19,7 +19,7 @@ type Flow struct {
 	From, To, Reply netip.AddrPort
 }
 
-// ForgetFlows lets the kernel forget the IPv4 flows that stale picks: the next
+// ForgetFlows lets the kernel forget the flows that stale picks: the next
 // packet of each is led anew by the rules that there are then.
 func (n *Net) ForgetFlows(ctx context.Context, stale func(Flow) bool) error {
 	f := &flowFilter{stale: stale}
@@ -29,8 +29,9 @@ func (n *Net) ForgetFlows(ctx context.Context, stale func(Flow) bool) error {
 			return err
 		}
 		defer h.Close()
-		_, err = h.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, f)
-		return err
+		_, err4 := h.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, f)
+		_, err6 := h.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET6, f)
+		return errors.Join(err4, err6)
 	})
 	for _, p := range f.picked {
 		n.Ran(ctx, fmt.Sprintf("conntrack -D -p %d --orig-src %s --sport %d --orig-dst %s --dport %d",

@@ -29,15 +29,18 @@ func many(n int) (s proxy.State) {
 // A Service is made, and the node's first packet to it is answered: with ten
 // and with a thousand other Services, on each backend.
 func BenchmarkServiceToFirstPacket(b *testing.B) {
-	for _, tool := range tools(b) {
+	for _, v := range variants(b) {
 		for _, n := range []int{10, 1000} {
-			b.Run(fmt.Sprintf("%s/%d", tool.Backend, n), func(b *testing.B) {
+			b.Run(fmt.Sprintf("%s/%d", v.name, n), func(b *testing.B) {
 				ctx := context.Background()
 				path := nettest.Namespace(b, "node")
 				net := nettest.Open(b, path)
 				nettest.Run(b, path, "ip addr add 10.244.9.9/32 dev lo && ip route add default dev lo")
 				listenTCP(b, path, "10.244.9.9:8080", "web")
-				p := &proxy.Proxy{Node: node, Net: net, Hands: proxy.Tables{Tool: tool, Net: net}}
+				p := &proxy.Proxy{Node: node, Net: net, Backends: v.backends(net)}
+				if err := p.SetMode(ctx, v.mode); err != nil {
+					b.Skip(err)
+				}
 				base := many(n)
 				require.NoError(b, p.Sync(ctx, base))
 				i := 0

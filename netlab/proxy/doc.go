@@ -1,18 +1,22 @@
-// Package proxy lets a node's packets to Services reach their endpoints, by
-// iptables rules as kube-proxy writes them: the same chains, the same names
-// with the same hashes, the same comments.
+// Package proxy lets a node's packets to Services reach their endpoints, in the
+// modes that kube-proxy has: by iptables rules, by nftables verdict maps, or by
+// the kernel's own load balancer, with kube-proxy's names, hashes and comments.
 //
 // The nouns: a [State] is what there is in the cluster, as [Service] and
-// [Slice]; a [Node] is where the rules are for; [Rules] is a pure function from
-// both to what the firewall must be; a [Proxy] brings it about and keeps it so.
+// [Slice]; a [Node] is where the rules are for; [Rules], [NFTRules] and
+// [IPVSRules] are pure functions from both to what the kernel must have; a
+// [Backend] brings one mode about; a [Proxy] keeps it so, and changes the mode.
 // Start with [Rules], and read KUBE-SERVICES, KUBE-SVC-…, KUBE-SEP-… in this
 // order: which Service, which endpoint, which address.
 //
-// Guarantees: a sync is one iptables-restore that carries what changed and
-// nothing else; rules of strangers stay. A proxy that begins, after whatever
-// happened to its predecessor, finds and repairs what is not as it should be.
-// Connections over UDP to endpoints that are gone are forgotten.
+// Guarantees: a sync is one transaction that carries what changed and nothing
+// else (of ipvs: command lines in an order in which each can be carried out);
+// rules of strangers stay. A proxy that begins, after whatever happened to its
+// predecessor, finds and repairs what is not as it should be, and takes away
+// what another mode has left. Connections over UDP to endpoints that are gone
+// are forgotten. A connection goes on when the mode changes, unless it was
+// carried by ipvs.
 //
-// Behaviour comes from k8s.io/kubernetes/pkg/proxy and pkg/proxy/iptables, of
-// IPv4 only.
+// Behaviour comes from k8s.io/kubernetes/pkg/proxy and pkg/proxy/iptables,
+// nftables and ipvs. A State is of one family of addresses; ipvs is of IPv4.
 package proxy

@@ -44,6 +44,9 @@ func (w *writer) port(svc *Service, p Port) {
 // answer if there is none anywhere, silence if there is one on another node.
 func (r *portRules) turnedAway() (comment, verdict string) {
 	if !r.any {
+		if r.node.IP.Is6() {
+			return r.id.String() + " has no endpoints", "REJECT --reject-with icmp6-port-unreachable"
+		}
 		return r.id.String() + " has no endpoints", "REJECT --reject-with icmp-port-unreachable"
 	}
 	return r.id.String() + " has no local endpoints", "DROP"
@@ -173,7 +176,7 @@ func (r *portRules) policyChain(name string, list []backend, inside bool) {
 		for _, b := range list {
 			chain := r.id.chain(endpointPrefix, b.at)
 			rules = append(rules, r.comment(r.id.String()+" -> "+b.at)+
-				fmt.Sprintf("-m recent --rcheck --seconds %d --reap --name %s --mask 255.255.255.255 --rsource -j %s", r.svc.Affinity, chain, chain))
+				fmt.Sprintf("-m recent --rcheck --seconds %d --reap --name %s --mask %s --rsource -j %s", r.svc.Affinity, chain, r.mask(), chain))
 		}
 	}
 	for i, b := range list {
@@ -192,12 +195,20 @@ func (r *portRules) policyChain(name string, list []backend, inside bool) {
 func (r *portRules) endpointChain(b backend) {
 	name, recent := r.id.chain(endpointPrefix, b.at), ""
 	if r.svc.Affinity > 0 {
-		recent = fmt.Sprintf("-m recent --set --name %s --mask 255.255.255.255 --rsource ", name)
+		recent = fmt.Sprintf("-m recent --set --name %s --mask %s --rsource ", name, r.mask())
 	}
 	protocol, comment := strings.ToLower(r.port.Protocol), r.comment(r.id.String())
 	r.chain(name,
-		fmt.Sprintf("-s %s/32 %s-j %s", b.IP, comment, markMasqChain),
+		fmt.Sprintf("-s %s/%d %s-j %s", b.IP, b.IP.BitLen(), comment, markMasqChain),
 		fmt.Sprintf("-p %s %s%s-m %s -j DNAT --to-destination %s", protocol, comment, recent, protocol, b.at))
+}
+
+// mask is that of one client.
+func (r *portRules) mask() string {
+	if r.node.IP.Is6() {
+		return "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"
+	}
+	return "255.255.255.255"
 }
 
 // comment is left out where there are many endpoints.

@@ -3,56 +3,49 @@ package proxy
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 
-	"github.com/klab-project/klab/netlab/firewall"
 	"github.com/klab-project/klab/netlab/link"
 )
 
 // Proxy keeps the rules of one node as the cluster's Services want them. Its
 // fields are not changed while a Sync runs.
 type Proxy struct {
-	Node  Node
-	Net   *link.Net // the node's
-	Hands Hands
+	Node Node
+	Net  *link.Net // the node's
+	// Backends are all modes that there are for this node. What those that are
+	// not Mode have left is taken away.
+	Backends map[Mode]Backend
 	// Warn, if set, is told what a Service's owner should know.
 	Warn func(ctx context.Context, namespace, name, reason, message string)
 
-	have   atomic.Pointer[firewall.Rules] // what the last sync left; nil: unknown
+	mode   Mode
+	have   atomic.Pointer[left] // what the last sync left; nil: unknown
 	checks checks
 	flows  *frontends
 }
 
-// Change is one transaction of the firewall.
-type Change struct {
-	Text                string // for iptables-restore --noflush
-	Services, Endpoints int    // that the rules are for
-	Whole               bool   // it was found by looking at all rules
-}
+// left is rules that a Sync has brought about.
+type left struct{ Ruleset }
 
-// Hands is what a Proxy needs done. See [Steps].
-type Hands interface {
-	Saved(ctx context.Context) (string, error)
-	Restore(ctx context.Context, c Change) error
-}
+// Mode is what Syncs bring about; empty before the first SetMode.
+func (p *Proxy) Mode() Mode { return p.mode }
 
-// Tables are the hands of a firewall.
-type Tables struct {
-	*firewall.Tool
-	Net *link.Net
-}
-
-func (t Tables) Saved(ctx context.Context) (string, error) { return t.Tool.Saved(ctx, t.Net) }
-
-func (t Tables) Restore(ctx context.Context, c Change) error {
-	return t.Tool.Feed(ctx, t.Net, c.Text)
-}
-
-// Prepare sets what the rules need of the node's kernel: packets to a NodePort
-// of 127.0.0.1 leave the loopback, and KUBE-FIREWALL sees to it that no others
-// come in that way.
-func (p *Proxy) Prepare(ctx context.Context) error {
-	return p.Net.Sysctl(ctx, link.Sysctl{Key: "net.ipv4.conf.all.route_localnet", Value: "1"})
+// SetMode prepares the node for a mode, which the next Sync brings about before
+// it takes away what another one has left. An error says why the mode cannot
+// be on this node; then all stays as it is.
+func (p *Proxy) SetMode(ctx context.Context, m Mode) error {
+	b := p.Backends[m]
+	if b == nil {
+		return fmt.Errorf("proxy mode %q is not known on this node", m)
+	}
+	if err := b.Prepare(ctx); err != nil {
+		return fmt.Errorf("proxy mode %s: %w", m, err)
+	}
+	p.mode = m
+	p.have.Store(nil)
+	return nil
 }
 
 // Sync makes the node's rules, health checks and UDP connections what s wants.
@@ -74,26 +67,54 @@ func (p *Proxy) Sync(ctx context.Context, s State) error {
 }
 
 func (p *Proxy) rules(ctx context.Context, s State) error {
-	want := Rules(p.Node, s)
-	c := Change{Services: len(s.Services)}
+	b := p.Backends[p.mode]
+	want := b.Rules(p.Node, s)
+	c := Change{Mode: p.mode, IPv6: p.Node.IP.Is6(), Services: len(s.Services)}
 	for _, slice := range s.Slices {
 		c.Endpoints += len(slice.Endpoints)
 	}
 	if have := p.have.Swap(nil); have != nil {
-		c.Text = want.Changes(*have)
+		c.Text = want.Changes(have.Ruleset)
 	} else {
-		saved, err := p.Hands.Saved(ctx)
+		text, err := b.Plan(ctx, want)
 		if err != nil {
 			return err
 		}
-		c.Text, c.Whole = want.Plan(saved), true
+		c.Text, c.Whole = text, true
 	}
 	if c.Text != "" {
-		if err := p.Hands.Restore(ctx, c); err != nil {
+		if err := b.Restore(ctx, c); err != nil {
 			return fmt.Errorf("rules of Services: %w", err)
 		}
 	}
-	p.have.Store(&want)
+	if c.Whole {
+		if err := p.clear(ctx, want); err != nil {
+			return err
+		}
+	}
+	p.have.Store(&left{want})
+	return nil
+}
+
+// clear takes away what other modes have left.
+func (p *Proxy) clear(ctx context.Context, want Ruleset) error {
+	for _, m := range slices.Backward(Modes()) { // ipvs before iptables, which shares chains with it
+		b := p.Backends[m]
+		if b == nil || m == p.mode {
+			continue
+		}
+		text, err := b.Removal(ctx, want)
+		if err == nil && text != "" {
+			err = b.Restore(ctx, Change{Mode: m, IPv6: p.Node.IP.Is6(), Text: text, Removes: true})
+			p.flows = nil // what packets went that way is to be looked at again
+		}
+		if err == nil {
+			err = b.Undo(ctx)
+		}
+		if err != nil {
+			return fmt.Errorf("what the proxy mode %s has left: %w", m, err)
+		}
+	}
 	return nil
 }
 
@@ -104,8 +125,8 @@ func (p *Proxy) Intact(ctx context.Context) (bool, error) {
 	if have == nil {
 		return true, nil // a Sync is under way, or will look itself
 	}
-	saved, err := p.Hands.Saved(ctx)
-	if err != nil || have.Plan(saved) == "" {
+	text, err := p.Backends[have.Mode()].Plan(ctx, have.Ruleset)
+	if err != nil || text == "" {
 		return true, err
 	}
 	return !p.have.CompareAndSwap(have, nil), nil

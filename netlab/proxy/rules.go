@@ -35,8 +35,10 @@ func Rules(node Node, s State) firewall.Rules {
 		fmt.Sprintf(`-m comment --comment "kubernetes forwarding rules" -m mark --mark %s/%s -j ACCEPT`, mark, mark),
 		`-m comment --comment "kubernetes forwarding conntrack rule" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT`)
 	w.filter[forwardChain] = append([]string{"-m conntrack --ctstate INVALID -j DROP"}, w.filter[forwardChain]...)
-	w.filter.add(kubeletFirewallChain, `! -s 127.0.0.0/8 -d 127.0.0.0/8 -m comment --comment "block incoming localnet connections" `+
-		`-m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP`)
+	if !node.IP.Is6() { // no packet to ::1 leaves the loopback
+		w.filter.add(kubeletFirewallChain, `! -s 127.0.0.0/8 -d 127.0.0.0/8 -m comment --comment "block incoming localnet connections" `+
+			`-m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP`)
+	}
 	w.nat.add(servicesChain, `-m comment --comment "kubernetes service nodeports; NOTE: this must be the last rule in this chain" `+
 		`-m addrtype --dst-type LOCAL -j `+nodePortsChain)
 	w.nat.add(markMasqChain, fmt.Sprintf("-j MARK --set-xmark %s/%s", mark, mark))
@@ -129,7 +131,7 @@ func to(addr netip.Addr, protocol string, port int, comment string, more ...stri
 	protocol = strings.ToLower(protocol)
 	var b strings.Builder
 	if addr.IsValid() {
-		fmt.Fprintf(&b, "-d %s/32 ", addr)
+		fmt.Fprintf(&b, "-d %s/%d ", addr, addr.BitLen())
 	}
 	fmt.Fprintf(&b, `-p %s -m comment --comment "%s" `, protocol, comment)
 	for _, m := range more {

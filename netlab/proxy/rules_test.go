@@ -1,7 +1,6 @@
 package proxy_test
 
 import (
-	"context"
 	"flag"
 	"fmt"
 	"net/netip"
@@ -12,8 +11,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/klab-project/klab/netlab/firewall"
-	"github.com/klab-project/klab/netlab/nettest"
 	"github.com/klab-project/klab/netlab/proxy"
 )
 
@@ -22,6 +19,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 var node = proxy.Node{
 	Name: "node-1", Zone: "zone-a",
 	IP: netip.MustParseAddr("172.30.0.11"), Pods: netip.MustParsePrefix("10.244.0.0/16"),
+	Services: netip.MustParsePrefix("10.96.0.0/12"),
 }
 
 func ips(list ...string) (out []netip.Addr) {
@@ -88,16 +86,40 @@ func cases() map[string]proxy.State {
 
 func TestGolden(t *testing.T) {
 	for name, s := range cases() {
-		t.Run(name, func(t *testing.T) {
-			got, file := proxy.Rules(node, s).Render(), filepath.Join("testdata", name+".rules")
-			if *update {
-				require.NoError(t, os.MkdirAll("testdata", 0o755))
-				require.NoError(t, os.WriteFile(file, []byte(got), 0o644))
-			}
-			want, err := os.ReadFile(file)
-			require.NoError(t, err)
-			require.Equal(t, string(want), got)
-		})
+		for ext, r := range map[string]proxy.Ruleset{
+			".rules": proxy.Tables{Rules: proxy.Rules(node, s)}, ".nft": proxy.NFTRules(node, s), ".ipvs": proxy.IPVSRules(node, s),
+		} {
+			t.Run(name+ext, func(t *testing.T) {
+				got, file := r.Render(), filepath.Join("testdata", name+ext)
+				if *update {
+					require.NoError(t, os.MkdirAll("testdata", 0o755))
+					require.NoError(t, os.WriteFile(file, []byte(got), 0o644))
+				}
+				want, err := os.ReadFile(file)
+				require.NoError(t, err)
+				require.Equal(t, string(want), got)
+			})
+		}
+	}
+}
+
+// Of IPv6 the rules are the same, but for the words that have to do with it.
+func TestGoldenIPv6(t *testing.T) {
+	six := proxy.Node{Name: "node-1", IP: netip.MustParseAddr("fd00:172:30::b"),
+		Pods: netip.MustParsePrefix("fd00:10:244::/48"), Services: netip.MustParsePrefix("fd00:10:96::/112")}
+	svc := service("web", "fd00:10:96::a")
+	svc.Ports[0].NodePort, svc.Affinity = 30080, 60
+	s := state(svc, slice("web", "node-1/fd00:10:244:1::2", "node-2/fd00:10:244:2::2"))
+	none := service("none", "fd00:10:96::b")
+	s.Services = append(s.Services, none)
+	for ext, r := range map[string]proxy.Ruleset{".rules6": proxy.Tables{Rules: proxy.Rules(six, s)}, ".nft6": proxy.NFTRules(six, s)} {
+		got, file := r.Render(), filepath.Join("testdata", "both-families"+ext)
+		if *update {
+			require.NoError(t, os.WriteFile(file, []byte(got), 0o644))
+		}
+		want, err := os.ReadFile(file)
+		require.NoError(t, err)
+		require.Equal(t, string(want), got)
 	}
 }
 
@@ -109,54 +131,6 @@ func TestNamesAreUpstreams(t *testing.T) {
 		Endpoints: []proxy.Endpoint{{IP: netip.MustParseAddr("172.30.0.2"), Ready: true}}}}
 	require.Contains(t, proxy.Rules(node, s).Render(),
 		`-A KUBE-SERVICES -d 10.96.0.1/32 -p tcp -m comment --comment "default/kubernetes:https cluster IP" -m tcp --dport 443 -j KUBE-SVC-NPX46M4PTMTKRN6Y`)
-}
-
-// tools are the machine's iptables programs, each with a lock of its own.
-func tools(t testing.TB) (list []*firewall.Tool) {
-	t.Helper()
-	for _, name := range []string{"iptables-nft", "iptables-legacy"} {
-		tool, err := firewall.Named(context.Background(), name)
-		require.NoError(t, err)
-		tool.Lock = filepath.Join(t.TempDir(), "lock")
-		list = append(list, tool)
-	}
-	return list
-}
-
-// From each situation to each other one, on both backends: the kernel has then
-// what was asked for, the way it is remembered is the way it is, and strangers'
-// rules have stayed.
-func TestRulesInTheKernel(t *testing.T) {
-	for _, tool := range tools(t) {
-		t.Run(tool.Backend, func(t *testing.T) {
-			ctx := context.Background()
-			n := nettest.Open(t, nettest.Namespace(t, "node"))
-			stranger := "*nat\n:KUBE-MINE - [0:0]\n-A KUBE-MINE -j RETURN\n-A PREROUTING -d 9.9.9.9/32 -j ACCEPT\nCOMMIT\n"
-			require.NoError(t, tool.Feed(ctx, n, stranger))
-			var have firewall.Rules
-			for name, s := range cases() {
-				want := proxy.Rules(node, s)
-				if have == nil {
-					require.NoError(t, tool.Apply(ctx, n, want), name)
-				} else {
-					require.NoError(t, tool.Feed(ctx, n, want.Changes(have)), name)
-				}
-				saved, err := tool.Saved(ctx, n)
-				require.NoError(t, err)
-				require.Empty(t, want.Plan(saved), "%s:\n%s", name, saved)
-				require.Empty(t, want.Changes(want))
-				require.Contains(t, saved, "-A KUBE-MINE -j RETURN")
-				require.Contains(t, saved, "-A PREROUTING -d 9.9.9.9/32 -j ACCEPT")
-				have = want
-			}
-			saved, err := tool.Saved(ctx, n)
-			require.NoError(t, err)
-			require.NoError(t, tool.Feed(ctx, n, have.Remove(saved)))
-			saved, err = tool.Saved(ctx, n)
-			require.NoError(t, err)
-			require.Equal(t, 2, strings.Count(saved, "KUBE-"), "only the stranger's chain and its rule:\n"+saved)
-		})
-	}
 }
 
 // One more Service changes one rule of KUBE-SERVICES, and no chain of others.

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// State is what a cluster has of Services. It is of IPv4 only.
+// State is what a cluster has of Services, of one family of addresses.
 type State struct {
 	Services []Service
 	Slices   []Slice
@@ -72,6 +72,10 @@ type Node struct {
 	// Pods is the network of all pods of the cluster: who else sends packets
 	// to a Service gets the node's address, so that answers come back here.
 	Pods netip.Prefix
+	// Services is the network of all cluster IPs, if it is known.
+	Services netip.Prefix
+	// Others are further addresses of the node that take packets to NodePorts.
+	Others []netip.Addr
 }
 
 // portID names a port of a Service.
@@ -101,7 +105,7 @@ func (s State) backends() map[portID][]backend {
 		for _, p := range slice.Ports {
 			id := portID{slice.Namespace, slice.Service, p.Name, p.Protocol}
 			for _, e := range slice.Endpoints {
-				if p.Port == 0 || !e.IP.Is4() {
+				if p.Port == 0 {
 					continue
 				}
 				to := netip.AddrPortFrom(e.IP, uint16(p.Port))

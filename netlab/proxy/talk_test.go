@@ -3,9 +3,11 @@ package proxy_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -40,6 +42,7 @@ func listenTCP(t testing.TB, path, addr, name string) net.Listener {
 	l, err := netns.Listen(context.Background(), path, "tcp4", addr)
 	require.NoError(t, err)
 	done := make(chan struct{})
+	var echo sync.WaitGroup
 	go func() {
 		defer close(done)
 		for {
@@ -48,11 +51,48 @@ func listenTCP(t testing.TB, path, addr, name string) net.Listener {
 				return
 			}
 			_, _ = c.Write(tell(name, c.RemoteAddr(), c.LocalAddr()))
-			c.Close()
+			echo.Add(1)
+			go func() { // what a client still says is said back
+				defer echo.Done()
+				defer c.Close()
+				_, _ = io.Copy(c, c)
+			}()
 		}
 	}()
-	t.Cleanup(func() { l.Close(); <-done })
+	t.Cleanup(func() { l.Close(); <-done; echo.Wait() })
 	return l
+}
+
+// held is a connection that stays open.
+type held struct{ net.Conn }
+
+// hold opens one from the namespace at path.
+func hold(t testing.TB, path, addr string) held {
+	t.Helper()
+	c, err := netns.Dialer(path)(context.Background(), "tcp4", addr)
+	require.NoError(t, err)
+	t.Cleanup(func() { c.Close() })
+	h := held{c}
+	_, err = h.read()
+	require.NoError(t, err)
+	return h
+}
+
+func (h held) read() (string, error) {
+	_ = h.SetReadDeadline(time.Now().Add(2 * time.Second))
+	text := make([]byte, 200)
+	n, err := h.Read(text)
+	return string(text[:n]), err
+}
+
+// goesOn: what is said is heard again.
+func (h held) goesOn(t testing.TB) {
+	t.Helper()
+	_, err := h.Write([]byte("still there?"))
+	require.NoError(t, err)
+	heard, err := h.read()
+	require.NoError(t, err)
+	require.Equal(t, "still there?", heard)
 }
 
 // ask opens a connection from the namespace at path and hears who answers.
