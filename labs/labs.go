@@ -27,6 +27,7 @@ type Lab struct {
 		ZH string `yaml:"zh"`
 	} `yaml:"title"`
 	Nodes     int      `yaml:"nodes"`
+	Without   []string `yaml:"without"`   // add-ons that the cluster does not get
 	Manifests []string `yaml:"manifests"` // files of the folder, in the order in which they are applied
 
 	files fs.FS

@@ -15,6 +15,7 @@ func TestBuiltInLabs(t *testing.T) {
 	empty, err := labs.Find(list, "three-nodes")
 	require.NoError(t, err)
 	require.Equal(t, 3, empty.Nodes)
+	require.Equal(t, []string{"dns"}, empty.Without)
 	manifest, err := empty.Manifest()
 	require.NoError(t, err)
 	require.Empty(t, manifest)
@@ -24,7 +25,7 @@ func TestBuiltInLabs(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(manifest), "kind: Deployment")
 	_, err = labs.Find(list, "moon")
-	require.ErrorContains(t, err, `there is no lab "moon"; there are three-nodes, web`)
+	require.ErrorContains(t, err, `there is no lab "moon"; there are cluster, three-nodes, web`)
 }
 
 func TestWhatIsWrongIsNamed(t *testing.T) {

@@ -14,6 +14,7 @@
 //   - [github.com/klab-project/klab/netlab/overlay]: pods of different nodes connected
 //   - [github.com/klab-project/klab/netlab/policy]: pods kept apart
 //   - [github.com/klab-project/klab/netlab/fault]: all of that broken on purpose, and mended
+//   - [github.com/klab-project/klab/netlab/dns]: names of Services and pods, and of the world outside
 //
 // Beside them stand [github.com/klab-project/klab/netlab/probe] (what can this
 // machine do?), [github.com/klab-project/klab/netlab/leak] (what is left

@@ -9,11 +9,11 @@ import (
 	"github.com/klab-project/klab/labs"
 )
 
-// defaultLab is an empty cluster.
-const defaultLab = "three-nodes"
+// defaultLab is a cluster with nothing but its add-ons.
+const defaultLab = "cluster"
 
 // upLab starts a cluster as a lab wants it, and applies the lab's manifests.
-// Nodes that were asked for are kept.
+// Nodes that were asked for are kept, and what was to be left out is.
 func upLab(ctx context.Context, d cluster.Dir, name string, o cluster.UpOptions) error {
 	list, err := labs.Catalog(labs.Content())
 	if err != nil {
@@ -25,6 +25,9 @@ func upLab(ctx context.Context, d cluster.Dir, name string, o cluster.UpOptions)
 	}
 	if o.Nodes == 0 && !d.Exists() {
 		o.Nodes = l.Nodes
+	}
+	if !d.Exists() {
+		o.Without = append(o.Without, l.Without...)
 	}
 	manifest, err := l.Manifest()
 	if err != nil {

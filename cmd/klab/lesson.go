@@ -136,7 +136,7 @@ func (a *app) plainLesson(ctx context.Context, name string, o lessonOptions) err
 	}
 	if !up {
 		fmt.Fprintf(os.Stderr, "No cluster is up: starting the cluster %q for this lesson; it is taken down afterwards.\n", d.Name)
-		if err := upLab(ctx, d, l.Lab, cluster.UpOptions{Wait: true}); err != nil {
+		if err := upLab(ctx, d, l.Lab, cluster.UpOptions{WaitAddons: true}); err != nil {
 			return err
 		}
 		defer func() {

@@ -77,7 +77,7 @@ func fresh(ctx context.Context, l *lessons.Lesson, f func(cluster.Dir) error) (e
 	if err != nil {
 		return err
 	}
-	if err := upLab(ctx, d, l.Lab, cluster.UpOptions{Wait: true}); err != nil {
+	if err := upLab(ctx, d, l.Lab, cluster.UpOptions{WaitAddons: true}); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, cluster.Down(context.WithoutCancel(ctx), d, false)) }()

@@ -41,7 +41,7 @@ up. With --replay it plays a recording instead, on any machine and without root.
 	cmd.Flags().StringVar(&o.lesson, "lesson", "", "lead through a lesson: 01")
 	cmd.Flags().StringVar(&o.lang, "lang", "", "en or zh (default: by LANG)")
 	cmd.Flags().BoolVar(&o.ascii, "ascii", false, "draw with ASCII characters only")
-	cmd.Flags().StringVar(&o.lab, "lab", defaultLab, "the scenario of a cluster that is started: three-nodes or web")
+	cmd.Flags().StringVar(&o.lab, "lab", "", "the scenario of a cluster that is started (default the lesson's, or cluster): cluster, three-nodes (without DNS) or web")
 	cmd.Flags().IntVar(&o.nodes, "nodes", 0, "number of nodes of a cluster that is started (default 3)")
 	return cmd
 }
@@ -63,8 +63,15 @@ func (a *app) tui(ctx context.Context, o tuiOptions) error {
 		return err
 	}
 	if d.Daemon() == 0 {
+		if o.lesson != "" && o.lab == "" {
+			l, err := findLesson(o.lesson)
+			if err != nil {
+				return err
+			}
+			o.lab = l.Lab
+		}
 		fmt.Printf("Starting the cluster %q …\n", d.Name)
-		if err := upLab(ctx, d, o.lab, cluster.UpOptions{Nodes: o.nodes, Wait: true}); err != nil {
+		if err := upLab(ctx, d, cmp.Or(o.lab, defaultLab), cluster.UpOptions{Nodes: o.nodes, Wait: true}); err != nil {
 			return err
 		}
 	}

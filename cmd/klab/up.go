@@ -20,6 +20,7 @@ func (a *app) upCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			o.WaitAddons = o.Wait
 			if err := upLab(cmd.Context(), d, lab, o); err != nil {
 				return err
 			}
@@ -27,7 +28,7 @@ func (a *app) upCommand() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&lab, "lab", defaultLab, "the scenario to begin with: three-nodes or web")
+	cmd.Flags().StringVar(&lab, "lab", defaultLab, "the scenario to begin with: cluster, three-nodes (without DNS) or web")
 	cmd.Flags().IntVar(&o.Nodes, "nodes", 0, "number of nodes (default 3, or what the cluster has)")
 	cmd.Flags().IntVar(&o.Port, "port", 0, "port of the API server on 127.0.0.1 (default a free one)")
 	cmd.Flags().StringSliceVar(&o.EtcdServers, "etcd-servers", nil, "addresses of an existing etcd (default: a built-in one)")
@@ -36,7 +37,8 @@ func (a *app) upCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&o.DualStack, "dual-stack", false, "give nodes, pods, and Services that ask for it, addresses of IPv6 too (only a new cluster)")
 	cmd.Flags().StringArrayVar(&o.KubeletArgs, "kubelet-arg", nil, "what all kubelets are told, like upstream's flags: eviction-hard=memory.available<200Mi, cpu-manager-policy=static, capacity=memory=1Gi (may be repeated)")
 	cmd.Flags().DurationVar(&o.SigningDuration, "cluster-signing-duration", 0, "how long certificates of nodes, and those that are asked for through the API, are good, as 20s or 24h (default a year, or what the cluster has)")
-	cmd.Flags().BoolVar(&o.Wait, "wait", false, "return when all nodes are Ready")
+	cmd.Flags().StringSliceVar(&o.Without, "without", nil, "add-ons that a new cluster does not get: dns")
+	cmd.Flags().BoolVar(&o.Wait, "wait", false, "return when all nodes are Ready and the add-ons run")
 	return cmd
 }
 

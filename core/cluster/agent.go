@@ -157,6 +157,10 @@ func (a *agent) runKubelet(ctx context.Context) error {
 		ip, pods := topology.Addrs6(a.number)
 		config.NodeIP6, config.PodCIDR6 = ip, pods.String()
 	}
+	if config.ResolvConf, err = a.resolvConf(); err != nil {
+		return err
+	}
+	config.ClusterDomain, config.ClusterDNS = clusterDomain, chosen.clusterDNS()
 	if err := config.SetArgs(chosen.KubeletArgs); err != nil {
 		return err
 	}

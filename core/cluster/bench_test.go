@@ -127,7 +127,7 @@ func BenchmarkScale(b *testing.B) {
 	names := []string{"scale", "scale-no-history"}
 	took := make([]time.Duration, 2)
 	for i, l := range labs {
-		require.NoError(b, cluster.Up(context.Background(), l.Dir, cluster.UpOptions{Nodes: 3, Wait: true, Self: l.klab, NoHistory: i == 1}))
+		require.NoError(b, cluster.Up(context.Background(), l.Dir, cluster.UpOptions{Nodes: 3, Wait: true, Without: cluster.Addons(), Self: l.klab, NoHistory: i == 1}))
 		l.kubectl("create", "deployment", "web", "--image=klab.local/tools:1", "--", "sleep", "600")
 		l.scale(1)
 		took[i] = median(b, names[i], func() time.Duration {

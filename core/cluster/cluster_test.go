@@ -58,7 +58,7 @@ func newLab(t testing.TB) *lab {
 
 func (l *lab) up(nodes int) {
 	l.t.Helper()
-	require.NoError(l.t, cluster.Up(context.Background(), l.Dir, cluster.UpOptions{Nodes: nodes, Wait: true, Self: l.klab}))
+	require.NoError(l.t, cluster.Up(context.Background(), l.Dir, cluster.UpOptions{Nodes: nodes, Wait: true, Without: cluster.Addons(), Self: l.klab}))
 }
 
 // kubectl runs the built-in kubectl and returns what it prints.

@@ -29,6 +29,8 @@ type Config struct {
 	NoHistory bool `json:"noHistory,omitempty"`
 	// KubeletArgs are what all kubelets are told, as upstream's flags.
 	KubeletArgs []string `json:"kubeletArgs,omitempty"`
+	// Without are the add-ons that the cluster does not get.
+	Without []string `json:"without,omitempty"`
 	// SigningDuration is how long certificates of nodes, and others that are
 	// asked for, are good; 0 means a year.
 	SigningDuration time.Duration `json:"clusterSigningDuration,omitempty"`

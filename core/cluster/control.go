@@ -48,13 +48,17 @@ func (d *daemon) start(ctx context.Context, fail context.CancelCauseFunc) (*rest
 			}
 		})
 	}
+	own := &rest.Config{Host: inProcess, Transport: api.Transport(), UserAgent: "klab", QPS: -1}
+	d.startAddons(ctx, own)
+	if err := d.startOutside(ctx); err != nil {
+		return nil, err
+	}
 	part("controllers", func(ctx context.Context) error {
 		return controller.Run(ctx, controller.Options{Config: config(controllerUser), RootCA: d.pki.pem, Sign: d.pki.signer(d.cfg.signingDuration())})
 	})
 	part("scheduler", func(ctx context.Context) error {
 		return scheduler.Run(ctx, scheduler.Options{Config: config(schedulerUser)("kube-scheduler")})
 	})
-	own := &rest.Config{Host: inProcess, Transport: api.Transport(), UserAgent: "klab", QPS: -1}
 	part("configure kube-proxy", func(ctx context.Context) error { return d.writeProxyConfig(ctx, own) })
 	return own, d.startNodes(ctx)
 }

@@ -48,6 +48,8 @@ type daemon struct {
 	net     *topology.Lab
 	nodes   []*node
 
+	hadAddons bool // in an earlier run
+
 	work sync.WaitGroup // what ends with the daemon's context
 }
 
@@ -94,6 +96,8 @@ func serve(ctx context.Context, path string, parts Parts, say io.Writer) error {
 	fmt.Fprintln(say, sayServing)
 	if awaitNodes(ctx, client, d.nodesOn()) == nil && d.awaitKubelets(ctx) == nil {
 		fmt.Fprintln(say, sayReady)
+		d.awaitDNS(ctx, client)
+		fmt.Fprintln(say, sayAddons)
 	}
 	<-ctx.Done()
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {

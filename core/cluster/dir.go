@@ -67,6 +67,7 @@ func (d Dir) Kubeconfig() string { return filepath.Join(d.Path, "kubeconfig") }
 func (d Dir) DaemonLog() string { return filepath.Join(d.Path, "logs", "daemon.log") }
 
 func (d Dir) configFile() string { return filepath.Join(d.Path, "cluster.json") }
+func (d Dir) addonsFile() string { return filepath.Join(d.Path, "addons") }
 func (d Dir) lockFile() string   { return filepath.Join(d.Path, "lock") }
 func (d Dir) pki() string        { return filepath.Join(d.Path, "pki") }
 func (d Dir) etcd() string       { return filepath.Join(d.Path, "etcd") }

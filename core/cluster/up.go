@@ -32,8 +32,10 @@ type UpOptions struct {
 	NoHistory       bool
 	DualStack       bool          // of a new cluster: both families of addresses
 	KubeletArgs     []string      // what kubelets are told, as upstream's flags; none: as before
+	Without         []string      // add-ons that a new cluster does not get
 	SigningDuration time.Duration // of certificates of nodes; 0: as before
 	Wait            bool          // until all nodes are Ready
+	WaitAddons      bool          // and a new cluster's add-ons too
 	Self            string
 }
 
@@ -44,10 +46,12 @@ const readyFD = 3
 const (
 	sayServing = "serving"
 	sayReady   = "ready"
+	sayAddons  = "add-ons"
 )
 
 // Up starts the cluster's daemon and returns when its API server answers, or,
-// with Wait, when all nodes are Ready. What an earlier run left goes on. After
+// with Wait, when all nodes are Ready, or, with WaitAddons, when the add-ons of
+// a new cluster are, too. What an earlier run left goes on. After
 // an error everything that Up itself made is gone.
 func Up(ctx context.Context, d Dir, o UpOptions) error {
 	if err := preflight(); err != nil {
@@ -83,7 +87,7 @@ func (d Dir) choose(o UpOptions) (Config, error) {
 		return c, err
 	}
 	if fresh {
-		c = Config{Nodes: 3, Began: time.Now(), Seed: rand.Uint64(), NoHistory: o.NoHistory, DualStack: o.DualStack, RuntimeEndpoint: o.RuntimeEndpoint}
+		c = Config{Nodes: 3, Began: time.Now(), Seed: rand.Uint64(), NoHistory: o.NoHistory, DualStack: o.DualStack, Without: o.Without, RuntimeEndpoint: o.RuntimeEndpoint}
 	}
 	c.Nodes = cmp.Or(o.Nodes, c.Nodes)
 	if c.Nodes < 1 || c.Nodes > MaxNodes {
@@ -91,6 +95,9 @@ func (d Dir) choose(o UpOptions) (Config, error) {
 	}
 	if o.DualStack && !c.DualStack {
 		return c, fmt.Errorf("the cluster %q has addresses of IPv4 alone, which its objects were made with; take it down (\"klab down\") and begin one with --dual-stack", d.Name)
+	}
+	if err := d.checkWithout(c, o); err != nil {
+		return c, err
 	}
 	if err := c.checkRuntime(); err != nil {
 		return c, err
@@ -155,7 +162,7 @@ func (d Dir) startDaemon(ctx context.Context, o UpOptions) error {
 		return err
 	}
 	heard := make(chan error, 1)
-	go func() { heard <- listen(said, o.Wait) }()
+	go func() { heard <- listen(said, o.said()) }()
 	select {
 	case err = <-heard:
 	case <-time.After(nodePatience):
@@ -180,14 +187,25 @@ func (d Dir) slowNodes() error {
 	return fmt.Errorf("the cluster %q runs, but %w after %s: \"klab status\" says which, and %s has the reasons", d.Name, errSlowNodes, nodePatience, filepath.Dir(d.DaemonLog()))
 }
 
+// said is the line after which Up returns.
+func (o UpOptions) said() string {
+	switch {
+	case o.WaitAddons:
+		return sayAddons
+	case o.Wait:
+		return sayReady
+	}
+	return sayServing
+}
+
 // listen reads what a starting daemon says until it has said enough.
-func listen(r io.Reader, wait bool) error {
+func listen(r io.Reader, enough string) error {
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
-		switch line := lines.Text(); {
-		case line == sayReady, line == sayServing && !wait:
+		switch line := lines.Text(); line {
+		case enough:
 			return nil
-		case line == sayServing:
+		case sayServing, sayReady, sayAddons:
 		default:
 			return errors.New(strings.TrimSpace(strings.ReplaceAll(line, "\x00", "\n")))
 		}

@@ -3,6 +3,7 @@ package kubelet
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,6 +31,9 @@ var flags = map[string]func(*Config, string) error{
 		c.PodPids, err = strconv.ParseInt(v, 10, 64)
 		return err
 	},
+	"cluster-dns":                func(c *Config, v string) error { return setServers(&c.ClusterDNS, v) },
+	"cluster-domain":             func(c *Config, v string) error { c.ClusterDomain = strings.Trim(v, "."); return nil },
+	"resolv-conf":                func(c *Config, v string) error { c.ResolvConf = v; return nil },
 	"max-pods":                   func(c *Config, v string) error { return setAmounts(&c.Capacity, "pods="+v) },
 	"eviction-hard":              func(c *Config, v string) error { return setSignals(&c.Resources.Eviction.Hard, v, "<") },
 	"eviction-soft":              func(c *Config, v string) error { return setSignals(&c.Resources.Eviction.Soft, v, "<") },
@@ -61,6 +65,20 @@ func (c *Config) SetArgs(args []string) error {
 	}
 	_, err := c.Resources.Eviction.Thresholds()
 	return err
+}
+
+// setServers reads "10.96.0.10,192.0.2.10".
+func setServers(list *[]string, text string) error {
+	*list = nil
+	for part := range strings.SplitSeq(text, ",") {
+		if _, err := netip.ParseAddr(part); err != nil && text != "" {
+			return fmt.Errorf("%q is no address of a DNS server", part)
+		}
+		if text != "" {
+			*list = append(*list, part)
+		}
+	}
+	return nil
 }
 
 // setAmounts reads "cpu=1,memory=1Gi".

@@ -27,8 +27,8 @@ type Image struct {
 // Reference is how a pod names the image.
 func (i Image) Reference() string { return Host + "/" + i.Repository + ":" + i.Tag }
 
-// Images makes the built-in images of a layer that [Pack] made: tools and
-// pause share it and differ in what they run. They are images of the machine
+// Images makes the built-in images of a layer that [Pack] made: tools, pause and
+// dns share it and differ in what they run. They are images of the machine
 // that klab was built for, linux/GOARCH, and say so.
 func Images(layer []byte) ([]Image, error) {
 	diff, err := diffID(layer)
@@ -55,7 +55,11 @@ func Images(layer []byte) ([]Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []Image{tools, pause}, nil
+	dns, err := build("dns", v1.Config{Env: path, Entrypoint: []string{"/bin/klab-dns"}, WorkingDir: "/"})
+	if err != nil {
+		return nil, err
+	}
+	return []Image{tools, pause, dns}, nil
 }
 
 // describe writes the image's configuration and manifest.

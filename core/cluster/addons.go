@@ -1,0 +1,203 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/klab-project/klab/core/api"
+)
+
+// addonFiles are what a cluster gets besides its control plane: ordinary
+// objects, which a learner may change, break and delete.
+//
+//go:embed addons/*.yaml
+var addonFiles embed.FS
+
+// dnsAddon is the cluster's DNS server, dnsIP its Service's address.
+const (
+	dnsAddon = "dns"
+	dnsIP    = "10.96.0.10"
+)
+
+// Addons lists the names of all add-ons.
+func Addons() []string {
+	var names []string
+	files, _ := addonFiles.ReadDir("addons")
+	for _, f := range files {
+		names = append(names, strings.TrimSuffix(f.Name(), ".yaml"))
+	}
+	return names
+}
+
+// AddonManifest is an add-on as YAML, as "kubectl apply" takes it.
+func AddonManifest(name string) ([]byte, error) {
+	text, err := addonFiles.ReadFile(path.Join("addons", name+".yaml"))
+	if err != nil {
+		return nil, fmt.Errorf("there is no add-on %q; there are %s", name, strings.Join(Addons(), ", "))
+	}
+	return text, nil
+}
+
+// checkWithout refuses to leave out what is not known, or there already.
+func (d Dir) checkWithout(c Config, o UpOptions) error {
+	for _, name := range o.Without {
+		if _, err := AddonManifest(name); err != nil {
+			return err
+		}
+		if !slices.Contains(c.Without, name) {
+			return fmt.Errorf("the cluster %q has the add-on %s from its beginning: \"klab addon %s | klab kubectl delete -f -\" removes it, and it stays removed", d.Name, name, name)
+		}
+	}
+	return nil
+}
+
+// addonObjects reads a manifest.
+func addonObjects(manifest []byte) (list []*unstructured.Unstructured, err error) {
+	for docs := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(manifest), 4096); ; {
+		var o unstructured.Unstructured
+		if err := docs.Decode(&o.Object); errors.Is(err, io.EOF) {
+			return list, nil
+		} else if err != nil {
+			return nil, err
+		}
+		list = append(list, &o)
+	}
+}
+
+// addonKey names an object of an add-on in the list of those that were made.
+func addonKey(o *unstructured.Unstructured) string {
+	return strings.Join([]string{o.GetKind(), o.GetNamespace(), o.GetName()}, "/")
+}
+
+func addonRow(o *unstructured.Unstructured) *api.Resource {
+	for _, r := range api.Resources() {
+		if r.GVK() == o.GroupVersionKind() {
+			return r
+		}
+	}
+	return nil
+}
+
+// startAddons makes the add-ons' objects while the nodes start. Each is made
+// once in a cluster's life: what the learner has deleted stays deleted.
+func (d *daemon) startAddons(ctx context.Context, own *rest.Config) {
+	d.hadAddons = len(d.loadMade()) > 0
+	d.work.Go(func() {
+		for _, name := range Addons() {
+			if slices.Contains(d.cfg.Without, name) {
+				continue
+			}
+			if err := d.applyAddon(ctx, own, name); err != nil && ctx.Err() == nil {
+				slog.Error("add-on", "name", name, "err", err)
+			}
+		}
+	})
+}
+
+func (d *daemon) applyAddon(ctx context.Context, own *rest.Config, name string) error {
+	manifest, err := AddonManifest(name)
+	if err != nil {
+		return err
+	}
+	objects, err := addonObjects(manifest)
+	if err != nil {
+		return fmt.Errorf("add-on %s: %w", name, err)
+	}
+	client, err := dynamic.NewForConfig(own)
+	if err != nil {
+		return err
+	}
+	made := d.loadMade()
+	for _, o := range objects {
+		if slices.Contains(made, addonKey(o)) {
+			continue
+		}
+		if o.GetKind() == "Deployment" && d.nodesOn() > 0 {
+			// Pods that no node is there for yet would wait for the scheduler's back-off.
+			if err := awaitNodes(ctx, own, d.nodesOn()); err != nil {
+				return err
+			}
+		}
+		row := addonRow(o)
+		if row == nil {
+			return fmt.Errorf("add-on %s: %s is not served", name, addonKey(o))
+		}
+		_, err := client.Resource(row.GVR()).Namespace(o.GetNamespace()).Create(ctx, o, metav1.CreateOptions{FieldManager: "klab"})
+		if err != nil && !apierrors.IsAlreadyExists(err) {
+			return fmt.Errorf("create %s: %w", addonKey(o), err)
+		}
+		made = append(made, addonKey(o))
+		if err := d.saveMade(made); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// loadMade are the objects of add-ons that this cluster has had.
+func (d *daemon) loadMade() []string {
+	text, err := os.ReadFile(d.addonsFile())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		slog.Error("what was deleted of add-ons comes back", "err", err)
+	}
+	return strings.Fields(string(text))
+}
+
+func (d *daemon) saveMade(made []string) error {
+	return writeFile(d.addonsFile(), []byte(strings.Join(made, "\n")+"\n"), 0o644)
+}
+
+// addonPatience is how long "up --wait" waits for an add-on that starts for the
+// first time. One that a learner has broken is not waited for.
+const addonPatience = 20 * time.Second
+
+// awaitDNS waits until one DNS server answers, if this is the cluster's first
+// start.
+func (d *daemon) awaitDNS(ctx context.Context, own *rest.Config) {
+	if d.hadAddons || slices.Contains(d.cfg.Without, dnsAddon) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, addonPatience)
+	defer cancel()
+	client, err := kubernetes.NewForConfig(own)
+	if err != nil {
+		return
+	}
+	events, err := client.AppsV1().Deployments(metav1.NamespaceSystem).Watch(ctx, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", "coredns").String()})
+	if err != nil {
+		return
+	}
+	defer events.Stop()
+	for {
+		select {
+		case e, ok := <-events.ResultChan():
+			if dns, is := e.Object.(*appsv1.Deployment); !ok || is && dns.Status.ReadyReplicas > 0 {
+				return
+			}
+		case <-ctx.Done():
+			slog.Warn("the cluster's DNS is not ready", "after", addonPatience)
+			return
+		}
+	}
+}
