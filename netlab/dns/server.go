@@ -123,10 +123,11 @@ func (s *Server) use(ctx context.Context, config *Config, l *listeners) error {
 		}
 		blocks = append(blocks, block{c.Zones, c.Port, s.chain(c)})
 	}
+	old := s.blocks.Swap(&blocks)
 	if err := l.open(ctx, config); err != nil {
+		s.blocks.Store(old)
 		return err
 	}
-	s.blocks.Store(&blocks)
 	for _, p := range s.probes {
 		s.work.Go(func() { p.run(ctx) })
 	}
