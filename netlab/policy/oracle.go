@@ -17,29 +17,29 @@ type Packet struct {
 
 // Verdict is what policies say to a packet: it passes if both sides let it.
 type Verdict struct {
-	Allowed bool
-	Egress  Side // at its source
-	Ingress Side // at its destination
+	Allowed bool `json:"allowed"`
+	Egress  Side `json:"egress"`  // at its source
+	Ingress Side `json:"ingress"` // at its destination
 }
 
 // Side is one end's part of a verdict.
 type Side struct {
-	Pod     string // "namespace/name"; empty if the end is no pod of its own network
-	Allowed bool
+	Pod     string `json:"pod,omitempty"` // "namespace/name"; empty if the end is no pod of its own network
+	Allowed bool   `json:"allowed"`
 	// Exempt says why no policy is asked: "itself" or "own node".
-	Exempt string
+	Exempt string `json:"exempt,omitempty"`
 	// Policies isolate the pod in this direction; if there are none, everything
 	// is allowed.
-	Policies []string
+	Policies []string `json:"policies,omitempty"`
 	// By are the rules that allow the packet, the first of them first.
-	By []Match
+	By []Match `json:"by,omitempty"`
 }
 
 // Match is a rule of a policy that allows a packet, and the place in the
 // policy's YAML.
 type Match struct {
-	Policy string // "namespace/name"
-	Path   string // "spec.ingress[0]", with ".from[1]" and ", ports[2]" where there are any
+	Policy string `json:"policy"` // "namespace/name"
+	Path   string `json:"path"`   // "spec.ingress[0]", with ".from[1]" and ", ports[2]" where there are any
 }
 
 // Why says in a sentence what decided.

@@ -12,16 +12,16 @@ import (
 
 // Walked is how a packet came through the chains of a node.
 type Walked struct {
-	Allowed bool
-	Passed  []Step // the rules that matched, in order
+	Allowed bool   `json:"allowed"`
+	Passed  []Step `json:"passed,omitempty"` // the rules that matched, in order
 }
 
 // Step is a rule that matched: the Nth of a chain, from 1.
 type Step struct {
-	Chain   string
-	N       int
-	Text    string
-	Comment string
+	Chain   string `json:"chain"`
+	N       int    `json:"n"`
+	Text    string `json:"text"`
+	Comment string `json:"comment,omitempty"`
 }
 
 // Walk sends the first packet of a connection through the chains of policies in
