@@ -12,6 +12,7 @@ import (
 
 	"github.com/klab-project/klab/core/step"
 	"github.com/klab-project/klab/netlab/firewall"
+	"github.com/klab-project/klab/netlab/link"
 	"github.com/klab-project/klab/netlab/netns"
 	"github.com/klab-project/klab/netlab/nettest"
 	"github.com/klab-project/klab/netlab/policy"
@@ -150,43 +151,81 @@ func TestConnectionsGoOn(t *testing.T) {
 	require.Equal(t, answered, l.fate(t, pod("p1"), pod("p6"), "TCP", 80), "replies come back")
 }
 
+// modes are the proxy modes that this kernel has.
+func (l *lab) modes(t *testing.T) (list []proxy.Mode) {
+	t.Helper()
+	for _, m := range proxy.Modes() {
+		if l.proxy(t, 1).SetMode(context.Background(), m) == nil {
+			list = append(list, m)
+		}
+	}
+	require.Contains(t, list, proxy.IPTables)
+	return list
+}
+
+// proxy is one of a node, from 1.
+func (l *lab) proxy(t *testing.T, node int) *proxy.Proxy {
+	n := l.nodes[node-1]
+	p := &proxy.Proxy{
+		Node: proxy.Node{Name: l.guards[node-1].Node, IP: nodeAddrs(node)[0], Pods: netip.MustParsePrefix("10.244.0.0/16"),
+			Services: netip.MustParsePrefix("10.96.0.0/12")},
+		Net: n, Backends: map[proxy.Mode]proxy.Backend{
+			proxy.IPTables: &proxy.IPTablesBackend{Tool: l.tool, Net: n},
+			proxy.NFTables: &proxy.NFTBackend{Net: n},
+			proxy.IPVS:     &proxy.IPVSBackend{Tool: l.tool, Net: n, By: link.By{Actor: "test"}},
+		},
+	}
+	t.Cleanup(p.Close)
+	return p
+}
+
 // A Service is no way around a policy: who asks is judged as who asks, wherever
 // the packet becomes one for an endpoint, and whatever the proxy accepts.
 func TestServices(t *testing.T) {
 	for _, tool := range tools(t) {
 		t.Run(tool.Backend, func(t *testing.T) {
-			l, ctx := build(t, tool), context.Background()
-			svc := proxy.Service{Namespace: "a", Name: "web", ClusterIP: netip.MustParseAddr("10.96.0.10"),
-				Ports: []proxy.Port{{Protocol: "TCP", Port: 80, NodePort: 30080}}}
-			services := func(to end) {
-				for i, n := range l.nodes {
-					p := &proxy.Proxy{Node: proxy.Node{Name: l.guards[i].Node, IP: nodeAddrs(i + 1)[0], Pods: netip.MustParsePrefix("10.244.0.0/16")},
-						Net: n, Hands: proxy.Tables{Tool: tool, Net: n}}
-					require.NoError(t, p.Sync(ctx, proxy.State{Services: []proxy.Service{svc}, Slices: []proxy.Slice{{
-						Namespace: "a", Service: "web", Ports: []proxy.SlicePort{{Protocol: "TCP", Port: 8080}},
-						Endpoints: []proxy.Endpoint{{IP: to.addr(), Node: to.at(), Ready: true, Serving: true}}}}}))
-					t.Cleanup(p.Close)
-				}
+			l := build(t, tool)
+			for _, m := range l.modes(t) {
+				t.Run(string(m), func(t *testing.T) { l.services(t, m) })
 			}
-			ask := func(from end, addr string, port int, to end) fate {
-				f, err := l.send(shot{from: from, to: to, Packet: policy.Packet{To: netip.MustParseAddr(addr), Protocol: "TCP", Port: port}})
-				require.NoError(t, err)
-				return f
-			}
-			const cluster, node1 = "10.96.0.10", "172.30.0.11"
-			require.NoError(t, l.sync(world(deny("a", named("p2")))))
-			for _, to := range []end{pod("p1"), pod("p4")} {
-				services(to) // after the policies, and yet behind them
-				require.Equal(t, answered, ask(pod("p2"), cluster, 80, to), "allowed, to %s", to)
-				require.Equal(t, rejected, ask(pod("p3"), cluster, 80, to), "not allowed, from the first node to %s", to)
-				require.Equal(t, rejected, ask(pod("p6"), cluster, 80, to), "not allowed, from the second node to %s", to)
-				require.Equal(t, rejected, ask(end{pod: -1}, node1, 30080, to), "from outside, with masquerading, to %s", to)
-				require.Equal(t, answered, ask(to, cluster, 80, to), "%s to itself, by hairpin", to)
-			}
-			require.Equal(t, answered, ask(end{node: 2, pod: -1}, cluster, 80, pod("p4")), "its own node")
-			require.NoError(t, l.sync(world(deny("a", policy.Peer{Block: &policy.Block{CIDR: netip.PrefixFrom(outside, 32)}}))))
-			services(pod("p1"))
-			require.Equal(t, answered, ask(end{pod: -1}, node1, 30080, pod("p1")), "an ipBlock is about who asks, on the node of the endpoint")
 		})
 	}
+}
+
+func (l *lab) services(t *testing.T, mode proxy.Mode) {
+	ctx := context.Background()
+	proxies := []*proxy.Proxy{l.proxy(t, 1), l.proxy(t, 2)}
+	for _, p := range proxies {
+		require.NoError(t, p.SetMode(ctx, mode))
+	}
+	svc := proxy.Service{Namespace: "a", Name: "web", ClusterIP: netip.MustParseAddr("10.96.0.10"),
+		Ports: []proxy.Port{{Protocol: "TCP", Port: 80, NodePort: 30080}}}
+	behind := func(to end) {
+		t.Helper()
+		for _, p := range proxies {
+			require.NoError(t, p.Sync(ctx, proxy.State{Services: []proxy.Service{svc}, Slices: []proxy.Slice{{
+				Namespace: "a", Service: "web", Ports: []proxy.SlicePort{{Protocol: "TCP", Port: 8080}},
+				Endpoints: []proxy.Endpoint{{IP: to.addr(), Node: to.at(), Ready: true, Serving: true}}}}}))
+		}
+	}
+	ask := func(from end, addr string, port int, to end) fate {
+		t.Helper()
+		f, err := l.send(shot{from: from, to: to, Packet: policy.Packet{To: netip.MustParseAddr(addr), Protocol: "TCP", Port: port}})
+		require.NoError(t, err)
+		return f
+	}
+	const cluster, node1 = "10.96.0.10", "172.30.0.11"
+	require.NoError(t, l.sync(world(deny("a", named("p2")))))
+	for _, to := range []end{pod("p1"), pod("p4")} {
+		behind(to) // after the policies, and yet behind them
+		require.Equal(t, answered, ask(pod("p2"), cluster, 80, to), "allowed, to %s", to)
+		require.Equal(t, rejected, ask(pod("p3"), cluster, 80, to), "not allowed, from the first node to %s", to)
+		require.Equal(t, rejected, ask(pod("p6"), cluster, 80, to), "not allowed, from the second node to %s", to)
+		require.Equal(t, rejected, ask(end{pod: -1}, node1, 30080, to), "from outside, with masquerading, to %s", to)
+		require.Equal(t, answered, ask(to, cluster, 80, to), "%s to itself, by hairpin", to)
+	}
+	require.Equal(t, answered, ask(end{node: 2, pod: -1}, cluster, 80, pod("p4")), "its own node")
+	require.NoError(t, l.sync(world(deny("a", policy.Peer{Block: &policy.Block{CIDR: netip.PrefixFrom(outside, 32)}}))))
+	behind(pod("p1"))
+	require.Equal(t, answered, ask(end{pod: -1}, node1, 30080, pod("p1")), "an ipBlock is about who asks, on the node of the endpoint")
 }
