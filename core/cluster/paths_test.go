@@ -1,0 +1,195 @@
+package cluster_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/klab-project/klab/core/cluster"
+	"github.com/klab-project/klab/netlab/netns"
+	"github.com/klab-project/klab/netlab/proxy"
+)
+
+// pathsOf are the manifests of a cluster of two nodes in which a and b are on
+// node-1, c is on node-2, and each is behind Services of its own.
+const pathsOf = `
+apiVersion: v1
+kind: Pod
+metadata: {name: NAME, labels: {app: NAME}}
+spec:
+  nodeName: NODE
+  terminationGracePeriodSeconds: 0
+  containers: [{name: main, image: "klab.local/tools:1", args: [httpd, ":8080", "-quiet"]}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: NAME}
+spec: {type: NodePort, selector: {app: NAME}, externalIPs: [172.30.0.OUT], ports: [{port: 80, targetPort: 8080, nodePort: 30080NUMBER}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: local-NAME}
+spec: {type: NodePort, externalTrafficPolicy: Local, selector: {app: NAME}, ports: [{port: 80, targetPort: 8080, nodePort: 30090NUMBER}]}
+`
+
+// paths is a cluster with those pods.
+type paths struct {
+	*lab
+	ip    map[string]string // of the pods
+	vip   map[string]string // of their Services
+	nodes map[string][]string
+}
+
+func newPaths(t *testing.T) *paths {
+	p := &paths{lab: newLab(t), ip: map[string]string{}, vip: map[string]string{}, nodes: map[string][]string{}}
+	p.up(2)
+	for i, pod := range []struct{ name, node string }{{"a", "node-1"}, {"b", "node-1"}, {"c", "node-2"}} {
+		text := strings.NewReplacer("NAME", pod.name, "NODE", pod.node, "30080NUMBER", fmt.Sprint(30080+i), "30090NUMBER", fmt.Sprint(30090+i), "OUT", fmt.Sprint(100+i)).Replace(pathsOf)
+		file := filepath.Join(t.TempDir(), "pod.yaml")
+		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+		p.kubectl("apply", "-f", file)
+	}
+	p.kubectl("wait", "--for=condition=Ready", "pod", "--all", "--timeout=60s")
+	for _, name := range []string{"a", "b", "c"} {
+		p.ip[name] = p.kubectl("get", "pod", name, "-o", "jsonpath={.status.podIP}")
+		p.vip[name] = p.kubectl("get", "service", name, "-o", "jsonpath={.spec.clusterIP}")
+	}
+	return p
+}
+
+func (p *paths) ns(of string) string {
+	if of == "outside" {
+		return filepath.Join(p.Path, "net", "outside")
+	}
+	return filepath.Join(p.Path, "nodes", of, "ns", "net")
+}
+
+// look reads what addresses the nodes have now.
+func (p *paths) look() {
+	for _, node := range []string{"node-1", "node-2"} {
+		p.nodes[node] = nil
+		require.NoError(p.t, netns.Do(p.ns(node), func() error {
+			addrs, err := net.InterfaceAddrs()
+			for _, a := range addrs {
+				if ip := a.(*net.IPNet).IP; ip.To4() != nil && !ip.IsLoopback() {
+					p.nodes[node] = append(p.nodes[node], ip.String())
+				}
+			}
+			return err
+		}))
+	}
+}
+
+// path is one way of a packet: who opens a connection to whom, who answers,
+// and whose address he sees.
+type path struct {
+	name, from, to string
+	answers        string // a pod
+	sees           string // a pod, a node (any of its addresses), or an address
+}
+
+func (p *paths) all() []path {
+	const node1, node2, client = "172.30.0.11", "172.30.0.12", "192.0.2.10"
+	return []path{
+		{"pod to pod, same node", "a", p.ip["b"] + ":8080", "b", "a"},
+		{"pod to pod, other node", "a", p.ip["c"] + ":8080", "c", "a"},
+		{"and back", "c", p.ip["a"] + ":8080", "a", "c"},
+		{"pod to Service, same node", "a", p.vip["b"] + ":80", "b", "a"},
+		{"pod to Service, other node", "a", p.vip["c"] + ":80", "c", "a"},
+		{"pod to itself by its Service", "a", p.vip["a"] + ":80", "a", "node-1"},
+		{"pod to node port", "a", node2 + ":30081", "b", "node-2"},
+		{"node to its pod", "node-1", p.ip["a"] + ":8080", "a", "node-1"},
+		{"node to other pod", "node-1", p.ip["c"] + ":8080", "c", "node-1"},
+		{"node to Service", "node-1", p.vip["c"] + ":80", "c", "node-1"},
+		{"outside to node port, same node", "outside", node1 + ":30080", "a", "node-1"},
+		{"outside to node port, other node", "outside", node1 + ":30082", "c", "node-1"},
+		{"outside to local node port", "outside", node2 + ":30092", "c", client},
+		{"outside to local node port where there is no pod", "outside", node1 + ":30092", "", ""},
+		{"node to external IP", "node-1", "172.30.0.102:80", "c", "node-1"},
+		{"pod to outside", "a", client + ":8088", "outside", node1},
+	}
+}
+
+var (
+	saidPod    = regexp.MustCompile(`(?m)^pod +(\S+)`)
+	saidClient = regexp.MustCompile(`(?m)^client +(\S+):\d+`)
+)
+
+// get asks over HTTP, from a node, the outside or a pod.
+func (p *paths) get(from, to string) (string, error) {
+	if len(from) == 1 {
+		return p.try("exec", from, "--", "wget", "-T", "2", "-q", "-O", "-", "http://"+to+"/")
+	}
+	client := http.Client{Transport: &http.Transport{DialContext: netns.Dialer(p.ns(from)), DisableKeepAlives: true}, Timeout: time.Second}
+	res, err := client.Get("http://" + to + "/")
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	return string(text), err
+}
+
+// wrong tells what is wrong with a way, or nothing.
+func (p *paths) wrong(way path) string {
+	text, err := p.get(way.from, way.to)
+	if way.answers == "" {
+		if err == nil {
+			return "somebody answers: " + text
+		}
+		return ""
+	}
+	pod, client := saidPod.FindStringSubmatch(text), saidClient.FindStringSubmatch(text)
+	if err != nil || pod == nil || client == nil {
+		return fmt.Sprintf("no answer: %v %s", err, text)
+	}
+	want := []string{way.sees}
+	if ip := p.ip[way.sees]; ip != "" {
+		want = []string{ip}
+	} else if list := p.nodes[way.sees]; list != nil {
+		want = list
+	}
+	if pod[1] != way.answers || !contains(want, client[1]) {
+		return fmt.Sprintf("%s answers %s, and not %s to %v", pod[1], client[1], way.answers, want)
+	}
+	return ""
+}
+
+// serveOutside answers as a pod would, from the outside.
+func (p *paths) serveOutside() {
+	l, err := netns.Listen(context.Background(), p.ns("outside"), "tcp4", "192.0.2.10:8088")
+	require.NoError(p.t, err)
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "pod outside\nclient %s\n", r.RemoteAddr)
+	})}
+	done := make(chan struct{})
+	go func() { defer close(done); _ = server.Serve(l) }()
+	p.t.Cleanup(func() { _ = server.Close(); <-done })
+}
+
+// Every way of a packet, whatever leads it: who gets it, and from whom he
+// believes to have it.
+func TestEveryPathInEveryWorld(t *testing.T) {
+	p := newPaths(t)
+	p.serveOutside()
+	for _, mode := range []proxy.Mode{proxy.IPTables, proxy.NFTables} {
+		require.NoError(t, cluster.SetProxyMode(t.Context(), p.Dir, mode))
+		p.look()
+		for _, way := range p.all() {
+			wrong := ""
+			assert.Eventually(t, func() bool { wrong = p.wrong(way); return wrong == "" }, 10*time.Second, tick)
+			require.Empty(t, wrong, "%s: %s", mode, way.name)
+		}
+	}
+}
