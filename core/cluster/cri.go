@@ -117,6 +117,7 @@ func (a *agent) openRuntime(ctx context.Context) (*nodeRuntime, error) {
 	if err != nil {
 		return nil, fmt.Errorf("container runtime: %w", err)
 	}
+	network.collect(ctx, rt)
 	go a.serveCRI(ctx, rt)
 	return &nodeRuntime{runtime.Steps(rt, a.name), runtime.NewSeer(rt), rt.Close}, nil
 }

@@ -24,6 +24,8 @@ import (
 // "sleep SECONDS", "exit CODE", "instantly CODE" (before anybody looks) and "stubborn", which ignores SIGTERM. It
 // refuses what a real one refuses.
 type fakeRuntime struct {
+	noNetwork string // why there is none
+
 	mu         sync.Mutex
 	next       int
 	sandboxes  map[string]*fakeSandbox
@@ -373,9 +375,13 @@ func (f *fakeRuntime) UpdatePodSandboxResources(_ context.Context, id string, ov
 }
 
 func (f *fakeRuntime) RuntimeStatus(context.Context) (*cri.StatusResponse, error) {
-	return &cri.StatusResponse{Status: &cri.RuntimeStatus{Conditions: []*cri.RuntimeCondition{
-		{Type: "RuntimeReady", Status: true}, {Type: "NetworkReady", Status: true},
-	}}}, nil
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	network := &cri.RuntimeCondition{Type: "NetworkReady", Status: f.noNetwork == "", Message: f.noNetwork}
+	if f.noNetwork != "" {
+		network.Reason = "NetworkPluginNotReady"
+	}
+	return &cri.StatusResponse{Status: &cri.RuntimeStatus{Conditions: []*cri.RuntimeCondition{{Type: "RuntimeReady", Status: true}, network}}}, nil
 }
 
 func (f *fakeRuntime) ReopenContainerLog(context.Context, string) error { return nil }

@@ -107,6 +107,7 @@ type Kubelet struct {
 	stats   *stats.Source
 	evictor *evictor
 	images  *images
+	network *network
 	cpus    *cm.CPUs         // nil: all containers share all CPUs
 	devices *devices.Devices // nil: nobody may offer any
 
@@ -204,6 +205,7 @@ func newKubelet(ctx context.Context, c Config) (*Kubelet, error) {
 	k.statics = newStatics(k)
 	k.seen = newLookout(k)
 	k.images = newImages(k)
+	k.network = &network{k: k}
 	k.objects, k.services = newObjects(k), newServices()
 	k.hands = volume.Steps(volume.Kernel{Now: k.Clock.Now}, k.NodeName)
 	var err error

@@ -287,5 +287,5 @@ func (n *node) healthy(ctx context.Context) error {
 	if _, err := n.k.Runtime.Version(ctx); err != nil {
 		return fmt.Errorf("container runtime is down: %w", err)
 	}
-	return nil
+	return n.k.network.look(ctx)
 }

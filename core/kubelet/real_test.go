@@ -67,6 +67,7 @@ func (loopbackOnly) Attach(context.Context, runtime.PodNet) ([]netip.Addr, error
 	return []netip.Addr{netip.MustParseAddr("10.244.1.2")}, nil
 }
 
+func (loopbackOnly) Ready(context.Context) error                  { return nil }
 func (loopbackOnly) Detach(context.Context, runtime.PodNet) error { return nil }
 
 var programs struct {

@@ -128,6 +128,10 @@ func (w *podWorker) act(ctx context.Context, pod *corev1.Pod, a *podActions) err
 }
 
 func (w *podWorker) createSandbox(ctx context.Context, pod *corev1.Pod, config *cri.PodSandboxConfig) (string, error) {
+	if err := w.k.network.fails(ctx, pod); err != nil {
+		w.k.events.pod(ctx, pod, corev1.EventTypeWarning, "NetworkNotReady", "%s", plain(err))
+		return "", err
+	}
 	if err := w.k.checkRuntimeClass(ctx, pod); err != nil {
 		return "", w.sandboxFails(ctx, pod, err)
 	}

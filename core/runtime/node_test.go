@@ -196,6 +196,12 @@ func (f *fakeNetwork) Attach(_ context.Context, p PodNet) ([]netip.Addr, error) 
 	return []netip.Addr{netip.AddrFrom4([4]byte{10, 244, 1, byte(len(f.attached) + 1)})}, nil
 }
 
+func (f *fakeNetwork) Ready(context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.fail
+}
+
 func (f *fakeNetwork) Detach(_ context.Context, p PodNet) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

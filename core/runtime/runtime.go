@@ -141,6 +141,8 @@ type Size struct{ Width, Height uint16 }
 type Network interface {
 	Attach(ctx context.Context, pod PodNet) ([]netip.Addr, error)
 	Detach(ctx context.Context, pod PodNet) error
+	// Ready says why pods cannot be attached now; it is nil if they can.
+	Ready(ctx context.Context) error
 }
 
 // PodNet names a pod's network namespace and its pod.

@@ -178,6 +178,8 @@ func (c *Client) RuntimeStatus(ctx context.Context) (*cri.StatusResponse, error)
 	network := &cri.RuntimeCondition{Type: "NetworkReady", Status: true}
 	if c.c.Network == nil {
 		network.Status, network.Reason, network.Message = false, "NetworkPluginNotReady", "this runtime was given no network for its pods"
+	} else if err := c.c.Network.Ready(ctx); err != nil {
+		network.Status, network.Reason, network.Message = false, "NetworkPluginNotReady", "Network plugin returns error: "+err.Error()
 	}
 	return &cri.StatusResponse{
 		Status:          &cri.RuntimeStatus{Conditions: []*cri.RuntimeCondition{ready, network}},
