@@ -164,21 +164,17 @@ func (b *Bridge) bridge(ctx context.Context, node *link.Net, conf *bridgeConfig,
 
 // gateways gives the bridge the addresses that pods send through.
 func (b *Bridge) gateways(ctx context.Context, node *link.Net, conf *bridgeConfig, list []address) error {
-	have, _, err := node.Link(conf.Bridge)
-	if err != nil {
-		return err
-	}
-	known := map[netip.Prefix]bool{}
-	for _, p := range have.Addrs {
-		known[p] = true
-	}
 	wanted := map[netip.Prefix]bool{}
 	for _, a := range list {
 		wanted[netip.PrefixFrom(a.Gateway, a.IP.Bits())] = true
 	}
 	for _, a := range list {
 		gw := netip.PrefixFrom(a.Gateway, a.IP.Bits())
-		if !known[gw] {
+		has, err := node.HasAddr(conf.Bridge, gw)
+		if err != nil {
+			return err
+		}
+		if !has {
 			if err := b.room(ctx, node, conf, gw, wanted); err != nil {
 				return err
 			}

@@ -226,26 +226,3 @@ func TestBadConfigurations(t *testing.T) {
 	_, err = (&cni.PodNetwork{ConfDir: t.TempDir(), Runner: r}).Attach(ctx, cni.PodNet{Namespace: "a", Name: "b"})
 	require.ErrorIs(t, err, cni.ErrNoNetwork)
 }
-
-// Pods are all made before the first is attached, and removed after the last:
-// the kernel takes namespaces apart in the background, in everybody's way.
-func BenchmarkAttach(b *testing.B) {
-	net, _ := node(b, "10.244.0.0/16")
-	ctx := context.Background()
-	pods := make([]cni.PodNet, 100)
-	for i := range pods {
-		pods[i] = pod(b, fmt.Sprint("p", i))
-	}
-	i := 0
-	for b.Loop() {
-		_, err := net.Attach(ctx, pods[i%len(pods)])
-		require.NoError(b, err)
-		if i++; i%len(pods) == 0 {
-			b.StopTimer()
-			for _, p := range pods {
-				require.NoError(b, net.Detach(ctx, p))
-			}
-			b.StartTimer()
-		}
-	}
-}

@@ -27,11 +27,12 @@ type steps struct {
 
 func (s steps) do(ctx context.Context, verb step.Verb, l *List, c Call, f func(context.Context) error) error {
 	namespace, name := c.Pod()
-	object := step.Object{Resource: "pods", Namespace: namespace, Name: name}
-	if c.ContainerID == "" { // about the network as a whole
-		object = step.Object{Resource: "networks", Name: l.Name}
+	a := step.Action{Actor: s.actor, Node: s.node, Verb: verb, Detail: detail(l, c),
+		Object: step.Object{Resource: "pods", Namespace: namespace, Name: name}}
+	if c.ContainerID == "" { // about the network as a whole: housekeeping
+		a.Object, a.Quiet = step.Object{Resource: "networks", Name: l.Name}, true
 	}
-	return step.Do(ctx, step.Action{Actor: s.actor, Node: s.node, Verb: verb, Object: object, Detail: detail(l, c)}, f)
+	return step.Do(ctx, a, f)
 }
 
 func detail(l *List, c Call) step.CNIDetail {

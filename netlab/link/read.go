@@ -63,3 +63,21 @@ func (n *Net) Link(name string) (l Link, ok bool, err error) {
 	}
 	return Link{}, false, err
 }
+
+// HasAddr says whether a link has an address, without reading all links.
+func (n *Net) HasAddr(name string, p netip.Prefix) (bool, error) {
+	l, err := n.byName(name)
+	if err != nil {
+		return false, err
+	}
+	list, err := dump(func() ([]netlink.Addr, error) { return n.nl.AddrList(l, unix.AF_UNSPEC) })
+	if err != nil {
+		return false, fmt.Errorf("list addresses of %s: %w", name, err)
+	}
+	for _, a := range list {
+		if prefix(a.IPNet) == p {
+			return true, nil
+		}
+	}
+	return false, nil
+}

@@ -86,7 +86,7 @@ func (s *State) hands(e *step.Event, st *Step) {
 		return
 	}
 	key, ok := podOf(e)
-	if !ok {
+	if !ok || e.Object.Resource == "plugins" { // one plugin of a network: the whole call counts
 		return
 	}
 	s.node(e, func(n *Node) {
