@@ -27,9 +27,15 @@ func (m *Model) do(a keys.Action) tea.Cmd {
 		return m.pickSelected(step.How{Kind: step.Delay, Delay: step.Seconds(delayBy)})
 	case keys.Crash:
 		return m.pickSelected(step.How{Kind: step.Crash})
-	case keys.Hint, keys.Check, keys.Reset, keys.Next, keys.Prev, keys.Teach:
+	case keys.Next:
+		if m.onPacket() && !m.lv.CanNext {
+			m.turnLeg()
+			return nil
+		}
+		return m.act(lesson.Next)
+	case keys.Hint, keys.Check, keys.Reset, keys.Prev, keys.Teach:
 		return m.act(map[keys.Action]lesson.Act{keys.Hint: lesson.Hint, keys.Check: lesson.Check, keys.Reset: lesson.Reset,
-			keys.Next: lesson.Next, keys.Prev: lesson.Prev, keys.Teach: lesson.Reveal}[a])
+			keys.Prev: lesson.Prev, keys.Teach: lesson.Reveal}[a])
 	case keys.Enter:
 		return m.enter()
 	case keys.Mark:
@@ -39,9 +45,38 @@ func (m *Model) do(a keys.Action) tea.Cmd {
 	case keys.Shell:
 		return m.shell()
 	}
-	m.turnTo(a)
+	if !m.walkTo(a) {
+		m.turnTo(a)
+	}
 	m.place()
 	return nil
+}
+
+// walkTo carries out what has a meaning of its own while a packet's way is
+// shown; it returns whether it was that.
+func (m *Model) walkTo(a keys.Action) bool {
+	if a == keys.Send {
+		m.askPacket()
+		return true
+	}
+	if !m.onPacket() {
+		return false
+	}
+	switch a {
+	case keys.Up:
+		m.hop(-1)
+	case keys.Down:
+		m.hop(1)
+	case keys.PageUp:
+		m.hop(-10)
+	case keys.PageDown:
+		m.hop(10)
+	case keys.Rules:
+		m.way.open = !m.way.open
+	default:
+		return false
+	}
+	return true
 }
 
 // turnTo carries out what only changes the looks.

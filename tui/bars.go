@@ -75,6 +75,22 @@ func (m *Model) hints() []pane.Hint {
 	if key, ok := m.chosenKey(); m.focus == layout.Stage && ok && key.Resource == "pods" {
 		add("enter", map[bool]string{true: "nextpod", false: "openpod"}[m.stage == podPage])
 	}
+	if m.onPacket() {
+		add("↑↓", "hop")
+		if m.lesson == nil || !m.lv.CanNext {
+			add(show(keys.Next), "leg")
+		}
+		add(show(keys.Rules), "rules")
+		if len(m.state().Packets) > 1 {
+			add("enter", "nextpacket")
+		}
+	}
+	if m.stage == network && len(m.state().Packets) > 0 && !m.digitsPick() && !m.choosing() {
+		add("3", map[bool]string{true: "way", false: "net"}[m.way.nodes])
+	}
+	if m.stage == network && m.control != nil && m.live {
+		add(show(keys.Send), "send")
+	}
 	add(show(keys.Why), "why")
 	if !m.choosing() {
 		add("tab", "focus")

@@ -113,6 +113,12 @@ func news(before, now *lesson.Prompt) bool {
 
 // show turns to the pane that a lesson is about.
 func (m *Model) show(name string) {
+	switch name {
+	case "packet":
+		m.way.nodes, name = false, stageNames[network]
+	case stageNames[network]:
+		m.way.nodes = true
+	}
 	for i, k := range stageNames {
 		if k == name {
 			m.stage = stage(i)

@@ -163,6 +163,9 @@ func (m *Model) entered() tea.Cmd {
 	if m.podCommand(in) {
 		return nil
 	}
+	if cmd, ok := m.packetCommand(in); ok {
+		return cmd
+	}
 	if list := m.matching(); m.chosen < len(list) {
 		return m.do(list[m.chosen].Action)
 	}

@@ -84,6 +84,7 @@ type Model struct {
 	stage  stage
 	back   stage               // from which a pod was opened
 	pod    fold.Key            // whose page was opened
+	way    way                 // how packets are shown
 	sel    map[layout.Pane]int // selected row
 	skip   map[layout.Pane]int // rows scrolled away
 	filter string
@@ -196,6 +197,8 @@ func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		}
 	case ranMsg:
 		m.printed(msg)
+	case sentMsg:
+		m.sent(msg)
 	}
 	return m, nil
 }
@@ -205,13 +208,16 @@ func (m *Model) receive(batch []*step.Event) {
 	if len(batch) == 0 {
 		return
 	}
-	runs := m.history.Now().Runs
+	runs, packets := m.history.Now().Runs, len(m.history.Now().Packets)
 	m.history.Append(batch...)
 	m.track.Append(batch...)
 	for id := range m.picked {
 		if m.history.Now().Waiting(id) == nil && !hasTimer(m.history.Now(), id) {
 			delete(m.picked, id)
 		}
+	}
+	if now := m.history.Now().Packets; m.live && len(now) > 0 && (len(now) != packets || !now[len(now)-1].Ended) {
+		m.way.packet, m.way.leg = "", "" // a new one is on its way
 	}
 	if !m.live && m.at == 0 {
 		m.at = max(m.start, m.history.First())

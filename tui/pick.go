@@ -50,7 +50,9 @@ func (m *Model) enter() tea.Cmd {
 		if m.focus == layout.Pending {
 			return m.pickSelected(runIt)
 		}
-		if m.focus == layout.Stage {
+		if m.onPacket() {
+			m.nextPacket()
+		} else if m.focus == layout.Stage {
 			m.enterStage()
 		}
 		return nil

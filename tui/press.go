@@ -72,7 +72,10 @@ func (m *Model) digit(key string) (tea.Cmd, bool) {
 	if alt == key && m.digitsPick() {
 		return m.pick(n, runIt), true
 	}
-	if n < int(stages) {
+	switch {
+	case stage(n) == network && m.stage == network:
+		m.turnNetwork()
+	case n < int(stages):
 		m.turn(stage(n))
 	}
 	return nil, true

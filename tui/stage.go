@@ -39,7 +39,7 @@ func (m *Model) drawStage(pen pane.Pen, r canvas.Rect, focus bool) {
 	in := pad(pen.C.Box(r, pen.G, "", focus))
 	pen.Tabs(canvas.Rect{X: r.X + 2, Y: r.Y, W: r.W - 4, H: 1}, m.tabs(), int(m.stage), !m.digitsPick() && !m.choosing())
 	s := m.state()
-	if m.mask.Pane(stageNames[m.stage]) {
+	if m.mask.Pane(m.stageName()) {
 		pen.Hidden(in)
 		return
 	}
@@ -50,8 +50,7 @@ func (m *Model) drawStage(pen pane.Pen, r canvas.Rect, focus bool) {
 	case reconcile:
 		pen.Loops(in, view.NewLoops(s, m.mask, m.filter), marked(sel, focus))
 	case network:
-		n := pen.Network(in, view.NewNetwork(s, m.mask), skip)
-		m.skip[layout.Stage] = min(skip, max(0, n-in.H))
+		m.drawNetwork(pen, in)
 	case objects:
 		list := view.NewObjects(s, m.mask, m.filter)
 		yaml := m.yaml(s, list, sel)
@@ -64,6 +63,14 @@ func (m *Model) drawStage(pen pane.Pen, r canvas.Rect, focus bool) {
 		m.skip[layout.Stage] = min(skip, max(0, n-in.H))
 		pen.Beyond(r, m.skip[layout.Stage], max(0, n-in.H-m.skip[layout.Stage]))
 	}
+}
+
+// stageName is what lessons call what the stage shows.
+func (m *Model) stageName() string {
+	if m.showsPacket() {
+		return "packet"
+	}
+	return stageNames[m.stage]
 }
 
 // choosing tells whether digits answer a prediction.
@@ -80,6 +87,9 @@ func (m *Model) tabs() []string {
 	list := make([]string, stages)
 	for i, k := range stageKeys {
 		list[i] = m.lang.T(k)
+	}
+	if !m.way.nodes && len(m.state().Packets) > 0 {
+		list[network] = m.lang.T("pane.packet")
 	}
 	return list
 }
@@ -115,6 +125,8 @@ func (m *Model) inspect() *view.Inspect {
 		if sel := m.sel[layout.Stage]; sel < len(list.Rows) {
 			seq = s.Objects[list.Rows[sel].Key].Last.Seq
 		}
+	case m.showsPacket() && m.focus != layout.Pending:
+		return m.inspectHop()
 	case m.stage == podPage && m.focus != layout.Pending:
 		if o := s.Objects[m.podKey()]; o != nil {
 			seq = o.Last.Seq

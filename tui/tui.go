@@ -44,7 +44,8 @@ type Control interface {
 	SetMode(ctx context.Context, m step.Mode) error
 	SetRate(ctx context.Context, rate float64) error
 	Mark(ctx context.Context, name string) error
-	// Run runs a kubectl command line and returns what it printed.
+	// Run runs a line of kubectl, or of klab's packet, break and mend, and
+	// returns what it printed.
 	Run(ctx context.Context, line string) (output string, err error)
 	// Shell is a shell in a pod or on a node, to run in a terminal.
 	Shell(ctx context.Context, of fold.Key) (*exec.Cmd, error)

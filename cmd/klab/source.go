@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -113,12 +114,18 @@ func (c control) Run(ctx context.Context, line string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%q: %w", line, err)
 	}
-	if len(args) > 0 && args[0] == "kubectl" {
-		args = args[1:]
-	}
 	ctx, cancel := context.WithTimeout(ctx, commandPatience)
 	defer cancel()
-	out, err := kubectlCommand(ctx, c.dir, args...).CombinedOutput()
+	var cmd *exec.Cmd
+	switch {
+	case len(args) > 0 && slices.Contains([]string{"packet", "break", "mend"}, args[0]):
+		cmd = selfCommand(ctx, c.dir, args...)
+	case len(args) > 0 && args[0] == "kubectl":
+		cmd = kubectlCommand(ctx, c.dir, args[1:]...)
+	default:
+		cmd = kubectlCommand(ctx, c.dir, args...)
+	}
+	out, err := cmd.CombinedOutput()
 	return strings.TrimRight(string(bytes.ToValidUTF8(out, []byte("?"))), "\n"), err
 }
 

@@ -68,7 +68,7 @@ func plainSign(s string) string {
 	switch s {
 	case "…":
 		return "~"
-	case "→", "▸":
+	case "→", "▸", "›":
 		return ">"
 	case "←":
 		return "<"
@@ -78,6 +78,8 @@ func plainSign(s string) string {
 		return "x"
 	case "—", "–":
 		return "-"
+	case "≠":
+		return "!"
 	case "≥":
 		return ">"
 	case "↑":

@@ -2,7 +2,7 @@ package i18n
 
 // table has all texts: English, Chinese. Names of API objects, fields, verbs
 // of interfaces and programs stay as they are in both.
-var table = together(words, podWords)
+var table = together(words, podWords, packetWords)
 
 var words = map[string][2]string{
 	"mode.live":   {"LIVE", "实时"},
@@ -322,7 +322,7 @@ var words = map[string][2]string{
 	"key.down":     {"down", "下"},
 	"key.pageup":   {"page up", "上一页"},
 	"key.pagedown": {"page down", "下一页"},
-	"key.enter":    {"run the selected one, lock an answer, open a pod", "执行选中的，锁定答案，打开 Pod"},
+	"key.enter":    {"run the selected one, lock an answer, open a pod, next packet", "执行选中的，锁定答案，打开 Pod，下一个数据包"},
 	"key.focus":    {"next pane", "下一个窗格"},
 	"key.unfocus":  {"pane before", "上一个窗格"},
 	"key.filter":   {"filter", "过滤"},
@@ -334,7 +334,7 @@ var words = map[string][2]string{
 	"key.hint":     {"hint", "提示"},
 	"key.check":    {"check", "检查"},
 	"key.reset":    {"start this step again", "重新开始这一步"},
-	"key.next":     {"next step of the lesson", "课文下一步"},
+	"key.next":     {"next step of the lesson; of a packet: request or reply", "课文下一步；数据包：请求或应答"},
 	"key.prev":     {"step of the lesson before", "课文上一步"},
 	"key.teach":    {"teach: show hidden answers", "教学：显示答案"},
 	"key.quit":     {"quit", "退出"},
@@ -384,6 +384,6 @@ var words = map[string][2]string{
 	"help.held":     {"waits", "等你放行"},
 	"help.bad":      {"went wrong", "出错"},
 	"help.idle":     {"idle, or not yet", "空闲，或尚未发生"},
-	"palette.hint":  {"a command below, a kubectl line, or pod NAME", "下面的命令、一行 kubectl，或 pod 名字"},
+	"palette.hint":  {"a command below, kubectl …, pod NAME, packet FROM TO:PORT", "下面的命令、kubectl …、pod 名字，或 packet 起点 终点:端口"},
 	"filter.prompt": {"filter", "过滤"},
 }

@@ -49,6 +49,9 @@ const (
 	Unfocus  Action = "unfocus"
 	Filter   Action = "filter"
 
+	Send  Action = "send"
+	Rules Action = "rules"
+
 	Hint  Action = "hint"
 	Check Action = "check"
 	Reset Action = "reset"
@@ -110,6 +113,7 @@ func Table() []Binding {
 		bind(Focus, "look", "tab"),
 		bind(Unfocus, "look", "shift+tab"),
 		bind(Filter, "look", "/"),
+		bind(Rules, "look", "o", "shift+f9"),
 
 		bind(Next, "lesson", "n", "f4"),
 		bind(Prev, "lesson", "N", "shift+f4"),
@@ -119,6 +123,7 @@ func Table() []Binding {
 		bind(Teach, "lesson", "f2"),
 
 		bind(Palette, "other", ":"),
+		bind(Send, "other", "t", "shift+f7"),
 		bind(Shell, "other", "!"),
 		bind(Copy, "other", "y", "f8"),
 		bind(Language, "other", "L", "f10"),

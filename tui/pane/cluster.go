@@ -41,10 +41,24 @@ func (p Pen) clusterBoxes(r canvas.Rect, v *view.Cluster) {
 	if len(v.Unbound) > 0 {
 		lines = min(len(v.Unbound), max(1, rest.H/4))
 	}
+	rest = p.clusterFaults(rest, v)
 	nodes := rest
 	nodes.H -= lines
 	p.nodes(nodes, v, true)
 	p.unbound(rest.From(rest.H-lines), v)
+}
+
+// clusterFaults says what is broken on no node in particular; it returns the
+// room that is left.
+func (p Pen) clusterFaults(r canvas.Rect, v *view.Cluster) canvas.Rect {
+	for _, f := range v.Faults {
+		if r.H < 6 {
+			break
+		}
+		p.line(r, 0, seg{" " + p.G.Bad + " ", bad}, seg{p.L.T("fault.broken", "what", p.faultWord(f)), bad})
+		r = r.From(1)
+	}
+	return r
 }
 
 // split divides r into n columns.
@@ -162,6 +176,7 @@ func (p Pen) clusterLines(r canvas.Rect, v *view.Cluster) {
 	p.actorLine(r.Row(2), v)
 	rest := r.From(3)
 	lines := min(len(v.Unbound), 1, rest.H)
+	rest = p.clusterFaults(rest, v)
 	nodes := rest
 	nodes.H -= lines
 	p.nodes(nodes, v, false)

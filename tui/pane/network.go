@@ -45,6 +45,9 @@ func (p Pen) Network(r canvas.Rect, v *view.Network, skip int) int {
 // netLines is a node's network in lines of at most w cells.
 func (p Pen) netLines(n view.NetNode, w int) [][]seg {
 	var out [][]seg
+	for i := range n.Faults {
+		out = append(out, []seg{{p.G.Bad + " ", bad}, {p.faultShort(&n.Faults[i]), bad}})
+	}
 	for i, l := range n.Links {
 		last := i+1 == len(n.Links) || n.Links[i+1].Lead == nil && !n.Links[i+1].Port
 		out = append(out, p.link(l, last, w)...)
@@ -74,6 +77,10 @@ func (p Pen) link(l view.NetLink, last bool, w int) [][]seg {
 		g, st = p.G.None, dim
 	}
 	name, address := p.clean(l.Name), p.clean(strings.Join(l.Addresses, "  "))
+	if l.Fault != nil {
+		g, st = p.G.Bad, bad
+		name += " " + p.faultShort(l.Fault)
+	}
 	if l.Lead == nil && !l.Port {
 		kind := p.clean(l.Type)
 		if l.VNI != 0 {

@@ -70,6 +70,12 @@ func (p Pen) inside(r canvas.Rect, n view.Machine, roomy bool) {
 	if n.Lost && row < r.H {
 		row += p.say(r, row, p.L.T("cluster.lost"), bad)
 	}
+	for i := range n.Faults {
+		if row < r.H {
+			p.line(r, row, seg{p.G.Bad + " ", bad}, seg{p.faultShort(&n.Faults[i]), bad})
+			row++
+		}
+	}
 	for _, image := range n.Pulling {
 		p.line(r, row, seg{p.G.Busy + " ", busy}, seg{p.L.T("cluster.pull", "image", p.clean(image)), busy})
 		row++

@@ -24,6 +24,7 @@ type Cluster struct {
 	Inbox     int // deliveries that are held
 	Nodes     []Machine
 	Unbound   []Pod
+	Faults    []FaultRow // what is broken on purpose, on no node
 }
 
 // Request is a request on its way through the stages of the API server.
@@ -64,6 +65,7 @@ type Machine struct {
 	Pulling             []string
 	Pods                []Pod
 	Lost                bool
+	Faults              []FaultRow // what is broken on it on purpose
 }
 
 // Pod is a pod wherever it is.
@@ -81,7 +83,7 @@ type Pod struct {
 
 // NewCluster makes the stage.
 func NewCluster(s *fold.State, m Mask) *Cluster {
-	c := &Cluster{RV: s.RV, Request: request(s, m)}
+	c := &Cluster{RV: s.RV, Request: request(s, m), Faults: FaultsOn(Faults(s, m), "")}
 	c.Masked = c.Request == nil && s.Request != nil
 	for i := len(s.Ran) - 1; i >= 0 && c.Line == ""; i-- {
 		if s.Ran[i].Actor == "kubectl" && s.Ran[i].Via != "http" && !m.Step("kubectl", step.Ran) {

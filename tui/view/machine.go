@@ -45,6 +45,7 @@ func (c *Cluster) machines(s *fold.State, m Mask) {
 		n.Kubelet = box(s, m, fold.ActorKey{Name: "kubelet", Node: n.Name})
 		n.Kubelet.Name = "kubelet"
 		n.Pods = byNode[n.Name]
+		n.Faults = FaultsOn(Faults(s, m), n.Name)
 		if seen := s.Nodes[n.Name]; seen != nil {
 			n.Lost = seen.Lost
 			if !m.On("kubelet", n.Name, step.PullImage, "pods") {

@@ -19,13 +19,15 @@ type NetNode struct {
 	Peers  []step.OverlayDetail
 	Routes []step.NodeRoute
 	Pods   []NetPod // those that no link of the node is known to lead to
+	Faults []FaultRow
 }
 
 // NetLink is a link with its addresses.
 type NetLink struct {
 	step.NodeLink
-	Lead *NetPod // the pod that it leads to
-	Port bool    // of the bridge above it
+	Lead  *NetPod // the pod that it leads to
+	Port  bool    // of the bridge above it
+	Fault *FaultRow
 }
 
 // NetPod is a pod's address.
@@ -36,7 +38,9 @@ func NewNetwork(s *fold.State, m Mask) *Network {
 	n := &Network{}
 	hide := m.Field("pods", "spec.nodeName") || m.Field("pods", "status.podIP") || m.Actor("kubelet")
 	for _, name := range sorted(s.Nodes) {
-		n.Nodes = append(n.Nodes, netNode(s.Nodes[name], hide))
+		row := netNode(s.Nodes[name], hide)
+		row.broken(s, m)
+		n.Nodes = append(n.Nodes, row)
 	}
 	return n
 }
@@ -70,6 +74,25 @@ func netNode(seen *fold.Node, hide bool) NetNode {
 	}
 	slices.SortFunc(row.Pods, func(a, b NetPod) int { return strings.Compare(a.Name, b.Name) })
 	return row
+}
+
+// broken marks the links that are broken on purpose; what is at no link stands
+// by itself.
+func (n *NetNode) broken(s *fold.State, m Mask) {
+	for _, f := range s.Faults {
+		if f.Node != n.Name || m.Step("", step.Break) {
+			continue
+		}
+		row := &FaultRow{f.ID, f.Card, f.Node, f.Target}
+		at := slices.IndexFunc(n.Links, func(l NetLink) bool {
+			return l.Pod != "" && l.Pod == f.Target || brokenAt(f.FaultDetail, &Station{Name: l.Name})
+		})
+		if at < 0 {
+			n.Faults = append(n.Faults, *row)
+			continue
+		}
+		n.Links[at].Fault = row
+	}
 }
 
 // arrange sorts links from the outside in: the uplink, bridges with their

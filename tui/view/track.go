@@ -57,7 +57,7 @@ func stops(e *step.Event) (step.Zoom, bool) {
 	switch e.Phase {
 	case step.PhaseFact:
 		switch e.Verb {
-		case step.Mark, step.Exited, step.Lost, step.Connected, step.Reset, step.Pressure, step.PowerSet:
+		case step.Mark, step.Exited, step.Lost, step.Connected, step.Reset, step.Pressure, step.PowerSet, step.HopSeen:
 			return step.Coarse, true
 		}
 		if e.Verb == step.Probe {
@@ -69,6 +69,10 @@ func stops(e *step.Event) (step.Zoom, bool) {
 	}
 	if e.Quiet || !heldByDefault(e.Verb) {
 		return step.Finest, true
+	}
+	switch e.Verb {
+	case step.Packet, step.Break, step.Mend, step.BackendSet:
+		return step.Coarse, true
 	}
 	fine := e.Class == step.ClassStage || e.Verb == step.Filter || e.Verb == step.Score || e.Class == step.ClassNet
 	loop := e.Class == step.ClassReconcile || e.Verb == step.Schedule
@@ -117,7 +121,7 @@ func laneOf(e *step.Event) Lane {
 		return Hands
 	case step.Commit, step.Snapshot:
 		return Requests
-	case step.Links:
+	case step.Links, step.HopSeen:
 		return Net
 	}
 	return You
@@ -166,6 +170,14 @@ func letter(e *step.Event) byte {
 		return '!'
 	case step.Usage:
 		return 'u'
+	case step.Packet:
+		return '>'
+	case step.HopSeen:
+		return 'h'
+	case step.Break:
+		return '!'
+	case step.Mend:
+		return 'm'
 	}
 	if e.Class == step.ClassTimer {
 		return 't'

@@ -29,7 +29,7 @@ var kinds = map[string]string{
 	"pods": "Pod", "nodes": "Node", "namespaces": "Namespace", "deployments.apps": "Deployment", "replicasets.apps": "ReplicaSet",
 	"configmaps": "ConfigMap", "events": "Event", "events.events.k8s.io": "Event", "leases.coordination.k8s.io": "Lease",
 	"serviceaccounts": "ServiceAccount", "services": "Service", "endpoints": "Endpoints", "endpointslices.discovery.k8s.io": "EndpointSlice",
-	"secrets": "Secret", "statefulsets.apps": "StatefulSet", "daemonsets.apps": "DaemonSet", "jobs.batch": "Job", "cronjobs.batch": "CronJob",
+	"secrets": "Secret", "networkpolicies.networking.k8s.io": "NetworkPolicy", "ingresses.networking.k8s.io": "Ingress", "statefulsets.apps": "StatefulSet", "daemonsets.apps": "DaemonSet", "jobs.batch": "Job", "cronjobs.batch": "CronJob",
 }
 
 // Kind is the kind of a resource as people say it.

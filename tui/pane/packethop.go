@@ -1,0 +1,389 @@
+package pane
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/klab-project/klab/core/step"
+	"github.com/klab-project/klab/tui/canvas"
+	"github.com/klab-project/klab/tui/text"
+	"github.com/klab-project/klab/tui/view"
+)
+
+// hopDetail is the hop at which the packet is: where, what came in and what
+// went out, and what decided. Mapped says that the map shows what is wrapped
+// around it.
+func (p Pen) hopDetail(v *view.PacketStage, w int, open, mapped bool) [][]seg {
+	h := v.Row()
+	switch {
+	case h == nil && v.Hidden:
+		return [][]seg{{{p.L.T("packet.beyond"), dim}}}
+	case h == nil:
+		return [][]seg{{{p.L.T("packet.notyet"), dim}}}
+	}
+	mark := here(strconv.Itoa(h.N))
+	head := []seg{{mark, keyed}, {" " + p.clean(h.Ground) + " ", strong}}
+	if h.Pod != "" {
+		head = append(head, seg{p.L.T("packet.pod", "name", p.clean(h.Pod)) + " ", strong})
+	}
+	head = append(head, seg{p.clean(h.Place) + "  ", code})
+	head = append(head, p.hopNote(h)...)
+	if h.Inferred {
+		head = append(head, seg{"  " + p.L.T("packet.inferred"), dim})
+	}
+	if h.Owner != nil {
+		head = append(head, seg{"  " + view.Name(*h.Owner), title})
+	}
+	out := [][]seg{head}
+	out = append(out, p.headers(h, w)...)
+	out = append(out, p.decided(h, w, mapped)...)
+	if len(h.Skipped) > 0 {
+		out = append(out, p.passed(h, w, open)...)
+	}
+	if d := v.Differs; d != nil {
+		out = append(out, p.differs(d, w))
+	}
+	if v.CT != nil && h.CT == nil {
+		out = append(out, p.conntrack(v.CT))
+	}
+	if v.Hidden && v.Now == len(v.Rows)-1 {
+		out = append(out, []seg{{p.L.T("packet.beyond"), dim}})
+	}
+	return out
+}
+
+// headers is the packet before and after the hop; once if nothing changed.
+func (p Pen) headers(h *view.HopRow, w int) [][]seg {
+	label := func(key string) seg { return seg{text.Pad(p.L.T(key), 4) + " ", dim} }
+	in := []seg{label("packet.in"), {p.flow(h.In), plain}}
+	if h.In.Src == h.Out.Src && h.In.Dst == h.Out.Dst {
+		line := []seg{label("packet.on"), {p.flow(h.Out), plain}}
+		return [][]seg{append(line, p.fields(h)...)}
+	}
+	out := []seg{label("packet.out")}
+	out = append(out, p.changedFlow(h)...)
+	out = append(out, p.fields(h)...)
+	if used := width(in) + width(out) + 4; used <= w {
+		return [][]seg{append(append(in, seg{"  " + p.G.To + "  ", dim}), out...)}
+	}
+	return [][]seg{in, out}
+}
+
+func width(line []seg) (n int) {
+	for _, s := range line {
+		n += text.Width(s.s)
+	}
+	return n
+}
+
+// flow is source and destination.
+func (p Pen) flow(h step.HopHeader) string { return p.clean(h.Src) + " > " + p.clean(h.Dst) }
+
+// changedFlow is flow with what changed marked by a sign and a colour.
+func (p Pen) changedFlow(h *view.HopRow) []seg {
+	end := func(s string, changed bool) seg {
+		if changed {
+			return seg{p.G.Busy + p.clean(s), held.B()}
+		}
+		return seg{p.clean(s), plain}
+	}
+	return []seg{end(h.Out.Src, h.In.Src != h.Out.Src), {" > ", plain}, end(h.Out.Dst, h.In.Dst != h.Out.Dst)}
+}
+
+// fields are the other fields of the headers, those that changed as before →
+// after.
+func (p Pen) fields(h *view.HopRow) []seg {
+	var out []seg
+	num := func(name string, before, after int, changed bool) {
+		switch {
+		case changed && before != after && before != 0:
+			out = append(out, seg{"  " + name + " " + strconv.Itoa(before) + p.G.To + strconv.Itoa(after), held})
+		case after != 0:
+			out = append(out, seg{"  " + name + " " + strconv.Itoa(after), dim})
+		}
+	}
+	if h.Out.Flags != "" {
+		out = append(out, seg{"  " + p.clean(h.Out.Flags), code})
+	}
+	num("ttl", h.In.TTL, h.Out.TTL, h.Has("ttl"))
+	if h.Out.Mark != 0 || h.Has("mark") {
+		st := dim
+		if h.Has("mark") {
+			st = held
+		}
+		out = append(out, seg{"  mark 0x" + strconv.FormatUint(uint64(h.Out.Mark), 16), st})
+	}
+	if h.Outer == nil {
+		num("len", 0, h.Out.Len, false)
+	}
+	return out
+}
+
+// decided is the rule, the route, the entry or the connection by which the hop
+// went as it did, and what is wrapped around the packet.
+func (p Pen) decided(h *view.HopRow, w int, mapped bool) [][]seg {
+	var out [][]seg
+	if h.Rule != nil && h.Rule.Text != "" {
+		n := ""
+		if h.Rule.N > 0 {
+			n = " #" + strconv.Itoa(h.Rule.N)
+		}
+		lead := p.L.T("packet.rule") + n + " "
+		for i, l := range text.Wrap(p.clean(h.Rule.Text), max(20, w-text.Width(lead))) {
+			if i > 0 {
+				lead = strings.Repeat(" ", text.Width(lead))
+			}
+			if i < 2 {
+				out = append(out, []seg{{lead, dim}, {l, code}})
+			}
+		}
+	}
+	if h.Outer != nil && !mapped {
+		out = append(out, p.nested(h))
+	}
+	if h.CT != nil {
+		out = append(out, p.conntrack(h.CT))
+	}
+	if h.Drop != nil {
+		lead := p.G.Bad + " "
+		for _, l := range text.Wrap(p.clean(h.Drop.Says), max(10, w-2)) {
+			out = append(out, []seg{{lead, bad}, {l, bad}})
+			lead = "  "
+		}
+		for _, e := range h.Drop.Evidence {
+			out = append(out, []seg{{"  " + p.G.Dot + " " + p.clean(e), dim}})
+		}
+	}
+	return out
+}
+
+// nested is a packet within a packet.
+func (p Pen) nested(h *view.HopRow) []seg {
+	kind := "UDP"
+	if h.Outer.Kind == "vxlan" {
+		kind = "UDP 8472"
+	}
+	line := []seg{{"[" + kind + " " + p.clean(h.Outer.Src) + ">" + p.clean(h.Outer.Dst) + " ", title}, {"[" + p.clean(h.Out.Src) + ">" + p.clean(h.Out.Dst) + "]", plain}, {"]", title}}
+	if h.Outer.VNI != 0 {
+		line = append(line, seg{"  VNI " + strconv.Itoa(h.Outer.VNI), dim})
+	}
+	return line
+}
+
+func (p Pen) conntrack(c *step.HopCT) []seg {
+	line := []seg{{p.L.T("packet.ct") + " ", dim}, {p.clean(c.Orig), plain}, {"  " + p.L.T("packet.ct.reply") + " ", dim}, {p.clean(c.Reply), plain}}
+	if c.Status != "" {
+		line = append(line, seg{"  " + p.clean(c.Status), code})
+	}
+	return line
+}
+
+// passed is the rules that did not match, folded or not.
+func (p Pen) passed(h *view.HopRow, w int, open bool) [][]seg {
+	out := [][]seg{{{p.L.T("packet.passed", "n", strconv.Itoa(len(h.Skipped))), dim}}}
+	if !open {
+		out[0] = append(out[0], seg{"  " + p.L.T("packet.unfold"), dim})
+		return out
+	}
+	for _, r := range h.Skipped {
+		out = append(out, []seg{{"  #" + text.Pad(strconv.Itoa(r.N), 3), dim}, {text.Cut(p.clean(r.Text), max(10, w-6)), dim}})
+	}
+	return out
+}
+
+func (p Pen) differs(d *view.Differs, w int) []seg {
+	n := strconv.Itoa(d.N)
+	if d.Expected == nil {
+		return []seg{{p.G.Held + " ", held}, {text.Cut(p.L.T("packet.differs.none", "n", n), w-2), held}}
+	}
+	line := []seg{{p.G.Held + " ", held}, {p.L.T("packet.differs", "n", n) + " ", held}, {p.clean(d.Expected.Ground + " " + d.Expected.Place), strong}}
+	if d.Expected.Verdict != "" {
+		line = append(line, seg{" " + p.clean(d.Expected.Verdict), code})
+	}
+	return line
+}
+
+// hopNote is what happened at a hop, in a few words.
+func (p Pen) hopNote(h *view.HopRow) []seg {
+	again := func(list ...seg) []seg {
+		if h.Attempt > 1 {
+			list = append(list, seg{"  " + p.L.T("packet.again", "n", strconv.Itoa(h.Attempt)), held})
+		}
+		return list
+	}
+	switch h.Layer {
+	case step.LayerDrop:
+		if h.Drop != nil {
+			return again(seg{p.G.Bad + " " + p.reason(h.Drop), bad})
+		}
+		return again(seg{p.G.Bad, bad})
+	case step.LayerRule:
+		return again(p.verdict(h)...)
+	case step.LayerRoute:
+		return again(p.routeNote(h.Route)...)
+	case step.LayerConntrack:
+		if h.CT != nil {
+			return again(seg{p.clean(h.CT.Status), code})
+		}
+	case step.LayerNeighbour:
+		return again(p.neighNote(h.Neigh)...)
+	case step.LayerEncap:
+		return again(seg{p.L.T("packet.encap"), title})
+	case step.LayerDecap:
+		return again(seg{p.L.T("packet.decap"), title})
+	case step.LayerSocket:
+		return again(seg{p.L.T("packet.socket"), good})
+	case step.LayerLink:
+		word := "packet.dir." + h.Dir
+		if h.Dir == "" {
+			return again()
+		}
+		list := []seg{{p.L.T(word), plain}}
+		if h.Peer != "" {
+			list = append(list, seg{" " + p.G.To + " " + p.clean(strings.TrimPrefix(h.Peer, "pod/")), dim})
+		}
+		return again(list...)
+	}
+	return again()
+}
+
+func (p Pen) verdict(h *view.HopRow) []seg {
+	switch h.Verdict {
+	case "":
+		return nil
+	case "jump", "goto":
+		return []seg{{p.G.To + " " + p.clean(h.Jump), plain}}
+	case "drop", "reject":
+		return []seg{{p.G.Bad + " " + strings.ToUpper(h.Verdict), bad}}
+	case "dnat", "snat", "masquerade", "mark":
+		return []seg{{p.G.Busy + " " + strings.ToUpper(h.Verdict), held}}
+	}
+	return []seg{{strings.ToUpper(p.clean(h.Verdict)), good}}
+}
+
+func (p Pen) routeNote(r *step.HopRoute) []seg {
+	switch {
+	case r == nil:
+		return nil
+	case r.Type == "none" || r.Dev == "" && r.Type == "unicast":
+		return []seg{{p.L.T("packet.noroute"), bad}}
+	case r.Type == "local":
+		return []seg{{p.L.T("packet.local"), good}}
+	case r.Dev == "":
+		return []seg{{p.clean(r.Type + " " + r.Dst), bad}}
+	case r.Via != "":
+		return []seg{{p.clean(r.Dst), plain}, {" " + p.G.To + " " + p.clean(r.Dev), strong}, {" " + p.L.T("packet.via", "via", p.clean(r.Via)), dim}}
+	}
+	return []seg{{p.clean(r.Dst), plain}, {" " + p.G.To + " " + p.clean(r.Dev), strong}}
+}
+
+func (p Pen) neighNote(n *step.HopNeigh) []seg {
+	if n == nil {
+		return nil
+	}
+	if n.Found == "" {
+		return []seg{{p.clean(n.Key) + " " + p.G.To + " ", plain}, {p.L.T("packet.noneigh"), bad}}
+	}
+	return []seg{{p.clean(n.Key) + " " + p.G.To + " ", plain}, {p.clean(n.Found), strong}}
+}
+
+// hopList is the list of hops around the one at which the packet is.
+func (p Pen) hopList(r canvas.Rect, v *view.PacketStage, open bool) {
+	ground, place := 4, 10
+	for i := range v.Rows {
+		ground = max(ground, text.Width(p.where(&v.Rows[i])))
+		place = max(place, text.Width(p.clean(v.Rows[i].Place)))
+	}
+	ground, place = min(ground, r.W/6), min(place, max(12, r.W/4))
+	flow := 0
+	if r.W >= 96 {
+		flow = min(45, r.W-ground-place-34)
+	}
+	p.C.Fill(canvas.Rect{X: r.X, Y: r.Y, W: r.W, H: 1}, p.G.H, canvas.As(canvas.Frame))
+	p.C.Put(r, r.X+1, r.Y, " "+p.L.T("packet.hoplist", "leg", p.L.T("packet."+v.Leg))+" ", title)
+	body := r.From(1)
+	lines, at := p.hopLines(v, ground, place, flow, open, body.W)
+	skip := min(max(0, at-body.H/2), max(0, len(lines)-body.H))
+	p.rows(body, lines, skip)
+	p.Beyond(canvas.Rect{X: r.X, Y: r.Y, W: r.W, H: 2}.Row(0), skip, 0)
+}
+
+// where is the machine or the pod of a hop.
+func (p Pen) where(h *view.HopRow) string {
+	if h.Pod != "" {
+		return p.clean(h.Pod)
+	}
+	return p.clean(h.Ground)
+}
+
+func (p Pen) hopLines(v *view.PacketStage, ground, place, flow int, open bool, w int) (lines [][]seg, at int) {
+	before := ""
+	for i := range v.Rows {
+		h := &v.Rows[i]
+		look, lead := plain, "  "
+		switch {
+		case i == v.Now:
+			look, lead, at = strong, p.G.Right+" ", len(lines)
+		case h.Ahead:
+			look = dim
+		}
+		where := p.where(h)
+		if where == before && i != v.Now {
+			where = ""
+		} else {
+			before = where
+		}
+		line := []seg{{lead, keyed}, {text.Left(strconv.Itoa(h.N), 2) + " ", look}, {text.Fit(where, ground) + " ", look}, {text.Pad(text.Middle(p.clean(h.Place), place), place) + " ", look}}
+		if h.Ahead {
+			lines = append(lines, append(line, seg{p.G.Dot, dim}))
+			continue
+		}
+		line = append(line, p.hopCells(h, i, flow)...)
+		if v.Differs != nil && v.Differs.N == h.N {
+			line[0] = seg{"≠ ", held}
+		}
+		lines = append(lines, line)
+		if open {
+			for _, s := range h.Skipped {
+				lines = append(lines, []seg{{"      " + p.G.Dot + " #" + strconv.Itoa(s.N) + " ", dim}, {text.Cut(p.clean(s.Text), max(10, w-12)), dim}})
+			}
+		}
+	}
+	if v.Hidden {
+		lines = append(lines, []seg{{"  " + p.L.T("packet.beyond"), dim}})
+	}
+	return lines, at
+}
+
+// hopCells is what the list says of a hop besides its place.
+func (p Pen) hopCells(h *view.HopRow, i, flow int) []seg {
+	var line []seg
+	changed := h.In.Src != h.Out.Src || h.In.Dst != h.Out.Dst
+	if flow > 0 {
+		cells := []seg{{p.flow(h.Out), dim}}
+		if changed || i == 0 {
+			cells = p.changedFlow(h)
+		}
+		line = append(line, cells...)
+		line = append(line, seg{text.Pad("", flow-width(cells)) + "  ", dim})
+	}
+	line = append(line, p.hopNote(h)...)
+	if h.Outer != nil && h.Layer != step.LayerDecap {
+		line = append(line, seg{"  [" + p.clean(h.Outer.Kind) + " " + p.clean(h.Outer.Src) + ">" + p.clean(h.Outer.Dst) + "]", title})
+	}
+	if flow == 0 && changed && i > 0 {
+		if h.In.Src != h.Out.Src {
+			line = append(line, seg{"  src " + p.G.To + " " + p.clean(h.Out.Src), held})
+		}
+		if h.In.Dst != h.Out.Dst {
+			line = append(line, seg{"  dst " + p.G.To + " " + p.clean(h.Out.Dst), held})
+		}
+	}
+	if h.Has("ttl") && h.In.TTL != h.Out.TTL && h.In.TTL != 0 && h.Out.TTL != 0 && h.In.Src == h.Out.Src {
+		line = append(line, seg{"  ttl " + strconv.Itoa(h.Out.TTL), held})
+	}
+	if n := len(h.Skipped); n > 0 {
+		line = append(line, seg{"  +" + strconv.Itoa(n), dim})
+	}
+	return line
+}

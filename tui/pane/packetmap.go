@@ -1,0 +1,380 @@
+package pane
+
+import (
+	"strconv"
+
+	"github.com/klab-project/klab/tui/canvas"
+	"github.com/klab-project/klab/tui/text"
+	"github.com/klab-project/klab/tui/view"
+)
+
+// mapGap is how many cells there are between two machines of the map.
+const mapGap = 9
+
+// mapMost is more rows than any map has.
+const mapMost = 1 << 10
+
+// columns are the widths of the machines of the map, if they fit.
+func (p Pen) columns(w int, v *view.PacketStage) ([]int, bool) {
+	n := len(v.Grounds)
+	if n == 0 || w < mapColumns {
+		return nil, false
+	}
+	each := (w - mapGap*(n-1)) / n
+	if n > 2 && each < 22 || each < 26 && n > 1 || n > 4 {
+		return nil, false
+	}
+	list := make([]int, n)
+	for i := range list {
+		list[i] = each
+	}
+	list[n-1] += w - mapGap*(n-1) - each*n
+	return list, true
+}
+
+// mapLine is a row of a machine on the map: a station, the frame of a pod, or
+// only the line that joins them.
+type mapLine struct {
+	station *view.Station
+	open    bool // the upper side of a pod's frame
+	shut    bool // its lower side
+	pod     *view.Station
+	done    bool // the packet has come by
+}
+
+// mapLines is a column of stations from the top to the bottom. Up says that
+// the packet goes up in it.
+func mapLines(list []view.Station, up bool, most int) []mapLine {
+	list = fewer(list, most)
+	var out []mapLine
+	at := func(i int) *view.Station {
+		if up {
+			return &list[len(list)-1-i]
+		}
+		return &list[i]
+	}
+	for i := range list {
+		t := at(i)
+		if t.Pod != "" && (i == 0 || at(i-1).Pod != t.Pod) {
+			out = append(out, mapLine{open: true, pod: t})
+		}
+		out = append(out, mapLine{station: t, pod: podOf(t), done: !t.Ahead})
+		if t.Pod != "" && (i == len(list)-1 || at(i+1).Pod != t.Pod) {
+			out = append(out, mapLine{shut: true, pod: t, done: !t.Ahead})
+		}
+	}
+	return out
+}
+
+// fewer makes less of stations that take more rows than most: rules and routes
+// that follow one another become one, then a node's end of a veth pair goes.
+func fewer(list []view.Station, most int) []view.Station {
+	if rowsOf(list) <= most {
+		return list
+	}
+	var ties []tie
+	for _, t := range list {
+		ties = append(ties, tie{Station: t})
+	}
+	var out []view.Station
+	for _, t := range joined(ties, false) {
+		out = append(out, t.Station)
+	}
+	if rowsOf(out) <= most {
+		return out
+	}
+	out = out[:0]
+	for _, t := range joined(ties, true) {
+		out = append(out, t.Station)
+	}
+	return out
+}
+
+// rowsOf is how many rows stations take, with the frames of pods.
+func rowsOf(list []view.Station) (n int) {
+	for i, t := range list {
+		n++
+		if t.Pod != "" && (i == 0 || list[i-1].Pod != t.Pod) {
+			n += 2
+		}
+	}
+	return n
+}
+
+func podOf(t *view.Station) *view.Station {
+	if t.Pod == "" {
+		return nil
+	}
+	return t
+}
+
+// halves divides the stations of the only machine that is passed, if the way
+// ends in another pod of it: down to where it turns, and up again.
+func halves(list []view.Station) (down, up []view.Station) {
+	if len(list) == 0 || list[len(list)-1].Pod == "" || list[len(list)-1].Pod == list[0].Pod {
+		return list, nil
+	}
+	n := (len(list) + 1) / 2
+	return list[:n], list[n:]
+}
+
+// mapHeight is how many rows the map takes, at most most.
+func (p Pen) mapHeight(v *view.PacketStage, most int) int {
+	rows := 0
+	for i, g := range v.Grounds {
+		lines := len(mapLines(g.Stations, i > 0, mapMost))
+		if len(v.Grounds) == 1 {
+			down, up := halves(g.Stations)
+			lines = max(len(mapLines(down, false, mapMost)), len(mapLines(up, true, mapMost)))
+		} else if i > 0 && i < len(v.Grounds)-1 {
+			lines = 2
+		}
+		rows = max(rows, lines+2+len(g.Broken))
+	}
+	return min(rows+1, max(most, 9))
+}
+
+// packetMap draws the machines as boxes side by side. In the first one the
+// packet goes down, in the last one up, and from one to the next at the
+// bottom.
+func (p Pen) packetMap(r canvas.Rect, v *view.PacketStage, columns []int) {
+	x := r.X
+	boxes := make([]canvas.Rect, len(columns))
+	for i, w := range columns {
+		boxes[i] = canvas.Rect{X: x, Y: r.Y, W: w, H: r.H - 1}
+		x += w + mapGap
+	}
+	for i := range v.Grounds {
+		g := &v.Grounds[i]
+		in := p.machine(boxes[i], g)
+		switch {
+		case len(v.Grounds) == 1:
+			down, up := halves(g.Stations)
+			half := split(in, 2)
+			if len(up) == 0 {
+				half[0] = in
+			}
+			end := p.column(half[0], mapLines(down, false, in.H), false)
+			if len(up) > 0 {
+				p.column(half[1], mapLines(up, true, in.H), true)
+				p.across(in.Row(in.H-1), end+1, half[1].X+1, &up[0], down[len(down)-1].Bad)
+			}
+		case i == 0:
+			p.leave(in, p.column(in, mapLines(g.Stations, false, in.H), false), g.Stations, v.Grounds[1].Stations)
+		case i == len(v.Grounds)-1:
+			p.column(in, mapLines(g.Stations, true, in.H), true)
+		default:
+			p.passage(in, g.Stations)
+		}
+		if i > 0 {
+			p.crossing(boxes[i-1], boxes[i], v.Grounds[i-1].Stations, g.Stations)
+		}
+	}
+	if h := v.Row(); h != nil && h.Outer != nil {
+		line := p.nested(h)
+		p.line(canvas.Rect{X: r.X + max(0, (r.W-width(line))/2), Y: r.Y + r.H - 1, W: r.W, H: 1}, 0, line...)
+	}
+}
+
+// machine draws the box of a machine and what is broken in it; it returns what
+// is left inside.
+func (p Pen) machine(r canvas.Rect, g *view.Ground) canvas.Rect {
+	in := p.C.Box(r, p.G, "", false)
+	head := canvas.Rect{X: r.X + 2, Y: r.Y, W: r.W - 4, H: 1}
+	line := []seg{{" " + p.clean(g.Name) + " ", strong}}
+	if g.Address != "" && text.Width(g.Name)+text.Width(g.Address)+4 <= head.W {
+		line = append(line, seg{p.clean(g.Address) + " ", code})
+	}
+	p.line(head, 0, line...)
+	for i := range g.Broken {
+		p.line(in, i, seg{" " + p.G.Bad + " ", bad}, seg{p.faultShort(&g.Broken[i]), bad})
+	}
+	return pad(in.From(len(g.Broken)))
+}
+
+// column draws stations along a line from the top to the bottom; it returns
+// the column at which the last of them ends.
+func (p Pen) column(r canvas.Rect, lines []mapLine, up bool) (end int) {
+	if len(lines) > r.H { // the middle of it, around the packet
+		at := 0
+		for i, l := range lines {
+			if l.station != nil && l.station.N > 0 {
+				at = i
+			}
+		}
+		from := min(max(0, at-r.H/2), len(lines)-r.H)
+		lines = lines[from : from+r.H]
+	}
+	spare := r.H - len(lines)
+	row := 0
+	for i, l := range lines {
+		if i > 0 { // spread what is to spare between the stations
+			extra := spare*i/max(1, len(lines)-1) - spare*(i-1)/max(1, len(lines)-1)
+			for range extra {
+				done := l.done && (!up || lines[i-1].done)
+				p.rail(r, row, l.pod != nil && lines[i-1].pod != nil && !l.open, done)
+				row++
+			}
+		}
+		end = p.mapLine(r, row, l, i == len(lines)-1 && !up)
+		row++
+	}
+	return end
+}
+
+// leave draws the wire from the last station of a machine to its side.
+func (p Pen) leave(in canvas.Rect, from int, stations, next []view.Station) {
+	if len(stations) == 0 || len(next) == 0 {
+		return
+	}
+	last := &stations[len(stations)-1]
+	p.across(canvas.Rect{X: in.X, Y: in.Y + in.H - 1, W: in.W + 1, H: 1}, from+1, in.X+in.W+1, &next[0], last.Bad)
+}
+
+// rail is the line between two stations.
+func (p Pen) rail(r canvas.Rect, row int, inPod, done bool) {
+	x := r.X + 1
+	if inPod {
+		p.C.Put(r, r.X, r.Y+row, p.G.V, canvas.As(canvas.Frame))
+		p.C.Put(r, r.X+r.W-1, r.Y+row, p.G.V, canvas.As(canvas.Frame))
+	}
+	sign, st := p.G.VV, good
+	if !done {
+		sign, st = p.G.V, dim
+	}
+	p.C.Put(r, x, r.Y+row, sign, st)
+}
+
+// mapLine draws a row; bare leaves out what a station is known for. It returns
+// the column at which the row's text ends.
+func (p Pen) mapLine(r canvas.Rect, row int, l mapLine, bare bool) int {
+	frame := canvas.As(canvas.Frame)
+	y := r.Y + row
+	switch {
+	case l.open, l.shut:
+		left, right := p.G.TL, p.G.TR
+		if l.shut {
+			left, right = p.G.BL, p.G.BR
+		}
+		p.C.Fill(canvas.Rect{X: r.X, Y: y, W: r.W, H: 1}, p.G.H, frame)
+		p.C.Put(r, r.X, y, left, frame)
+		p.C.Put(r, r.X+r.W-1, y, right, frame)
+		if l.shut {
+			sign, st := p.G.VV, good
+			if !l.done {
+				sign, st = p.G.V, dim
+			}
+			p.C.Put(r, r.X+1, y, sign, st)
+			return r.X + 2
+		}
+		name := canvas.Rect{X: r.X + 2, Y: y, W: r.W - 4, H: 1}
+		p.line(name, 0, seg{" " + text.Middle(p.clean(l.pod.Pod), max(8, name.W-text.Width(l.pod.Address)-3)) + " ", strong}, seg{p.clean(l.pod.Address) + " ", code})
+		return r.X + r.W
+	}
+	if l.pod != nil {
+		p.C.Put(r, r.X, y, p.G.V, frame)
+		p.C.Put(r, r.X+r.W-1, y, p.G.V, frame)
+	}
+	return p.station(canvas.Rect{X: r.X + 1, Y: y, W: r.W - 2, H: 1}, l.station, bare)
+}
+
+// station draws a station: its dot on the line, its name, where the packet
+// is, and what it is known for. It returns the column at which that ends.
+func (p Pen) station(r canvas.Rect, t *view.Station, bare bool) int {
+	g, st := p.G.Good, p.stationStyle(t)
+	switch {
+	case t.Bad || t.Broken != nil:
+		g = p.G.Bad
+	case t.Ahead:
+		g = p.G.None
+	case t.Changed:
+		g = p.G.Busy
+	}
+	dot := st
+	dot.Reverse = false
+	name := p.clean(t.Name)
+	if !t.Rules && t.Name != "route" && t.Name != "socket" {
+		name = "[" + name + "]"
+	}
+	segs := []seg{{g, dot}, {" ", plain}, {text.Middle(name, max(8, r.W-10)), st}}
+	switch {
+	case t.N > 0 && t.Bad:
+		segs = append(segs, seg{" " + here(p.G.Bad+strconv.Itoa(t.N)), bad})
+	case t.N > 0:
+		segs = append(segs, seg{" " + here(strconv.Itoa(t.N)), keyed})
+	}
+	if t.Broken != nil {
+		segs = append(segs, seg{" " + p.faultShort(t.Broken), bad})
+	}
+	x := p.line(r, 0, segs...)
+	if room := r.X + r.W - x - 2; t.Note != "" && room >= 6 && !bare {
+		x = p.C.Put(r, x+2, r.Y, text.Cut(p.clean(t.Note), room), dim)
+	}
+	return x
+}
+
+// crossing draws the wire from one machine to the next, at the bottom, and
+// what is wrapped around the packet there.
+func (p Pen) crossing(a, b canvas.Rect, from, to []view.Station) {
+	if len(from) == 0 || len(to) == 0 {
+		return
+	}
+	last, next := &from[len(from)-1], &to[0]
+	row := canvas.Rect{X: a.X, Y: a.Y + a.H - 2, W: b.X + b.W - a.X, H: 1}
+	p.across(row, a.X+a.W-1, b.X+2, next, last.Bad)
+	if last.Bad {
+		return
+	}
+	word := ""
+	if last.Encap != nil {
+		word = last.Encap.Kind
+	} else if next.Encap != nil {
+		word = next.Encap.Kind
+	}
+	if word != "" {
+		over := canvas.Rect{X: a.X + a.W, Y: row.Y - 1, W: mapGap, H: 1}
+		p.C.Put(over, over.X+max(0, (mapGap-text.Width(word))/2), over.Y, text.Cut(p.clean(word), mapGap), title)
+	}
+}
+
+func (p Pen) across(r canvas.Rect, from, to int, next *view.Station, dead bool) {
+	sign, st := p.G.HH, good
+	switch {
+	case dead:
+		return
+	case next.Broken != nil:
+		st = bad
+	case next.Ahead:
+		sign, st = p.G.Empty, dim
+	}
+	for x := from; x < to; x++ {
+		p.C.Put(r, x, r.Y, sign, st)
+	}
+	if next.Broken != nil {
+		p.C.Put(r, (from+to)/2, r.Y, p.G.Bad, bad)
+	}
+}
+
+// passage draws a machine that the packet only passes: its stations in one
+// row, at the bottom, with the mark over them.
+func (p Pen) passage(r canvas.Rect, list []view.Station) {
+	ties := p.ties(&view.PacketStage{Grounds: []view.Ground{{Stations: list}}}, r.W)
+	x := r.X
+	row := r.Row(r.H - 1)
+	for i := range ties {
+		t := &ties[i]
+		label := p.stationLabel(&t.Station)
+		w := text.Width(label)
+		if t.N > 0 && r.H > 1 {
+			p.C.Put(r, max(r.X, x+(w-5)/2), row.Y-1, here(strconv.Itoa(t.N)), keyed)
+		}
+		x = p.C.Put(row, x, row.Y, label, p.stationStyle(&t.Station))
+		if i+1 < len(ties) {
+			p.across(row, x, min(x+wireCells, r.X+r.W), &ties[i+1].Station, t.Bad)
+			x += wireCells
+		}
+	}
+	if x < r.X+r.W && len(ties) > 0 {
+		p.across(row, x, r.X+r.W, &ties[len(ties)-1].Station, ties[len(ties)-1].Bad)
+	}
+}
