@@ -29,7 +29,7 @@ const freshPatience = 3 * time.Second
 type podPolicies struct {
 	config  *rest.Config // of the node
 	node    string
-	guard   *policy.Guard // nil: without keeps it from being there
+	guards  []*policy.Guard // one for each family of addresses; none: without keeps them from being there
 	without error
 
 	mu    sync.Mutex
@@ -48,13 +48,35 @@ type freshPod struct {
 // iptables it only says so, on each policy.
 func (a *agent) newPodPolicies(ctx context.Context) *podPolicies {
 	p := &podPolicies{config: a.rest, node: a.name, fresh: map[string]*freshPod{}}
-	tool, err := firewall.Detect(ctx)
+	chosen, err := a.LoadConfig()
 	if err != nil {
 		p.without = err
 		return p
 	}
-	p.guard = &policy.Guard{Node: a.name, Hands: policy.Steps(policy.Tables{Tool: tool, Net: a.own}, policyActor, a.name)}
+	families := []policy.Family{{}}
+	if chosen.DualStack {
+		families = append(families, policy.Family{V6: true})
+	}
+	for _, f := range families {
+		tool, err := familyTool(ctx, f)
+		if err != nil {
+			p.guards, p.without = nil, err
+			return p
+		}
+		p.guards = append(p.guards, &policy.Guard{
+			Node: a.name, Family: f, Hands: policy.Steps(policy.Tables{Tool: tool, Net: a.own}, policyActor, a.name),
+		})
+	}
 	return p
+}
+
+// familyTool is the machine's iptables, or ip6tables.
+func familyTool(ctx context.Context, f policy.Family) (*firewall.Tool, error) {
+	tool, err := firewall.Detect(ctx)
+	if err == nil && f.V6 {
+		return tool.IPv6(ctx)
+	}
+	return tool, err
 }
 
 // Run keeps the node's rules as the NetworkPolicies want them until ctx ends.
@@ -73,7 +95,7 @@ func (p *podPolicies) Run(ctx context.Context) error {
 func (p *podPolicies) loop(l *controller.Loop) (controller.Reconcile, error) {
 	policies := l.Informers.Networking().V1().NetworkPolicies().Informer()
 	l.NameKeys(func(string) step.Object { return step.Object{Resource: "networkpolicies"} })
-	if p.guard == nil {
+	if len(p.guards) == 0 {
 		return func(context.Context, string) error { return nil },
 			controller.Watch(l, policies, func(old, cur *networkingv1.NetworkPolicy) {
 				if old == nil {
@@ -132,8 +154,10 @@ func (p *podPolicies) sync(ctx context.Context, s policy.Snapshot) error {
 		}
 	}
 	p.mu.Unlock()
-	if err := p.guard.Sync(ctx, s); err != nil {
-		return err
+	for _, g := range p.guards {
+		if err := g.Sync(ctx, s); err != nil {
+			return err
+		}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -164,7 +188,7 @@ func (f *freshPod) tell() {
 // Attached is told the addresses of a pod before anything runs in it. It
 // returns once the rules keep it as apart as policies want it to be.
 func (p *podPolicies) Attached(ctx context.Context, namespace, name string, ips []netip.Addr) {
-	if p.guard == nil {
+	if len(p.guards) == 0 {
 		return
 	}
 	f := &freshPod{ips: ips, done: make(chan struct{})}
@@ -200,12 +224,14 @@ func (p *podPolicies) Detached(namespace, name string) {
 // look has rules repaired that somebody else changed.
 func (p *podPolicies) look(ctx context.Context, l *controller.Loop) {
 	for ctx.Err() == nil {
-		intact, err := p.guard.Intact(ctx)
-		if err != nil {
-			l.Log.Info("rules of NetworkPolicies cannot be read", "error", err)
-		}
-		if !intact {
-			l.Add(allRules, 0)
+		for _, g := range p.guards {
+			intact, err := g.Intact(ctx)
+			if err != nil {
+				l.Log.Info("rules of NetworkPolicies cannot be read", "error", err)
+			}
+			if !intact {
+				l.Add(allRules, 0)
+			}
 		}
 		select {
 		case <-ctx.Done():

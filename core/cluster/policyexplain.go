@@ -12,7 +12,6 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/klab-project/klab/core/step"
-	"github.com/klab-project/klab/netlab/firewall"
 	"github.com/klab-project/klab/netlab/link"
 	"github.com/klab-project/klab/netlab/netns"
 	"github.com/klab-project/klab/netlab/policy"
@@ -182,7 +181,8 @@ func (e *explainer) source(ctx context.Context, from step.Place, to netip.Addr) 
 // chains sends a packet through the rules that a node has.
 func (e *explainer) chains(ctx context.Context, node string, p policy.Packet) NodeChains {
 	c := NodeChains{Node: node}
-	saved, err := e.saved(ctx, node)
+	family := policy.Family{V6: p.To.Is6()}
+	saved, err := e.saved(ctx, node, family)
 	if err == nil {
 		c.Walked, err = policy.Walk(saved, p)
 	}
@@ -190,12 +190,12 @@ func (e *explainer) chains(ctx context.Context, node string, p policy.Packet) No
 		c.Trouble = err.Error()
 		return c
 	}
-	c.Differs = policy.Differs(node, e.Snapshot, saved)
+	c.Differs = policy.Differs(node, family, e.Snapshot, saved)
 	return c
 }
 
-func (e *explainer) saved(ctx context.Context, node string) (string, error) {
-	tool, err := firewall.Detect(ctx)
+func (e *explainer) saved(ctx context.Context, node string, family policy.Family) (string, error) {
+	tool, err := familyTool(ctx, family)
 	if err != nil {
 		return "", err
 	}

@@ -184,6 +184,7 @@ type PolicyDetail struct {
 	Pods     []string `json:"pods,omitempty"` // namespace/name
 	Policies int      `json:"policies"`       // that isolate them
 	Whole    bool     `json:"whole,omitempty"`
+	IPv6     bool     `json:"ipv6,omitempty"` // ip6tables
 }
 
 // ProxySetDetail belongs to proxy-mode: "iptables", "nftables", "ipvs", or, as

@@ -9,17 +9,20 @@ import (
 	"github.com/klab-project/klab/netlab/link"
 )
 
-// Guard keeps the rules of one node as the cluster's NetworkPolicies want them.
+// Guard keeps the rules of one node, of one family of addresses, as the
+// cluster's NetworkPolicies want them.
 type Guard struct {
-	Node  string
-	Hands Hands
+	Node   string
+	Family Family
+	Hands  Hands
 
 	have atomic.Pointer[firewall.Rules] // what the last sync left; nil: unknown
 }
 
 // Change is one transaction of the firewall.
 type Change struct {
-	Text     string   // for iptables-restore --noflush
+	IPv6     bool
+	Text     string   // for iptables-restore --noflush, or ip6tables-restore
 	Pods     []string // of the node, that some policy isolates
 	Policies int      // that isolate them
 	Whole    bool     // it was found by looking at all rules
@@ -47,7 +50,7 @@ func (t Tables) Restore(ctx context.Context, c Change) error {
 // time. After an error, and the first time, it looks at all rules; otherwise it
 // knows what it left.
 func (g *Guard) Sync(ctx context.Context, s Snapshot) error {
-	want := Rules(g.Node, s)
+	want := Rules(g.Node, g.Family, s)
 	c := g.about(s)
 	have := g.have.Swap(nil)
 	switch {
@@ -80,7 +83,8 @@ func plan(want firewall.Rules, saved string) string {
 }
 
 func (g *Guard) about(s Snapshot) (c Change) {
-	w := &writer{Snapshot: s, node: g.Node}
+	w := newWriter(g.Node, g.Family, s)
+	c.IPv6 = g.Family.V6
 	isolating := map[*Policy]bool{}
 	for _, pod := range w.isolated() {
 		c.Pods = append(c.Pods, pod.String())
@@ -111,4 +115,6 @@ func (g *Guard) Intact(ctx context.Context) (bool, error) {
 // Differs is what would have to change in saved, the output of iptables-save of
 // a node, for its rules to be what s wants: the input of iptables-restore, empty
 // if nothing.
-func Differs(node string, s Snapshot, saved string) string { return plan(Rules(node, s), saved) }
+func Differs(node string, f Family, s Snapshot, saved string) string {
+	return plan(Rules(node, f, s), saved)
+}

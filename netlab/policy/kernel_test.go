@@ -59,7 +59,7 @@ func (l *lab) agrees(t *rapid.T, sent map[bool]int) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if text := policy.Differs(l.guards[i].Node, s, saved); text != "" {
+		if text := policy.Differs(l.guards[i].Node, policy.Family{}, s, saved); text != "" {
 			t.Fatalf("iptables-save of %s writes these rules in another way, or has others:\n%s\nit has:\n%s", l.guards[i].Node, text, saved)
 		}
 	}

@@ -18,7 +18,7 @@ func TestOracleAndRules(t *testing.T) {
 		s := snapshotOf(t)
 		saved := map[string]string{}
 		for _, n := range s.Nodes {
-			saved[n.Name] = strings.ReplaceAll(policy.Rules(n.Name, s).Render(), "\n-I ", "\n-A ") // as if it had been saved
+			saved[n.Name] = strings.ReplaceAll(policy.Rules(n.Name, policy.Family{}, s).Render(), "\n-I ", "\n-A ") // as if it had been saved
 		}
 		for range 50 {
 			shot := shotOf(t)

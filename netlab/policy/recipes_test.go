@@ -77,7 +77,7 @@ func TestRecipes(t *testing.T) {
 	all := recipes()
 	for _, p := range all.Policies {
 		t.Run(p.Name, func(t *testing.T) {
-			got, file := policy.Rules("node-1", all.with(p.Name)).Render(), filepath.Join("testdata", p.Name+".txt")
+			got, file := policy.Rules("node-1", policy.Family{}, all.with(p.Name)).Render(), filepath.Join("testdata", p.Name+".txt")
 			if *update {
 				require.NoError(t, os.WriteFile(file, []byte(got), 0o644))
 			}
@@ -91,13 +91,13 @@ func TestRecipes(t *testing.T) {
 // What nobody isolates costs nothing, and a change carries only itself.
 func TestOnlyWhatIsNeeded(t *testing.T) {
 	all := recipes()
-	require.Empty(t, policy.Rules("node-2", all.with("default-deny-all")), "a pod in its node's network is not isolated")
-	require.Empty(t, policy.Rules("node-1", all.with()))
+	require.Empty(t, policy.Rules("node-2", policy.Family{}, all.with("default-deny-all")), "a pod in its node's network is not isolated")
+	require.Empty(t, policy.Rules("node-1", policy.Family{}, all.with()))
 
-	before := policy.Rules("node-1", all.with("default-deny-ingress", "allow-same-namespace"))
+	before := policy.Rules("node-1", policy.Family{}, all.with("default-deny-ingress", "allow-same-namespace"))
 	s := all.with("default-deny-ingress", "allow-same-namespace")
 	s.Pods = append(slices.Clone(s.Pods), policy.Pod{Namespace: "default", Name: "zed", Node: "node-2", IPs: []netip.Addr{netip.MustParseAddr("10.244.2.9")}})
-	text := policy.Rules("node-1", s).Changes(before)
+	text := policy.Rules("node-1", policy.Family{}, s).Changes(before)
 	require.Equal(t, 1, strings.Count(text, "\n-"), text)
 	require.Contains(t, text, `-s 10.244.2.9/32 -m comment --comment "NetworkPolicy default/allow-same-namespace spec.ingress[0].from[0]: pod default/zed" -j MARK --set-xmark 0x10000/0x10000`)
 }

@@ -11,15 +11,20 @@ import (
 
 const (
 	allow  = "-j MARK --set-xmark " + allowedMark + "/" + allowedMark
-	reject = "-m mark ! --mark " + allowedMark + "/" + allowedMark + " -j REJECT --reject-with icmp-port-unreachable"
+	reject = "-m mark ! --mark " + allowedMark + "/" + allowedMark + " -j REJECT --reject-with "
 	forget = "-j MARK --set-xmark 0x0/" + allowedMark
 )
 
+// Family is IPv4 or IPv6: each has a firewall of its own.
+type Family struct {
+	V6 bool
+}
+
 // Rules are what the firewall of a node must be for a Snapshot, as
-// iptables-save writes them; none if no pod of the node is isolated. They are
-// of IPv4.
-func Rules(node string, s Snapshot) firewall.Rules {
-	w := &writer{Snapshot: s, node: node, done: map[string]bool{}}
+// iptables-save or ip6tables-save writes them; none if no pod of the node is
+// isolated.
+func Rules(node string, f Family, s Snapshot) firewall.Rules {
+	w := newWriter(node, f, s)
 	pods := w.isolated()
 	if len(pods) == 0 {
 		return nil
@@ -30,12 +35,35 @@ func Rules(node string, s Snapshot) firewall.Rules {
 			w.pod(pod, d)
 		}
 	}
-	first := firewall.Chain{Name: First, Rules: append([]string{
-		comment("what belongs to a connection that was allowed") + "-m conntrack --ctstate RELATED,ESTABLISHED -j RETURN",
-	}, w.first...)}
+	first := firewall.Chain{Name: First, Rules: append(f.always(), w.first...)}
 	rules := frame()
 	rules[0].Chains = append([]firewall.Chain{first}, w.chains...)
 	return rules
+}
+
+// always are the rules for what no policy is asked about. That neighbours find
+// each other is a matter of ICMP in IPv6, and not of connections.
+func (f Family) always() []string {
+	rules := []string{comment("what belongs to a connection that was allowed") + "-m conntrack --ctstate RELATED,ESTABLISHED -j RETURN"}
+	if f.V6 {
+		for _, kind := range []string{"135", "136"} {
+			rules = append(rules, "-p ipv6-icmp "+comment("neighbours find each other")+"-m icmp6 --icmpv6-type "+kind+" -j RETURN")
+		}
+	}
+	return rules
+}
+
+// has tells whether an address is of the family.
+func (f Family) has(a netip.Addr) bool { return a.Is6() == f.V6 }
+
+// only is the network that is one address.
+func only(a netip.Addr) string { return netip.PrefixFrom(a, a.BitLen()).String() + " " }
+
+func (f Family) rejectWith() string {
+	if f.V6 {
+		return "icmp6-port-unreachable"
+	}
+	return "icmp-port-unreachable"
 }
 
 // frame is what there is on every node that has isolated pods: all jumps, and
@@ -56,17 +84,22 @@ func frame() firewall.Rules {
 // writer collects the chains of a node's pods.
 type writer struct {
 	Snapshot
+	Family
 	node   string
 	first  []string // the rules of the first chain
 	chains []firewall.Chain
 	done   map[string]bool // chains by name
 }
 
+func newWriter(node string, f Family, s Snapshot) *writer {
+	return &writer{Snapshot: s, Family: f, node: node, done: map[string]bool{}}
+}
+
 // isolated are the node's pods that some policy isolates, by name.
 func (w *writer) isolated() (pods []*Pod) {
 	for i := range w.Pods {
 		p := &w.Pods[i]
-		if p.Node == w.node && ipOf(p).IsValid() && len(w.isolating(p, ingress))+len(w.isolating(p, egress)) > 0 {
+		if p.Node == w.node && w.ipOf(p).IsValid() && len(w.isolating(p, ingress))+len(w.isolating(p, egress)) > 0 {
 			pods = append(pods, p)
 		}
 	}
@@ -74,11 +107,11 @@ func (w *writer) isolated() (pods []*Pod) {
 	return pods
 }
 
-// ipOf is a pod's own IPv4 address, or none.
-func ipOf(p *Pod) netip.Addr {
+// ipOf is a pod's own address of the family, or none.
+func (f Family) ipOf(p *Pod) netip.Addr {
 	if !p.HostNetwork {
 		for _, ip := range p.IPs {
-			if ip.Is4() {
+			if f.has(ip) {
 				return ip
 			}
 		}
@@ -99,7 +132,7 @@ func (w *writer) pod(pod *Pod, d direction) {
 	if len(policies) == 0 {
 		return
 	}
-	own, name := fmt.Sprintf("%s/32 ", ipOf(pod)), podChain(pod, d)
+	own, name := only(w.ipOf(pod)), podChain(pod, d)
 	here, there := "-s ", "-d "
 	if d == ingress {
 		here, there = there, here
@@ -109,7 +142,7 @@ func (w *writer) pod(pod *Pod, d direction) {
 	for _, p := range policies {
 		rules = append(rules, comment(named(p))+"-j "+policyChain(p, d))
 	}
-	rules = append(rules, comment(fmt.Sprintf("pod %s is isolated: no NetworkPolicy allows this %s", pod, d))+reject, forget)
+	rules = append(rules, comment(fmt.Sprintf("pod %s is isolated: no NetworkPolicy allows this %s", pod, d))+reject+w.rejectWith(), forget)
 	w.chain(name, rules)
 	for _, p := range policies {
 		w.policy(p, d)
@@ -152,20 +185,20 @@ func (w *writer) peer(p *Policy, peer Peer, d direction, path string) (rules []s
 		match = "-d "
 	}
 	if b := peer.Block; b != nil {
-		if !b.CIDR.Addr().Is4() {
+		if !w.has(b.CIDR.Addr()) {
 			return nil
 		}
 		for _, e := range b.Except {
 			rules = append(rules, match+e.Masked().String()+" "+said("except")+"-j RETURN")
 		}
 		if b.CIDR.Bits() == 0 {
-			return append(rules, said("everybody")+allow) // iptables-save does not say 0.0.0.0/0
+			return append(rules, said("everybody")+allow) // iptables-save does not say 0.0.0.0/0 or ::/0
 		}
 		return append(rules, match+b.CIDR.Masked().String()+" "+said("ipBlock")+allow)
 	}
 	for _, pod := range w.sorted() {
 		if w.includes(p, peer, pod) {
-			rules = append(rules, fmt.Sprintf("%s%s/32 %s%s", match, ipOf(pod), said("pod "+pod.String()), allow))
+			rules = append(rules, match+only(w.ipOf(pod))+said("pod "+pod.String())+allow)
 		}
 	}
 	return rules
@@ -190,14 +223,14 @@ func (w *writer) ports(p *Policy, rule Rule, d direction, path, target string, p
 			action := target
 			if d == egress && peer != nil {
 				// These rules name addresses themselves.
-				if !w.includes(p, *peer, to) && (peer.Block == nil || !peer.Block.contains(ipOf(to))) {
+				if !w.includes(p, *peer, to) && (peer.Block == nil || !peer.Block.contains(w.ipOf(to))) {
 					continue
 				}
 				action = allow
 			}
 			for _, n := range port.of(to) {
 				one := Port{Protocol: port.Protocol, Number: n}
-				rules = append(rules, fmt.Sprintf("-d %s/32 %s%s%s", ipOf(to), protocol(port.Protocol, said), numbers(one), action))
+				rules = append(rules, "-d "+only(w.ipOf(to))+protocol(port.Protocol, said)+numbers(one)+action)
 			}
 		}
 	}
@@ -207,7 +240,7 @@ func (w *writer) ports(p *Policy, rule Rule, d direction, path, target string, p
 // sorted are the pods with an address, by name.
 func (w *writer) sorted() (pods []*Pod) {
 	for i := range w.Pods {
-		if ipOf(&w.Pods[i]).IsValid() {
+		if w.ipOf(&w.Pods[i]).IsValid() {
 			pods = append(pods, &w.Pods[i])
 		}
 	}

@@ -18,6 +18,6 @@ type steps struct {
 func (s steps) Restore(ctx context.Context, c Change) error {
 	return step.Do(ctx, step.Action{
 		Actor: s.actor, Node: s.node, Verb: step.PolicySync, Object: step.Object{Resource: "networkpolicies"},
-		Detail: step.PolicyDetail{Text: c.Text, Pods: c.Pods, Policies: c.Policies, Whole: c.Whole},
+		Detail: step.PolicyDetail{Text: c.Text, Pods: c.Pods, Policies: c.Policies, Whole: c.Whole, IPv6: c.IPv6},
 	}, func(ctx context.Context) error { return s.Hands.Restore(ctx, c) })
 }

@@ -80,7 +80,7 @@ type rule struct {
 	from, to    netip.Prefix // everywhere if not valid
 	protocol    string
 	first, last int  // ports of the destination; all if last is 0
-	known       bool // only of connections that are established
+	known       bool // only what belongs to a connection, or is no connection's
 	marked      *bool
 	target      string
 	sets        bool // MARK
@@ -131,8 +131,10 @@ func parseRule(text string) (r rule, err error) {
 			} else {
 				r.last = r.first
 			}
+		case option == "--icmpv6-type":
+			r.known = true
 		case option == "--ctstate":
-			r.known = value == "RELATED,ESTABLISHED"
+			r.known = true
 		case option == "--mark":
 			want := !not
 			r.marked = &want
