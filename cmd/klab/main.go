@@ -75,5 +75,6 @@ Begin with "sudo klab tui". Everything else is for scripts and for the curious.`
 		a.tuiCommand(), a.podCommand(), a.policyCommand(), a.lessonCommand(),
 		a.daemonCommand(), a.agentCommand(),
 	)
+	root.AddCommand(a.breakCommand(), a.mendCommand())
 	return root
 }

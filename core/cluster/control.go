@@ -93,6 +93,9 @@ func (d *daemon) startAPI(ctx context.Context, fail context.CancelCauseFunc) (*a
 	if err != nil {
 		return nil, fmt.Errorf("start the API server: %w", err)
 	}
+	if err := d.openFaults(ctx, &rest.Config{Host: inProcess, Transport: step.Transport(api.Transport()), QPS: -1}); err != nil {
+		return nil, err
+	}
 	images, err := d.images()
 	if err != nil {
 		return nil, err
@@ -102,6 +105,7 @@ func (d *daemon) startAPI(ctx context.Context, fail context.CancelCauseFunc) (*a
 	mux.Handle(imagesPrefix+"/", d.loads(images))
 	mux.Handle("PUT "+powerPath, d.servePower(ctx))
 	mux.Handle("PUT "+pressurePath, d.servePressure(serving))
+	d.serveFaults(mux)
 	mux.Handle("/", api.Handler())
 	tlsConfig := &tls.Config{
 		Certificates: []tls.Certificate{serving}, ClientAuth: tls.RequestClientCert,

@@ -22,6 +22,7 @@ import (
 	"github.com/klab-project/klab/core/step/recording"
 	"github.com/klab-project/klab/core/step/remote"
 	"github.com/klab-project/klab/core/store"
+	"github.com/klab-project/klab/netlab/fault"
 	"github.com/klab-project/klab/netlab/topology"
 )
 
@@ -47,6 +48,7 @@ type daemon struct {
 	store   store.Store
 	net     *topology.Lab
 	nodes   []*node
+	book    *fault.Book
 
 	hadAddons bool // in an earlier run
 

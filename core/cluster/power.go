@@ -98,6 +98,7 @@ func (n *node) turnOn(ctx context.Context) error {
 		err = n.connect(ctx)
 	}
 	if err == nil {
+		n.d.renewFaults(ctx)
 		err = n.start(ctx, 0)
 	}
 	if err != nil {
