@@ -69,7 +69,7 @@ Begin with "sudo klab tui". Everything else is for scripts and for the curious.`
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		a.upCommand(), a.downCommand(), a.statusCommand(), a.doctorCommand(),
-		a.kubeconfigCommand(), a.kubectlCommand(), a.imageCommand(), a.nodeCommand(), a.containerCommand(), a.addonCommand(),
+		a.kubeconfigCommand(), a.kubectlCommand(), a.imageCommand(), a.nodeCommand(), a.containerCommand(), a.cniCommand(), a.addonCommand(),
 		a.stepCommand(), a.eventsCommand(), a.recordCommand(),
 		a.proxyCommand(),
 		a.tuiCommand(), a.podCommand(), a.policyCommand(), a.lessonCommand(),
