@@ -106,6 +106,11 @@ func (d *daemon) startAPI(ctx context.Context, fail context.CancelCauseFunc) (*a
 	mux.Handle("PUT "+powerPath, d.servePower(ctx))
 	mux.Handle("PUT "+pressurePath, d.servePressure(serving))
 	d.serveFaults(mux)
+	packets, err := d.newPackets(ctx, api.Transport())
+	if err != nil {
+		return nil, err
+	}
+	mux.Handle("PUT "+packetPath, packets.serve())
 	mux.Handle("/", api.Handler())
 	tlsConfig := &tls.Config{
 		Certificates: []tls.Certificate{serving}, ClientAuth: tls.RequestClientCert,

@@ -28,7 +28,8 @@ type Ask struct {
 
 var protocols = map[string]uint8{"tcp": unix.IPPROTO_TCP, "udp": unix.IPPROTO_UDP, "icmp": unix.IPPROTO_ICMP}
 
-func (a *Ask) check() error {
+// Check says what is wrong with an Ask.
+func (a *Ask) Check() error {
 	if protocols[a.Proto] == 0 {
 		return fmt.Errorf("the protocol %q cannot be followed: use tcp, udp or icmp", a.Proto)
 	}

@@ -73,7 +73,7 @@ func (c *Capture) leg(p *Packet) string {
 	case p.Token != c.Key:
 	case p.Proto == unix.IPPROTO_ICMP:
 		return map[uint8]string{8: legRequest, 0: legReply}[p.Type]
-	case p.Answer || c.Ask.To.Port() != dnsPort && p.SPort == c.serverPort():
+	case p.Answer || c.Ask.To.Port() != dnsPort && !c.sent(p):
 		return legReply
 	default:
 		return legRequest
@@ -81,16 +81,15 @@ func (c *Capture) leg(p *Packet) string {
 	return ""
 }
 
-// serverPort is the port at which the request arrives, which may be another
-// than it was sent to.
-func (c *Capture) serverPort() uint16 {
-	port := c.Ask.To.Port()
+// sent tells a datagram from one that answers with the same load: the number
+// in its IP header is that of the one that left its sender.
+func (c *Capture) sent(p *Packet) bool {
 	for _, s := range c.Seen {
-		if s.P.Token == c.Key && s.P.Proto == unix.IPPROTO_UDP && s.P.SPort == c.Seen[0].P.SPort {
-			port = s.P.DPort
+		if s.Space == c.Ask.From && s.P.Token == c.Key && s.P.Proto == unix.IPPROTO_UDP && s.P.Dst == c.Ask.To.Addr() && s.P.DPort == c.Ask.To.Port() {
+			return s.P.ID == p.ID
 		}
 	}
-	return port
+	return true
 }
 
 // afterwards is how long one listens on when a packet has surely been thrown
@@ -105,7 +104,7 @@ const (
 // Probe sends a packet and follows it and its answer. The error is one of the
 // tracer; a packet that is lost or refused is no error.
 func (t *Tracer) Probe(ctx context.Context, a Ask) (*Capture, error) {
-	if err := a.check(); err != nil {
+	if err := a.Check(); err != nil {
 		return nil, err
 	}
 	t.mu.Lock()

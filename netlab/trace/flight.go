@@ -122,25 +122,30 @@ func (a *assembly) places(f *flight) []item {
 		last = item{tap: f.taps[0], side: -1}
 	}
 	for n, r := range f.runs {
-		it := last
+		it, wrapped := last, a.carried(f, r) != nil
+		seek := func(from int, name string, out, ports bool) int { return a.seek(f, from, name, out, ports, wrapped) }
 		switch {
 		case a.bridgedRun(f, r):
-			if k := a.seek(f, from, r.out, true, true); k >= 0 && a.taps[f.taps[k]].link.Name == r.out {
+			if k := seek(from, r.out, true, true); k >= 0 && a.taps[f.taps[k]].link.Name == r.out {
 				from = k + 1 // the bridge sent it to itself: its address was translated
 			}
-			if k := a.seek(f, from, r.out, true, true); k >= 0 {
+			if k := seek(from, r.out, true, true); k >= 0 {
 				from, it = k, item{tap: f.taps[k], side: -1}
 			}
 		case r.hook == "prerouting" || r.hook == "input":
-			if k := a.seek(f, from, r.in, false, r.hook == "prerouting"); k >= 0 {
+			if k := seek(from, r.in, false, r.hook == "prerouting"); k >= 0 {
 				from, it = k, item{tap: f.taps[k], side: 1}
 			}
 		case r.hook == "forward":
-			if k := a.seek(f, from, r.in, false, false); k >= 0 && a.before(f, from, k) {
+			if k := seek(from, r.in, false, false); k >= 0 && a.before(f, from, k) {
 				from, it = k, item{tap: f.taps[k], side: 1}
 			}
+		case r.hook == "output" && !wrapped: // it may be led to another link yet
+			if k := seek(from, "", true, true); k >= 0 {
+				from, it = k, item{tap: f.taps[k], side: -1}
+			}
 		case r.hook == "output" || r.hook == "postrouting":
-			if k := a.seek(f, from, r.out, true, true); k >= 0 {
+			if k := seek(from, r.out, true, true); k >= 0 {
 				from, it = k, item{tap: f.taps[k], side: -1}
 			}
 		}
@@ -180,11 +185,12 @@ func (a *assembly) classOf(f *flight, r *run) int {
 }
 
 // seek finds the first tap of a flight, from a place on, at a link or, with
-// ports, at a port of it if it is a bridge. -1: there is none.
-func (a *assembly) seek(f *flight, from int, name string, out, ports bool) int {
+// ports, at a port of it if it is a bridge; without a name at any link. -1:
+// there is none.
+func (a *assembly) seek(f *flight, from int, name string, out, ports, wrapped bool) int {
 	for k := from; k < len(f.taps); k++ {
 		t := a.taps[f.taps[k]]
-		if t.Out == out && (t.link.Name == name || ports && t.link.Master == name) {
+		if t.Out == out && (t.P.Outer != nil) == wrapped && (name == "" || t.link.Name == name || ports && t.link.Master == name) {
 			return k
 		}
 	}

@@ -20,8 +20,11 @@ const rounds = 8
 
 // understand assembles a capture, asking what is to be asked.
 func (t *Tracer) understand(c *Capture) Way {
+	t.mu.Lock()
+	names := t.names
+	t.mu.Unlock()
 	for range rounds {
-		w, missing := Assemble(c, t.Names)
+		w, missing := Assemble(c, names)
 		if len(missing) == 0 {
 			return w
 		}
@@ -31,7 +34,7 @@ func (t *Tracer) understand(c *Capture) Way {
 		}
 		t.mu.Unlock()
 	}
-	w, _ := Assemble(c, t.Names)
+	w, _ := Assemble(c, names)
 	return w
 }
 

@@ -2,8 +2,8 @@ package trace_test
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -11,18 +11,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/klab-project/klab/core/step"
+	"github.com/klab-project/klab/netlab/nettest"
+	"github.com/klab-project/klab/netlab/proxy"
 	"github.com/klab-project/klab/netlab/trace"
 )
-
-// links are the links that a leg passes, as "node-1 in cni0".
-func links(w trace.Way, leg string) (list []string) {
-	for _, h := range w.Hops {
-		if h.Layer == step.LayerLink && h.Leg == leg {
-			list = append(list, veths.ReplaceAllString(fmt.Sprint(h.NS, " ", h.Dir, " ", h.Iface), "veth"))
-		}
-	}
-	return list
-}
 
 func (l *lab) follow(t testing.TB, from, to, proto string) (trace.Way, *trace.Capture) {
 	t.Helper()
@@ -33,27 +25,86 @@ func (l *lab) follow(t testing.TB, from, to, proto string) (trace.Way, *trace.Ca
 
 // addr turns "a:8080" into the address of the pod.
 func (l *lab) addr(to string) netip.AddrPort {
-	name, port, _ := strings.Cut(to, ":")
+	name, port, ok := strings.Cut(to, ":")
 	if ip, ok := l.ip[name]; ok {
-		to = ip.String() + ":" + port
+		name = ip.String()
 	}
-	if !strings.Contains(to, ":") {
-		to += ":0"
+	if !ok {
+		port = "0"
 	}
-	return netip.MustParseAddrPort(strings.TrimSuffix(to, ":") + map[bool]string{true: "0"}[strings.HasSuffix(to, ":")])
+	return netip.MustParseAddrPort(name + ":" + port)
 }
 
-func TestSameNode(t *testing.T) {
+// path is a way that packets take: who sends to whom, over which Service, and
+// the namespaces of nodes that it passes. Answer is the outcome.
+type path struct {
+	name     string
+	from, to string
+	proto    string
+	service  func(*proxy.Service)
+	pods     []string // behind the Service
+	has      []string // each is a layer or verdict that must be in the list
+}
+
+var paths = []path{
+	{name: "pod to pod, same node", from: "pod/default/client", to: "a:8080", proto: "tcp"},
+	{name: "pod to pod, other node", from: "pod/default/client", to: "b:8080", proto: "tcp", has: []string{"encap", "decap"}},
+	{name: "ClusterIP, same node", from: "pod/default/client", to: "10.96.0.10:80", proto: "tcp", pods: []string{"a"}, has: []string{"dnat"}},
+	{name: "ClusterIP, other node", from: "pod/default/client", to: "10.96.0.10:80", proto: "tcp", pods: []string{"b"}, has: []string{"dnat", "encap"}},
+	{name: "hairpin", from: "pod/default/a", to: "10.96.0.10:80", proto: "tcp", pods: []string{"a"}, has: []string{"dnat", "masquerade"}},
+	{name: "NodePort with SNAT", from: "outside", to: "172.30.0.11:30080", proto: "tcp", pods: []string{"b"}, has: []string{"dnat", "masquerade", "mark"}},
+	{name: "NodePort, Local", from: "outside", to: "172.30.0.12:30080", proto: "tcp", pods: []string{"b"},
+		service: func(s *proxy.Service) { s.ExternalLocal = true }, has: []string{"dnat"}},
+	{name: "load balancer", from: "outside", to: "192.0.2.50:80", proto: "tcp", pods: []string{"a"},
+		service: func(s *proxy.Service) { s.LoadBalancerIPs = []netip.Addr{netip.MustParseAddr("192.0.2.50")} }, has: []string{"dnat"}},
+	{name: "pod to outside", from: "pod/default/client", to: "192.0.2.10:8080", proto: "tcp", has: []string{"masquerade"}},
+	{name: "node to pod", from: "node-1", to: "b:8080", proto: "tcp", has: []string{"encap"}},
+	{name: "node to Service", from: "node-1", to: "10.96.0.10:80", proto: "tcp", pods: []string{"b"}, has: []string{"dnat"}},
+	{name: "pod to its node", from: "pod/default/client", to: "172.30.0.11:8080", proto: "tcp"},
+	{name: "pod to another node", from: "pod/default/client", to: "172.30.0.12:8080", proto: "tcp", has: []string{"masquerade"}},
+	{name: "node to node", from: "node-1", to: "172.30.0.12:8080", proto: "tcp"},
+	{name: "UDP, same node", from: "pod/default/client", to: "a:8080", proto: "udp"},
+	{name: "UDP, other node", from: "pod/default/client", to: "b:8080", proto: "udp", has: []string{"encap"}},
+	{name: "UDP to a Service", from: "pod/default/client", to: "10.96.0.10:80", proto: "udp", pods: []string{"b"}, has: []string{"dnat"}},
+	{name: "ping, other node", from: "pod/default/client", to: "b", proto: "icmp", has: []string{"encap"}},
+	{name: "ping the outside", from: "pod/default/b", to: "192.0.2.10", proto: "icmp", has: []string{"masquerade"}},
+}
+
+// Every hop list is held against tcpdump in every namespace, link by link, and
+// against the counters of iptables, rule by rule.
+func TestPaths(t *testing.T) {
+	_, err := exec.LookPath("tcpdump")
+	require.NoError(t, err, "the lists are held against tcpdump's: install the package tcpdump")
 	l := build(t)
-	l.web(t, nil, "a")
-	w, _ := l.follow(t, "pod/default/client", "10.96.0.10:80", "tcp")
-	require.Equal(t, "answered", w.Outcome, strings.Join(trace.Lines(w.Hops), "\n"))
-	require.Equal(t, []string{
-		"pod/default/client out eth0", "node-1 in veth", "node-1 out cni0", "node-1 out veth", "pod/default/a in eth0",
-	}, links(w, step.LegRequest))
-	require.Equal(t, "pod/default/client in eth0", links(w, step.LegReply)[len(links(w, step.LegReply))-1])
-	i := slices.IndexFunc(w.Hops, func(h step.Hop) bool { return h.Verdict == "dnat" })
-	require.Positive(t, i)
-	require.Equal(t, l.ip["a"].String()+":8080", w.Hops[i].Hdr.Dst)
-	require.Equal(t, []string{"dst"}, w.Hops[i].Changed)
+	serve(t, l.OutsideNS())
+	for _, n := range l.nodes {
+		serve(t, n.Path())
+	}
+	nettest.Run(t, l.GatewayNS(), "ip route add 192.0.2.50 via 172.30.0.11")
+	nettest.Run(t, l.OutsideNS(), "ip route add 192.0.2.50 via 192.0.2.1")
+	for _, p := range paths {
+		t.Run(p.name, func(t *testing.T) { l.path(t, p) })
+	}
+}
+
+func (l *lab) path(t *testing.T, p path) {
+	l.web(t, p.service, p.pods...)
+	l.follow(t, p.from, p.to, p.proto) // everybody learns everybody's MAC
+	dumps := map[string]*dump{}
+	for _, s := range l.tracer.Spaces() {
+		dumps[s.Name] = startDump(t, s.Path)
+	}
+	before := []map[string]int{counters(t, l.nodes[0].Path()), counters(t, l.nodes[1].Path())}
+	w, _ := l.follow(t, p.from, p.to, p.proto)
+	text := strings.Join(trace.Lines(w.Hops), "\n")
+	require.Equal(t, "answered", w.Outcome, text)
+	for i, n := range l.nodes {
+		sameRules(t, w, "node-"+string(rune('1'+i)), before[i], counters(t, n.Path()), p.proto != "tcp")
+	}
+	for name, d := range dumps {
+		require.Equal(t, places(d.stop()), ours(w, name), "%s\n%s", name, text)
+	}
+	for _, want := range p.has {
+		require.True(t, slices.ContainsFunc(w.Hops, func(h step.Hop) bool { return h.Layer == want || h.Verdict == want }), "no %s in\n%s", want, text)
+	}
 }

@@ -3,6 +3,7 @@ package trace
 import (
 	"fmt"
 	"strings"
+	"unicode"
 
 	"github.com/klab-project/klab/core/step"
 )
@@ -28,8 +29,20 @@ func Lines(hops []step.Hop) []string {
 		}
 		lines = append(lines, strings.TrimRight(fmt.Sprintf("%*s  %s  %s  %s  %s", width[0], row[0],
 			pads(row[1], width[1]), pads(row[2], width[2]), pads(row[3], width[3]), row[4]), " "))
+		lines[len(lines)-1] = harmless(lines[len(lines)-1])
 	}
 	return lines
+}
+
+// harmless is a text without control characters: comments of rules are a
+// stranger's.
+func harmless(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return '�'
+		}
+		return r
+	}, s)
 }
 
 func pads(s string, n int) string { return s + strings.Repeat(" ", n-len([]rune(s))) }

@@ -21,16 +21,23 @@ type Tracer struct {
 	Home  string
 	Ports Ports
 	Tool  *firewall.Tool // nil: there is no iptables
-	Names Names          // nil: nothing has a name
 
 	mu     sync.Mutex // of what follows
+	names  Names      // nil: nothing has a name
 	spaces map[string]*space
 	home   *os.File
 	armed  *reader // nil: disarmed
 	count  uint32
 }
 
-// defaults are the ports of flannel's backends.
+// SetNames gives addresses and chains their names in what is followed next.
+func (t *Tracer) SetNames(n Names) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.names = n
+}
+
+// ports are, unless said otherwise, the ports of flannel's backends.
 func (t *Tracer) ports() Ports {
 	p := t.Ports
 	if p.VXLAN == nil {

@@ -94,11 +94,22 @@ func (a *assembly) socket(hops []step.Hop) step.Hop {
 // it was asked.
 func (a *assembly) answered() bool {
 	for _, t := range a.taps {
-		if t.Space == a.Ask.From && !t.Out && t.leg == legReply && t.P.Flags&flagRST == 0 && t.P.Src == a.Ask.To.Addr() {
+		if t.Space == a.Ask.From && !t.Out && t.leg == legReply && t.P.Flags&flagRST == 0 && t.P.from() == a.wanted() {
 			return true
 		}
 	}
 	return false
+}
+
+// wanted is from whom the sender's kernel takes an answer: to whom the request
+// left it, which is who was asked, or what its own rules made of that.
+func (a *assembly) wanted() netip.AddrPort {
+	for _, t := range a.taps {
+		if t.Space == a.Ask.From && t.Out && t.leg == legRequest {
+			return t.P.to()
+		}
+	}
+	return a.Ask.To
 }
 
 // reached tells whether a packet of that leg came to the sender.
@@ -248,7 +259,7 @@ func (a *assembly) byError(end step.Hop) *step.HopDrop {
 // byWrongAnswer is for an answer that came from another address than was asked.
 func (a *assembly) byWrongAnswer(end step.Hop) *step.HopDrop {
 	for _, t := range a.taps {
-		if t.Space != a.Ask.From || t.Out || t.leg != legReply || t.P.Src == a.Ask.To.Addr() {
+		if t.Space != a.Ask.From || t.Out || t.leg != legReply || t.P.from() == a.wanted() {
 			continue
 		}
 		d := &step.HopDrop{Reason: ReasonBridgeNF, Object: a.nameOf(t.P.Src),

@@ -1,0 +1,241 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/klab-project/klab/core/step"
+	"github.com/klab-project/klab/core/step/remote"
+	"github.com/klab-project/klab/netlab/cni"
+	"github.com/klab-project/klab/netlab/firewall"
+	"github.com/klab-project/klab/netlab/netns"
+	"github.com/klab-project/klab/netlab/trace"
+)
+
+// PacketAsk is a packet that is to be sent and followed.
+type PacketAsk struct {
+	From  string        `json:"from"` // "pod/web", "kube-system/dns", "node-1", "outside"
+	To    string        `json:"to"`   // the same, "svc/api:80", "api.default:http", an address
+	Proto string        `json:"proto"`
+	Size  int           `json:"size,omitempty"` // of a datagram's load
+	Wait  time.Duration `json:"wait,omitempty"` // how long an answer is waited for; 0: a second
+}
+
+// PacketAnswer is what became of it.
+type PacketAnswer struct {
+	step.PacketDetail
+	Hops []step.Hop `json:"hops"`
+}
+
+const packetPath = remote.Prefix + "packet"
+
+// SendPacket has the daemon send a packet and follow it. A packet that is lost
+// or refused is no error.
+func SendPacket(ctx context.Context, d Dir, ask PacketAsk) (a PacketAnswer, err error) {
+	err = d.command(ctx, packetPath, ask, &a)
+	return a, err
+}
+
+// packetActor sends packets on the learner's behalf.
+const packetActor = "klab-packet"
+
+// packetIdle is for how long the tracer listens on when nobody asks any more.
+const packetIdle = 30 * time.Second
+
+// packets is the daemon's tracer. It is armed by the first packet, and lets go
+// of everything when nobody has asked for a while: a network that nobody looks
+// at is not slowed down.
+type packets struct {
+	d      *daemon
+	client kubernetes.Interface
+	life   context.Context // the daemon's
+
+	mu     sync.Mutex
+	tracer *trace.Tracer // nil: at rest
+	rest   *time.Timer
+	users  int
+	count  int
+}
+
+func (d *daemon) newPackets(ctx context.Context, transport http.RoundTripper) (*packets, error) {
+	client, err := kubernetes.NewForConfig(&rest.Config{Host: inProcess, Transport: step.Transport(transport), UserAgent: packetActor + "/klab", QPS: -1})
+	if err != nil {
+		return nil, err
+	}
+	p := &packets{d: d, client: client}
+	d.work.Go(func() {
+		<-ctx.Done()
+		p.stop(ctx)
+	})
+	p.life = ctx
+	return p, nil
+}
+
+// stop disarms the tracer and lets go of all namespaces, unless somebody uses
+// it and the daemon goes on.
+func (p *packets) stop(ctx context.Context) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.tracer == nil || p.users > 0 && ctx.Err() == nil {
+		return
+	}
+	p.rest.Stop()
+	if err := p.tracer.Close(); err != nil {
+		slog.Warn("the tracer does not end as it should", "err", err)
+	}
+	p.tracer = nil
+}
+
+// serve answers SendPacket.
+func (p *packets) serve() http.HandlerFunc {
+	return serveCommand(p.d, func(ctx context.Context, _ *http.Request, ask PacketAsk) (any, error) {
+		return p.send(step.With(ctx, p.d.lab), ask)
+	})
+}
+
+// use makes the tracer ready for the namespaces that there are now. It stays
+// so until done is called, and some time longer.
+func (p *packets) use(ctx context.Context) (t *trace.Tracer, names *knownNames, spaces []trace.Space, done func(), err error) {
+	if names, err = knowNames(ctx, p.client); err != nil {
+		return nil, nil, nil, nil, fmt.Errorf("names of addresses: %w", err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.tracer == nil {
+		p.tracer = &trace.Tracer{Home: p.d.net.GatewayNS()}
+		if tool, err := firewall.Detect(ctx); err == nil {
+			p.tracer.Tool = tool
+		}
+		p.rest = time.AfterFunc(packetIdle, func() { p.stop(p.life) })
+	}
+	p.rest.Stop()
+	spaces = p.spaces()
+	p.tracer.SetNames(names)
+	if err := p.tracer.Set(spaces); err != nil {
+		slog.Info("a network namespace cannot be looked into", "err", err) // its pod has just ended
+	}
+	p.users++
+	done = func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.users--; p.users == 0 {
+			p.rest.Reset(packetIdle)
+		}
+	}
+	return p.tracer, names, spaces, done, nil
+}
+
+// spaces are the network namespaces of the lab, its nodes and its pods.
+func (p *packets) spaces() []trace.Space {
+	net := p.d.net
+	list := []trace.Space{
+		{Name: "underlay", Path: net.UnderlayNS()}, {Name: "gateway", Path: net.GatewayNS()},
+		{Name: "control", Path: net.ControlNS()}, {Name: "outside", Path: net.OutsideNS()},
+	}
+	own, _ := netns.Identify("/proc/self/ns/net")
+	for _, n := range p.d.nodes {
+		if n.ns == nil {
+			continue
+		}
+		list = append(list, trace.Space{Name: n.name, Path: n.ns.NetNS(), Node: n.name})
+		known, err := (&cni.Runner{Cache: filepath.Join(p.d.cniState(n.name), "results")}).Attachments("")
+		if err != nil {
+			slog.Info("the pods of a node are not known", "node", n.name, "err", err)
+		}
+		for _, a := range known {
+			// A process that has ended may have left its number to another.
+			if id, err := netns.Identify(a.NetNS); err == nil && id != own {
+				list = appendPodSpace(list, a, n.name)
+			}
+		}
+	}
+	return list
+}
+
+func appendPodSpace(list []trace.Space, a cni.Attachment, node string) []trace.Space {
+	args := map[string]string{}
+	for _, pair := range a.Args {
+		args[pair[0]] = pair[1]
+	}
+	pod := args["K8S_POD_NAMESPACE"] + "/" + args["K8S_POD_NAME"]
+	s := trace.Space{Name: "pod/" + pod, Path: a.NetNS, Node: node, Pod: pod}
+	if i := slices.IndexFunc(list, func(x trace.Space) bool { return x.Name == s.Name }); i >= 0 {
+		if newer(a.NetNS, list[i].Path) { // the pod's earlier sandbox may not be gone yet
+			list[i] = s
+		}
+		return list
+	}
+	return append(list, s)
+}
+
+func newer(a, b string) bool {
+	x, err1 := os.Stat(strings.TrimSuffix(a, "/ns/net"))
+	y, err2 := os.Stat(strings.TrimSuffix(b, "/ns/net"))
+	return err1 == nil && (err2 != nil || x.ModTime().After(y.ModTime()))
+}
+
+// nextID names a packet among all of the cluster's.
+func (p *packets) nextID() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.count++
+	return fmt.Sprintf("packet-%d-%d", time.Now().Unix(), p.count)
+}
+
+// send is one packet.
+func (p *packets) send(ctx context.Context, ask PacketAsk) (*PacketAnswer, error) {
+	tracer, names, spaces, done, err := p.use(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	way, err := resolvePacket(names, spaces, p.d.net.ClientIP(), ask)
+	if err != nil {
+		return nil, wrong{err}
+	}
+	detail := step.PacketDetail{ID: p.nextID(), From: way.from, To: way.to, Proto: way.ask.Proto, Port: int(way.ask.To.Port())}
+	answer := &PacketAnswer{PacketDetail: detail}
+	err = step.Do(ctx, step.Action{Actor: packetActor, Node: way.from.Node, Verb: step.Packet, Object: placeObject(way.from), Detail: detail}, func(ctx context.Context) error {
+		w, _, err := tracer.Follow(ctx, way.ask)
+		if err != nil {
+			return err
+		}
+		answer.finish(ctx, w)
+		return nil
+	})
+	return answer, err
+}
+
+// finish records the hops, and how it came out.
+func (a *PacketAnswer) finish(ctx context.Context, w trace.Way) {
+	a.Hops, a.Outcome, a.PacketDetail.Hops, a.Drop, a.Notes = w.Hops, w.Outcome, len(w.Hops), w.Drop, w.Notes
+	for _, h := range w.Hops {
+		action := step.Action{Actor: packetActor, Node: h.Node, Verb: step.HopSeen, Detail: step.HopDetail{Packet: a.ID, Hop: h}}
+		if h.Object != nil {
+			action.Object = *h.Object
+		}
+		step.Fact(ctx, action)
+	}
+	step.Note(ctx, a.PacketDetail)
+}
+
+func placeObject(p step.Place) step.Object {
+	switch p.Kind {
+	case "pod":
+		return step.Object{Resource: "pods", Namespace: p.Namespace, Name: p.Name}
+	case "node":
+		return step.Object{Resource: "nodes", Name: p.Name}
+	}
+	return step.Object{Resource: p.Kind, Name: p.Name}
+}

@@ -1,0 +1,174 @@
+package trace_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/klab-project/klab/core/step"
+	"github.com/klab-project/klab/netlab/netns"
+	"github.com/klab-project/klab/netlab/nettest"
+	"github.com/klab-project/klab/netlab/trace"
+)
+
+// dump is a tcpdump in one namespace: somebody else's view of the same packets.
+type dump struct {
+	cmd  *exec.Cmd
+	out  io.Reader
+	done chan []string
+}
+
+// startDump begins to look at all links of a namespace.
+func startDump(t testing.TB, path string) *dump {
+	t.Helper()
+	d := &dump{done: make(chan []string, 1)}
+	d.cmd = exec.Command("tcpdump", "-i", "any", "-nn", "-S", "-l", "--immediate-mode", "tcp or udp or icmp")
+	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := d.cmd.StdoutPipe()
+	require.NoError(t, err)
+	said, err := d.cmd.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, netns.Do(path, d.cmd.Start))
+	t.Cleanup(func() { _ = d.cmd.Process.Kill(); _ = d.cmd.Wait() })
+	for r := bufio.NewReader(said); ; {
+		line, err := r.ReadString('\n')
+		require.NoError(t, err, "tcpdump does not start")
+		if strings.Contains(line, "listening on") {
+			break
+		}
+	}
+	go func() {
+		var lines []string
+		for s := bufio.NewScanner(out); s.Scan(); {
+			lines = append(lines, s.Text())
+		}
+		d.done <- lines
+	}()
+	return d
+}
+
+// stop ends it and returns its lines.
+func (d *dump) stop() []string {
+	time.Sleep(20 * time.Millisecond) // it reads what the kernel has for it
+	_ = d.cmd.Process.Signal(syscall.SIGINT)
+	lines := <-d.done
+	_ = d.cmd.Wait()
+	return lines
+}
+
+var (
+	dumpLine  = regexp.MustCompile(`^\S+ (\S+)\s+(In|Out|P|B|M)\s+IP (\S+) > (\S+): (.*)$`)
+	innerLine = regexp.MustCompile(`^IP (\S+) > (\S+): (.*)$`)
+	dotPort   = regexp.MustCompile(`^(\d+\.\d+\.\d+\.\d+)\.(\d+)$`)
+)
+
+// places reads tcpdump's lines as "eth0 out 10.244.1.2:5 → 10.244.2.2:8080"; of
+// a packet within another it is the inner one with "in 172.30.0.11 → …" behind.
+// Of TCP only what begins a connection counts, as in the list of one that is
+// answered.
+func places(lines []string) (list []string) {
+	ends := func(src, dst string) string {
+		return dotPort.ReplaceAllString(src, "$1:$2") + " → " + dotPort.ReplaceAllString(dst, "$1:$2")
+	}
+	counts := func(rest string) bool {
+		return !strings.HasPrefix(rest, "Flags") || strings.HasPrefix(rest, "Flags [S")
+	}
+	for i, line := range lines {
+		m := dumpLine.FindStringSubmatch(line)
+		if m == nil {
+			continue
+		}
+		dir := map[string]string{"Out": "out"}[m[2]]
+		if dir == "" {
+			dir = "in"
+		}
+		if i+1 < len(lines) {
+			if in := innerLine.FindStringSubmatch(lines[i+1]); in != nil {
+				if counts(in[3]) {
+					list = append(list, fmt.Sprintf("%s %s %s in %s", m[1], dir, ends(in[1], in[2]), ends(m[3], m[4])))
+				}
+				continue
+			}
+		}
+		if counts(m[5]) {
+			list = append(list, fmt.Sprintf("%s %s %s", m[1], dir, ends(m[3], m[4])))
+		}
+	}
+	return list
+}
+
+// ours is the same of a hop list, of one namespace.
+func ours(w trace.Way, space string) (list []string) {
+	for _, h := range w.Hops {
+		if h.Layer != step.LayerLink || h.NS != space {
+			continue
+		}
+		s := fmt.Sprintf("%s %s %s → %s", h.Iface, h.Dir, h.Hdr.Src, h.Hdr.Dst)
+		if h.Outer != nil {
+			s += fmt.Sprintf(" in %s → %s", h.Outer.Src, h.Outer.Dst)
+		}
+		list = append(list, s)
+	}
+	return list
+}
+
+var countedRule = regexp.MustCompile(`^\[(\d+):\d+\] -A (\S+) (.*)$`)
+
+// counters are how often each rule of a namespace has matched, as iptables -v
+// shows it.
+func counters(t testing.TB, path string) map[string]int {
+	t.Helper()
+	of, table := map[string]int{}, ""
+	for line := range strings.Lines(nettest.Run(t, path, "iptables-save -c")) {
+		line = strings.TrimSpace(line)
+		if strings.HasPrefix(line, "*") {
+			table = line[1:]
+		}
+		if m := countedRule.FindStringSubmatch(line); m != nil {
+			n, err := strconv.Atoi(m[1])
+			require.NoError(t, err)
+			of[table+" "+m[2]+" "+m[3]] += n
+		}
+	}
+	return of
+}
+
+// matched are the rules that a hop list says have matched in a namespace.
+func matched(w trace.Way, space string) map[string]int {
+	of := map[string]int{}
+	for _, h := range w.Hops {
+		if h.Layer == step.LayerRule && h.NS == space && h.Rule != nil {
+			of[h.Table+" "+h.Chain+" "+h.Rule.Text]++
+		}
+	}
+	return of
+}
+
+// sameRules compares the two. Counters also count the packets that end a
+// connection, which are not in the list; rules for NAT see only the first one.
+func sameRules(t testing.TB, w trace.Way, space string, before, after map[string]int, exact bool) {
+	t.Helper()
+	listed := matched(w, space)
+	for rule, n := range listed {
+		got := after[rule] - before[rule]
+		require.GreaterOrEqual(t, got, n, "%s: the list has it, the counters do not: %s", space, rule)
+	}
+	var more []string
+	for rule, n := range after {
+		if n -= before[rule]; n > listed[rule] && (exact || strings.HasPrefix(rule, "nat ")) {
+			more = append(more, fmt.Sprintf("%d times, not %d: %s", n, listed[rule], rule))
+		}
+	}
+	slices.Sort(more)
+	require.Empty(t, more, "%s: the counters have more than the list", space)
+}
