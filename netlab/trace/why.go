@@ -157,7 +157,7 @@ func (a *assembly) why(hops []step.Hop) (*step.HopDrop, step.Hop) {
 			end = h
 		}
 	}
-	for _, decide := range []func(step.Hop) *step.HopDrop{a.byError, a.byWrongAnswer, a.byService, a.byPlace} {
+	for _, decide := range []func(step.Hop) *step.HopDrop{a.byService, a.byError, a.byWrongAnswer, a.byPlace} {
 		if d := decide(end); d != nil {
 			return d, end
 		}
@@ -305,12 +305,15 @@ func (a *assembly) byService(end step.Hop) *step.HopDrop {
 	case len(endpoints) == 0:
 		return &step.HopDrop{Reason: ReasonNoEndpoints, Says: fmt.Sprintf("Service %s has no endpoints", name), Object: service}
 	}
-	where := end.Node
+	where := ""
 	for _, t := range a.taps {
 		if s := a.Capture.space(t.Space); t.leg == legRequest && s != nil && s.Node != "" && s.Pod == "" {
 			where = t.Space
 			break
 		}
+	}
+	if where == "" {
+		return nil // it came to no node
 	}
 	return &step.HopDrop{Reason: ReasonServiceRules, Object: service,
 		Says:     fmt.Sprintf("no rule on %s translates the address of Service %s, though it has endpoints: its proxy has not written them, or somebody removed them", where, name),
