@@ -35,9 +35,12 @@ type lab struct {
 	tracer  *trace.Tracer
 }
 
-var podsNet = netip.MustParsePrefix("10.244.0.0/16")
+var podsNet, servicesNet = netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("10.96.0.0/12")
 
-func build(t testing.TB) *lab {
+func build(t testing.TB) *lab { return buildIn(t, proxy.IPTables) }
+
+// buildIn is build with another mode of the proxies.
+func buildIn(t testing.TB, mode proxy.Mode) *lab {
 	t.Helper()
 	nettest.NeedRoot(t)
 	ctx, dir := context.Background(), t.TempDir()
@@ -69,8 +72,9 @@ func build(t testing.TB) *lab {
 		}
 		l.peers = append(l.peers, overlay.Peer{Node: name, IP: at.IP, Subnet: at.Pods})
 		n := nettest.Open(t, path)
-		p := &proxy.Proxy{Node: proxy.Node{Name: name, IP: at.IP, Pods: podsNet}, Net: n, Hands: proxy.Tables{Tool: tool, Net: n}}
-		require.NoError(t, p.Prepare(ctx))
+		p := &proxy.Proxy{Node: proxy.Node{Name: name, IP: at.IP, Pods: podsNet, Services: servicesNet}, Net: n, Backends: map[proxy.Mode]proxy.Backend{
+			proxy.IPTables: &proxy.IPTablesBackend{Tool: tool, Net: n}, proxy.NFTables: &proxy.NFTBackend{Net: n}}}
+		require.NoError(t, p.SetMode(ctx, mode))
 		t.Cleanup(p.Close)
 		l.nodes, l.proxies = append(l.nodes, n), append(l.proxies, p)
 	}

@@ -75,7 +75,12 @@ var paths = []path{
 func TestPaths(t *testing.T) {
 	_, err := exec.LookPath("tcpdump")
 	require.NoError(t, err, "the lists are held against tcpdump's: install the package tcpdump")
-	l := build(t)
+	for _, mode := range []proxy.Mode{proxy.IPTables, proxy.NFTables} {
+		t.Run(string(mode), func(t *testing.T) { buildIn(t, mode).paths(t) })
+	}
+}
+
+func (l *lab) paths(t *testing.T) {
 	serve(t, l.OutsideNS())
 	for _, n := range l.nodes {
 		serve(t, n.Path())

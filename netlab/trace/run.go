@@ -186,6 +186,7 @@ func refined(verdict, text string) string {
 	if verdict == "jump" || verdict == "goto" || verdict == "return" {
 		return verdict
 	}
+	text = quotedComment.ReplaceAllString(text, "") // which may say anything
 	for _, t := range targets {
 		if strings.Contains(text, t.iptables) || !strings.Contains(text, "-j ") && strings.Contains(text, t.nft) {
 			return t.verdict
