@@ -53,8 +53,14 @@ func (d *daemon) start(ctx context.Context, fail context.CancelCauseFunc) (*rest
 	if err := d.startOutside(ctx); err != nil {
 		return nil, err
 	}
+	lb, err := d.newBalancer(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("load balancer: %w", err)
+	}
 	part("controllers", func(ctx context.Context) error {
-		return controller.Run(ctx, controller.Options{Config: config(controllerUser), RootCA: d.pki.pem, Sign: d.pki.signer(d.cfg.signingDuration())})
+		return controller.Run(ctx, controller.Options{
+			Config: config(controllerUser), RootCA: d.pki.pem, Sign: d.pki.signer(d.cfg.signingDuration()), LoadBalancer: lb,
+		})
 	})
 	part("scheduler", func(ctx context.Context) error {
 		return scheduler.Run(ctx, scheduler.Options{Config: config(schedulerUser)("kube-scheduler")})

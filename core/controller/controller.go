@@ -36,6 +36,7 @@ func Controllers() []Controller {
 		{Name: "replicationcontroller-controller", Resource: "replicationcontrollers", New: newReplicationControllers},
 		{Name: "endpointslice-controller", Resource: "services", New: newEndpointSlices},
 		{Name: "endpoint-controller", Resource: "services", New: newEndpoints},
+		{Name: serviceLB, Resource: "services", New: newLoadBalancers},
 		{Name: "disruption-controller", Resource: "poddisruptionbudgets.policy", New: newDisruptions},
 		{Name: "resourcequota-controller", Resource: "resourcequotas", Quiet: true, New: newQuotas},
 		{Name: "clusterrole-aggregation-controller", Resource: "clusterroles.rbac.authorization.k8s.io", Quiet: true, New: newAggregation},
@@ -70,6 +71,8 @@ type Options struct {
 	RootCA []byte
 	// Sign, if set, is asked for the certificates that were approved.
 	Sign Sign
+	// LoadBalancer, if set, has addresses for Services of type LoadBalancer.
+	LoadBalancer *LoadBalancer
 	// NodeGrace is how long a node may be silent before its conditions become
 	// Unknown; zero means 40 s.
 	NodeGrace time.Duration
@@ -102,6 +105,9 @@ func (o Options) withDefaults(ctx context.Context) Options {
 	}
 	if o.Sign == nil {
 		o.Controllers = slices.DeleteFunc(slices.Clone(o.Controllers), func(c Controller) bool { return c.Name == csrSigner })
+	}
+	if o.LoadBalancer == nil {
+		o.Controllers = slices.DeleteFunc(slices.Clone(o.Controllers), func(c Controller) bool { return c.Name == serviceLB })
 	}
 	return o
 }

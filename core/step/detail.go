@@ -194,6 +194,14 @@ type ProxySetDetail struct {
 	From string `json:"from,omitempty"`
 }
 
+// BalanceDetail belongs to balance: the nodes that take an address's packets
+// from now on.
+type BalanceDetail struct {
+	Address string   `json:"address"`
+	Nodes   []string `json:"nodes,omitempty"`
+	Removed bool     `json:"removed,omitempty"`
+}
+
 // LinksDetail belongs to links: a node's network as it is after a change,
 // whole each time.
 type LinksDetail struct {

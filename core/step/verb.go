@@ -78,6 +78,7 @@ const (
 	OverlayRemove Verb = "overlay-remove"
 	ProxySync     Verb = "proxy-sync"  // a node's rules for Services change, in one transaction
 	ProxySet      Verb = "proxy-mode"  // a node's kube-proxy changes to another mode, or stops
+	Balance       Verb = "balance"     // the load balancer spreads an address over other nodes
 	PolicySync    Verb = "policy-sync" // a node's rules for NetworkPolicies change, in one transaction
 	BackendSet    Verb = "backend"     // a node's overlay changes to another backend
 	Packet        Verb = "packet"      // a packet is sent and followed, or a flow is watched
@@ -121,7 +122,7 @@ var classOf = map[Verb]Class{
 	CreateContainer: ClassCRI, StartContainer: ClassCRI, StopContainer: ClassCRI, RemoveContainer: ClassCRI,
 	Exec: ClassCRI, UpdateContainerResources: ClassCRI, UpdatePodSandboxResources: ClassCRI, RemoveImage: ClassCRI,
 	Mount: ClassVolume, Unmount: ClassVolume,
-	CNIAdd: ClassCNI, CNIDel: ClassCNI, CNICheck: ClassCNI, CNIStatus: ClassCNI, CNIGC: ClassCNI, OverlayAdd: ClassNet, OverlayRemove: ClassNet, ProxySync: ClassNet, ProxySet: ClassNet, PolicySync: ClassNet,
+	CNIAdd: ClassCNI, CNIDel: ClassCNI, CNICheck: ClassCNI, CNIStatus: ClassCNI, CNIGC: ClassCNI, OverlayAdd: ClassNet, OverlayRemove: ClassNet, ProxySync: ClassNet, ProxySet: ClassNet, Balance: ClassNet, PolicySync: ClassNet,
 	BackendSet: ClassNet, Packet: ClassNet, Break: ClassNet, Mend: ClassNet,
 }
 
