@@ -66,9 +66,9 @@ func build(t testing.TB) *lab {
 	for i, n := range l.net {
 		v := overlay.VTEP{IP: peers[i].IP, Subnet: peers[i].Subnet}
 		require.NoError(t, v.Sync(ctx, n, nil, peers))
-		p := &proxy.Proxy{Node: proxy.Node{Name: peers[i].Node, IP: peers[i].IP, Pods: top.Pods}, Net: n, Hands: proxy.Tables{Tool: l.tool, Net: n}}
+		p := &proxy.Proxy{Node: proxy.Node{Name: peers[i].Node, IP: peers[i].IP, Pods: top.Pods}, Net: n, Backends: map[proxy.Mode]proxy.Backend{proxy.IPTables: &proxy.IPTablesBackend{Tool: l.tool, Net: n}}}
 		t.Cleanup(p.Close)
-		require.NoError(t, p.Prepare(ctx))
+		require.NoError(t, p.SetMode(ctx, proxy.IPTables))
 		require.NoError(t, p.Sync(ctx, l.services()))
 	}
 	l.book, l.ip["outside"] = l.newBook(), l.ClientIP()
