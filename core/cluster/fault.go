@@ -60,7 +60,7 @@ func (d *daemon) openFaults(ctx context.Context, c *rest.Config) error {
 		return err
 	}
 	kinds := fault.NetKinds(d.xtablesLock())
-	kinds["object"] = brokenObject{objects}
+	kinds["object"], kinds["proxy"] = brokenObject{objects}, brokenProxy{d.Dir, client}
 	d.book = &fault.Book{
 		Dir: d.faults(), Kinds: kinds, Now: time.Now,
 		Look: func(ctx context.Context) (fault.Lab, error) { return d.lookFaults(ctx, client) },

@@ -25,19 +25,21 @@ import (
 	"github.com/klab-project/klab/netlab/overlay"
 	"github.com/klab-project/klab/netlab/proxy"
 	"github.com/klab-project/klab/netlab/topology"
+	"github.com/klab-project/klab/netlab/trace"
 )
 
 // lab is two nodes with proxies: the pods client, a and b on the first, c on
 // the second. The Service near has the endpoint a, far has c.
 type lab struct {
 	*topology.Lab
-	dir   string
-	nodes []fault.Node
-	net   []*link.Net
-	ns    map[string]string // of pods and nodes
-	ip    map[string]netip.Addr
-	tool  *firewall.Tool
-	book  *fault.Book
+	dir     string
+	nodes   []fault.Node
+	net     []*link.Net
+	proxies []*proxy.Proxy
+	ns      map[string]string // of pods and nodes
+	ip      map[string]netip.Addr
+	tool    *firewall.Tool
+	book    *fault.Book
 }
 
 const (
@@ -66,10 +68,11 @@ func build(t testing.TB) *lab {
 	for i, n := range l.net {
 		v := overlay.VTEP{IP: peers[i].IP, Subnet: peers[i].Subnet}
 		require.NoError(t, v.Sync(ctx, n, nil, peers))
-		p := &proxy.Proxy{Node: proxy.Node{Name: peers[i].Node, IP: peers[i].IP, Pods: top.Pods}, Net: n, Backends: map[proxy.Mode]proxy.Backend{proxy.IPTables: &proxy.IPTablesBackend{Tool: l.tool, Net: n}}}
-		t.Cleanup(p.Close)
-		require.NoError(t, p.SetMode(ctx, proxy.IPTables))
-		require.NoError(t, p.Sync(ctx, l.services()))
+		l.proxies = append(l.proxies, &proxy.Proxy{Node: proxy.Node{Name: peers[i].Node, IP: peers[i].IP, Pods: top.Pods}, Net: n,
+			Backends: map[proxy.Mode]proxy.Backend{proxy.IPTables: &proxy.IPTablesBackend{Tool: l.tool, Net: n}}})
+		t.Cleanup(l.proxies[i].Close)
+		require.NoError(t, l.proxies[i].SetMode(ctx, proxy.IPTables))
+		require.NoError(t, l.proxies[i].Sync(ctx, l.services()))
 	}
 	l.book, l.ip["outside"] = l.newBook(), l.ClientIP()
 	serve(t, top.OutsideNS(), "outside")
@@ -114,6 +117,20 @@ func (l *lab) services() (s proxy.State) {
 			Endpoints: []proxy.Endpoint{{IP: l.ip[x.pod], Node: x.node, Ready: true, Serving: true}}})
 	}
 	return s
+}
+
+// spaces are the namespaces as the tracer names them.
+func (l *lab) spaces() (list []trace.Space) {
+	for name, path := range map[string]string{"underlay": l.UnderlayNS(), "gateway": l.GatewayNS(), "control": l.ControlNS(), "outside": l.OutsideNS()} {
+		list = append(list, trace.Space{Name: name, Path: path})
+	}
+	for _, n := range l.nodes {
+		list = append(list, trace.Space{Name: n.Name, Path: n.NetNS, Node: n.Name})
+	}
+	for pod, node := range map[string]string{"client": "node-1", "a": "node-1", "b": "node-1", "c": "node-2"} {
+		list = append(list, trace.Space{Name: "pod/default/" + pod, Path: l.ns[pod], Node: node, Pod: "default/" + pod})
+	}
+	return list
 }
 
 func (l *lab) newBook() *fault.Book {

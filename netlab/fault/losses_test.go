@@ -1,0 +1,203 @@
+package fault_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net/netip"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/klab-project/klab/netlab/fault"
+	"github.com/klab-project/klab/netlab/netns"
+	"github.com/klab-project/klab/netlab/nettest"
+	"github.com/klab-project/klab/netlab/proxy"
+	"github.com/klab-project/klab/netlab/trace"
+)
+
+// death is a way to lose a packet: what is broken, by a card or by a command;
+// what is sent; and what the tracer must say: the reason, and the place. Saw
+// and unseen are namespaces in which tcpdump must have seen it, or must not.
+type death struct {
+	name          string
+	ask           fault.Ask
+	at, by, after string // a command, where, and its undoing
+	from, to      string
+	proto         string // "tcp" unless said
+	size          int
+	reason, place string
+	saw, unseen   string
+	evidence      string // a command at the place whose output must have this word in it
+	word          string
+}
+
+func deaths() []death {
+	card := func(name, target string) fault.Ask {
+		a := fault.Ask{Card: name, Target: target}
+		if name == "drop" {
+			a.Args = map[string]string{"share": "100"}
+		}
+		return a
+	}
+	const service = near
+	return []death{
+		{name: "the cable of a node is cut", ask: card("cut-link", "node-2"), to: "c", reason: "link-down", place: "underlay", saw: "node-1", unseen: "node-2", evidence: "ip link show n-2", word: "state DOWN"},
+		{name: "the cable of a pod is cut", ask: card("cut-link", "client"), to: "a", reason: "link-down", place: "pod/default/client", unseen: "node-1", evidence: "ip link show eth0", word: "NO-CARRIER"},
+		{name: "a cable loses packets", ask: card("drop", "node-2"), to: "c", reason: "link-loss", place: "underlay", saw: "node-1", unseen: "node-2", evidence: "nft list table netdev klab-drop-node-2", word: "drop"},
+		{name: "the way is too narrow", ask: card("mtu", "node-1"), to: "c", proto: "icmp", size: 1400, reason: "link-loss", place: "node-1", saw: "node-1", unseen: "node-2", evidence: "ip link show eth0", word: "mtu 1500"},
+		{name: "the forwarding entry is missing", ask: card("no-fdb", "node-1"), to: "c", reason: "fdb-missing", place: "node-1", saw: "node-1", unseen: "underlay", evidence: "bridge fdb show dev flannel.1; echo none", word: "none"},
+		{name: "the ARP entry is missing", ask: card("no-arp", "node-1"), to: "c", reason: "arp-missing", place: "node-1", saw: "node-1", unseen: "underlay", evidence: "ip neigh show dev flannel.1; echo none", word: "none"},
+		{name: "the tunnel is down", ask: card("vxlan-down", "node-1"), to: "c", reason: "no-route", place: "gateway", saw: "gateway", unseen: "node-2", evidence: "ip route get 10.244.2.2 2>&1 || true", word: "unreachable"},
+		{name: "a black hole", ask: card("blackhole", "node-1"), to: "c", reason: "blackhole", place: "node-1", saw: "node-1", unseen: "underlay", evidence: "ip route", word: "blackhole 10.244.2.0/24"},
+		{name: "the wrong way", ask: card("wrong-route", "node-1"), to: "c", reason: "no-route", place: "gateway", saw: "gateway", unseen: "node-2", evidence: "ip route get 10.244.2.2 2>&1 || true", word: "unreachable"},
+		{name: "a firewall", ask: card("firewall", "node-2"), to: "c", reason: "rule", place: "node-2", saw: "underlay", unseen: "pod/default/c", evidence: "nft list table inet klab-firewall-node-2", word: "8472"},
+		{name: "no default route", ask: card("no-default-route", "node-1"), to: "outside", reason: "no-route", place: "node-1", saw: "node-1", unseen: "underlay", evidence: "ip route show default; echo none", word: "none"},
+		{name: "forwarding is off", ask: card("ip-forward", "node-1"), to: "c", reason: "ip-forward-off", place: "node-1", saw: "node-1", unseen: "underlay", evidence: "sysctl net.ipv4.ip_forward", word: "= 0"},
+		{name: "the bridge is hidden from iptables", ask: card("bridge-nf", "node-1"), to: service, reason: "bridge-nf-off", place: "pod/default/client", saw: "pod/default/a", evidence: "true; echo none", word: "none"},
+		{name: "the connection table is full", ask: card("conntrack-full", "node-1"), to: "c", reason: "conntrack-full", place: "node-1", saw: "node-1", unseen: "underlay", evidence: "sysctl net.netfilter.nf_conntrack_count", word: "= 26214"},
+		{name: "a chain is empty", ask: card("flush-chain", "node-1"), to: service, reason: "no-route", place: "gateway", saw: "gateway", unseen: "pod/default/a", evidence: "true; echo none", word: "none"},
+		{name: "nobody listens", to: "c:9", reason: "no-listener", place: "pod/default/c", saw: "pod/default/c", evidence: "ss -ltn; echo none", word: "none"},
+		{name: "no such pod on the own subnet: nobody answers the ARP question", to: "10.244.1.99:8080", reason: "arp-missing", place: "pod/default/client", unseen: "underlay", evidence: "ip neigh show dev eth0", word: "10.244.1.99"},
+		{name: "no such pod", to: "10.244.2.99:8080", reason: "no-such-pod", place: "node-2", saw: "node-2", unseen: "pod/default/c", evidence: "ip neigh show dev cni0", word: "10.244.2.99"},
+		{name: "a Service without endpoints", to: "10.96.0.30:80", reason: "no-endpoints", place: "node-1", saw: "node-1", unseen: "underlay", evidence: "iptables-save -t filter", word: "has no endpoints"},
+		{name: "a rule drops it", at: "node-1", by: "iptables -I FORWARD -d 10.244.2.0/24 -j DROP", after: "iptables -D FORWARD -d 10.244.2.0/24 -j DROP", to: "c", reason: "rule", place: "node-1", saw: "node-1", unseen: "underlay", evidence: "iptables -nvL FORWARD", word: "DROP"},
+		{name: "a rule refuses it", at: "node-2", by: "iptables -I FORWARD -p tcp --dport 8080 -j REJECT", after: "iptables -D FORWARD -p tcp --dport 8080 -j REJECT", to: "c", reason: "reject", place: "node-2", saw: "node-2", unseen: "pod/default/c", evidence: "iptables -nvL FORWARD", word: "REJECT"},
+	}
+}
+
+// Every way to lose a packet has its place and its reason, and other programs
+// agree about where it was seen and what is wrong there.
+func TestDeathsAreExplained(t *testing.T) {
+	l := build(t)
+	l.unserved(t)
+	tracer := &trace.Tracer{Home: l.GatewayNS(), Tool: l.tool}
+	t.Cleanup(func() { require.NoError(t, tracer.Close()) })
+	places := map[string]string{}
+	for _, s := range l.spaces() {
+		places[s.Name] = s.Path
+	}
+	require.NoError(t, tracer.Set(l.spaces()))
+	l.works(t, []way{toNear, toFar, fromFar, nearService, farService, toItself, toOutside, nodeToPod})
+	for _, x := range deaths() {
+		t.Run(x.name, func(t *testing.T) {
+			ctx := context.Background()
+			if x.ask.Card != "" {
+				_, err := l.book.Break(ctx, x.ask)
+				require.NoError(t, err)
+				defer func() { _, err := l.book.MendAll(ctx); require.NoError(t, err) }()
+			} else if x.by != "" {
+				nettest.Run(t, places[x.at], x.by)
+				defer func() { nettest.Run(t, places[x.at], x.after) }()
+			}
+			to := l.addr(x.to)
+			ears := map[string]*ear{}
+			for _, place := range []string{x.saw, x.unseen} {
+				if place != "" {
+					ears[place] = listen(t, places[place], l, to)
+				}
+			}
+			ask := trace.Ask{From: "pod/default/client", To: to, Proto: "tcp", Size: x.size, Patience: loss}
+			if x.from != "" {
+				ask.From = "pod/default/" + x.from
+			}
+			if x.proto != "" {
+				ask.Proto, ask.To = x.proto, netip.AddrPortFrom(to.Addr(), 0)
+			}
+			w, _, err := tracer.Follow(ctx, ask)
+			require.NoError(t, err)
+			hops := strings.Join(trace.Lines(w.Hops), "\n")
+			require.NotNil(t, w.Drop, "%s\n%s", w.Outcome, hops)
+			end := ""
+			for _, h := range w.Hops {
+				if h.Layer == "drop" {
+					end = h.NS
+				}
+			}
+			require.Equal(t, x.reason+" at "+x.place, w.Drop.Reason+" at "+end, "%s %v\n%s", w.Drop.Says, w.Drop.Evidence, hops)
+			require.NotEmpty(t, w.Drop.Says)
+			require.Contains(t, nettest.Run(t, places[x.place], x.evidence), x.word)
+			for place, e := range ears {
+				heard := e.heard(t)
+				require.Equal(t, place == x.saw, len(heard) > 0, "tcpdump in %s: %v\n%s", place, heard, hops)
+			}
+		})
+	}
+}
+
+// unserved adds a Service without endpoints to those of all nodes.
+func (l *lab) unserved(t *testing.T) {
+	s := l.services()
+	s.Services = append(s.Services, proxy.Service{Namespace: "default", Name: "nobody", ClusterIP: netip.MustParseAddr("10.96.0.30"),
+		Ports: []proxy.Port{{Protocol: "TCP", Port: 80}}})
+	for _, p := range l.proxies {
+		require.NoError(t, p.Sync(context.Background(), s))
+	}
+}
+
+func (l *lab) addr(to string) netip.AddrPort {
+	name, port, ok := strings.Cut(to, ":")
+	if ip, known := l.ip[name]; known {
+		if !ok {
+			port = "8080"
+		}
+		to = ip.String() + ":" + port
+	}
+	return netip.MustParseAddrPort(to)
+}
+
+// ear is a tcpdump, which listens to what the client or a sends.
+type ear struct {
+	cmd   *exec.Cmd
+	lines chan string
+}
+
+func listen(t *testing.T, path string, l *lab, to netip.AddrPort) *ear {
+	t.Helper()
+	// Inside of VXLAN the address is 50 bytes later: any packet of the tunnel counts.
+	filter := fmt.Sprintf("(src host %s or src host %s or dst host %s) and not arp or udp port 8472", l.ip["client"], l.ip["a"], to.Addr())
+	e := &ear{cmd: exec.Command("tcpdump", "-i", "any", "-nn", "-l", "--immediate-mode", filter), lines: make(chan string, 1000)}
+	e.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := e.cmd.StdoutPipe()
+	require.NoError(t, err)
+	said, err := e.cmd.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, netns.Do(path, e.cmd.Start))
+	t.Cleanup(func() { _ = e.cmd.Process.Kill(); _ = e.cmd.Wait() })
+	ready := make(chan struct{})
+	go func() {
+		for lines := bufio.NewScanner(said); lines.Scan(); {
+			if strings.HasPrefix(lines.Text(), "listening on") {
+				close(ready)
+			}
+		}
+	}()
+	go func() {
+		defer close(e.lines)
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			e.lines <- lines.Text()
+		}
+	}()
+	select {
+	case <-ready:
+	case <-time.After(patience):
+		require.FailNow(t, "tcpdump does not listen")
+	}
+	return e
+}
+
+// heard ends it and returns what it has heard.
+func (e *ear) heard(t *testing.T) (list []string) {
+	t.Helper()
+	require.NoError(t, e.cmd.Process.Signal(syscall.SIGINT))
+	for line := range e.lines {
+		if line != "" {
+			list = append(list, line)
+		}
+	}
+	return list
+}
