@@ -76,7 +76,8 @@ var (
 // a packet within another it is the inner one with "in 172.30.0.11 → …" behind.
 // Of TCP only what begins a connection counts, as in the list of one that is
 // answered.
-func places(lines []string) (list []string) {
+func places(lines []string) []string {
+	list := []string{}
 	ends := func(src, dst string) string {
 		return dotPort.ReplaceAllString(src, "$1:$2") + " → " + dotPort.ReplaceAllString(dst, "$1:$2")
 	}
@@ -108,7 +109,8 @@ func places(lines []string) (list []string) {
 }
 
 // ours is the same of a hop list, of one namespace.
-func ours(w trace.Way, space string) (list []string) {
+func ours(w trace.Way, space string) []string {
+	list := []string{}
 	for _, h := range w.Hops {
 		if h.Layer != step.LayerLink || h.NS != space {
 			continue

@@ -3,7 +3,9 @@ package trace
 import (
 	"fmt"
 	"net/netip"
+	"regexp"
 	"strconv"
+	"strings"
 
 	"github.com/klab-project/klab/core/step"
 )
@@ -12,13 +14,18 @@ import (
 func (a *assembly) notPassedOn(t *tapped, end step.Hop) *step.HopDrop {
 	dst := t.P.outermost().Dst
 	if t.P.Outer == nil {
-		dst = a.translatedTo(t, end)
+		dst = a.translatedTo(t)
 	}
 	if a.owns(t.Space, dst) {
 		return a.notAnswered(t)
 	}
 	if full := a.conntrackFull(t, end); full != nil {
 		return full
+	}
+	if t.link.Master != "" && a.owns(t.link.PeerSpace, dst) {
+		if d := a.hairpinOff(t.Space, t.link, dst); d != nil {
+			return d
+		}
 	}
 	if t.link.Master != "" && a.bridged(t) {
 		return a.notBridged(t)
@@ -36,7 +43,7 @@ func (a *assembly) notPassedOn(t *tapped, end step.Hop) *step.HopDrop {
 	if r.Route == nil {
 		d := a.unroutable(q, r, q.In)
 		if d.Reason == ReasonRPFilter {
-			a.addSysctl(d, t.Space, "net.ipv4.conf.all.rp_filter", "net.ipv4.conf."+q.In+".rp_filter")
+			a.addSysctl(d, t.Space, "net.ipv4.conf.all.rp_filter", "net.ipv4.conf."+strings.ReplaceAll(q.In, ".", ":")+".rp_filter")
 		}
 		return d
 	}
@@ -65,19 +72,33 @@ func l3(t *tapped) string {
 }
 
 // translatedTo is where the packet goes after the rules that it passed.
-func (a *assembly) translatedTo(t *tapped, end step.Hop) (dst netip.Addr) {
-	dst = t.P.Dst
+func (a *assembly) translatedTo(t *tapped) netip.Addr {
+	if to := a.dnat(t.Space, t.leg); to.IsValid() {
+		return to
+	}
+	return t.P.Dst
+}
+
+var newTarget = regexp.MustCompile(`(?:--to-destination|dnat to) (\d+\.\d+\.\d+\.\d+)`)
+
+// dnat is the address that a rule of a space gave the packet; not valid if none did.
+func (a *assembly) dnat(space, leg string) (to netip.Addr) {
 	for _, f := range a.flights {
-		if f.space != t.Space || f.leg != t.leg {
+		if f.space != space || f.leg != leg {
 			continue
 		}
 		for _, r := range f.runs {
-			if a.carried(f, r) == nil {
-				dst = r.p.Dst
+			for _, h := range r.hops(a.Capture, nil) {
+				if h.Verdict != "dnat" || h.Rule == nil {
+					continue
+				}
+				if m := newTarget.FindStringSubmatch(h.Rule.Text); m != nil {
+					to, _ = netip.ParseAddr(m[1])
+				}
 			}
 		}
 	}
-	return dst
+	return to
 }
 
 func (a *assembly) addSysctl(d *step.HopDrop, space string, keys ...string) {

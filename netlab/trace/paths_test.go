@@ -2,6 +2,7 @@ package trace_test
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"os/exec"
 	"slices"
@@ -87,29 +88,41 @@ func (l *lab) paths(t *testing.T) {
 	}
 	nettest.Run(t, l.GatewayNS(), "ip route add 192.0.2.50 via 172.30.0.11")
 	nettest.Run(t, l.OutsideNS(), "ip route add 192.0.2.50 via 192.0.2.1")
-	for _, p := range paths {
-		t.Run(p.name, func(t *testing.T) { l.path(t, p) })
+	for _, p := range paths { // everybody learns everybody's MAC
+		l.web(t, p.service, p.pods...)
+		l.follow(t, p.from, p.to, p.proto)
 	}
-}
-
-func (l *lab) path(t *testing.T, p path) {
-	l.web(t, p.service, p.pods...)
-	l.follow(t, p.from, p.to, p.proto) // everybody learns everybody's MAC
 	dumps := map[string]*dump{}
 	for _, s := range l.tracer.Spaces() {
 		dumps[s.Name] = startDump(t, s.Path)
 	}
+	var ways []trace.Way
+	for _, p := range paths {
+		t.Run(p.name, func(t *testing.T) { ways = append(ways, l.path(t, p)) })
+	}
+	for name, d := range dumps {
+		seen := places(d.stop())
+		for i, w := range ways {
+			list := ours(w, name)
+			n := min(len(list), len(seen))
+			require.Equal(t, seen[:n], list, "%s: %s\n%s", paths[i].name, name, strings.Join(trace.Lines(w.Hops), "\n"))
+			seen = seen[n:]
+		}
+		require.Empty(t, seen, "%s: tcpdump has more", name)
+	}
+}
+
+func (l *lab) path(t *testing.T, p path) trace.Way {
+	l.web(t, p.service, p.pods...)
 	before := []map[string]int{counters(t, l.nodes[0].Path()), counters(t, l.nodes[1].Path())}
 	w, _ := l.follow(t, p.from, p.to, p.proto)
 	text := strings.Join(trace.Lines(w.Hops), "\n")
 	require.Equal(t, "answered", w.Outcome, text)
 	for i, n := range l.nodes {
-		sameRules(t, w, "node-"+string(rune('1'+i)), before[i], counters(t, n.Path()), p.proto != "tcp")
-	}
-	for name, d := range dumps {
-		require.Equal(t, places(d.stop()), ours(w, name), "%s\n%s", name, text)
+		sameRules(t, w, fmt.Sprint("node-", i+1), before[i], counters(t, n.Path()), p.proto != "tcp")
 	}
 	for _, want := range p.has {
 		require.True(t, slices.ContainsFunc(w.Hops, func(h step.Hop) bool { return h.Layer == want || h.Verdict == want }), "no %s in\n%s", want, text)
 	}
+	return w
 }

@@ -98,18 +98,30 @@ func (a *assembly) unroutable(q Question, x Answer, in string) *step.HopDrop {
 	says := func(reason, what string) *step.HopDrop {
 		return &step.HopDrop{Reason: reason, Says: fmt.Sprintf(what, q.Space, q.Dst), Evidence: evidence}
 	}
-	switch unix.Errno(x.Errno) {
-	case unix.ENETUNREACH:
+	switch errno := unix.Errno(x.Errno); {
+	case errno == unix.ENETUNREACH:
 		return says(ReasonNoRoute, "%s has no route to %s")
-	case unix.EXDEV:
-		d := says(ReasonRPFilter, "%s checks where packets come from, and answers to this one would leave by another link than "+in+" (to %s)")
-		return d
-	case unix.EINVAL:
+	case errno == unix.EXDEV || errno == unix.EINVAL && a.strict(q):
+		return &step.HopDrop{Reason: ReasonRPFilter, Evidence: evidence,
+			Says: fmt.Sprintf("%s checks where packets come from: one from %s must not come in by %s, for answers would leave by another link", q.Space, q.Src, in)}
+	case errno == unix.EINVAL:
 		return says(ReasonBlackhole, "the route of %s to %s is a black hole")
-	case unix.EACCES:
+	case errno == unix.EACCES:
 		return says(ReasonProhibit, "the route of %s to %s is a prohibition")
 	}
 	return says(ReasonUnreachable, "the route of %s to %s says that it is unreachable")
+}
+
+// strict tells whether a space refuses packets that come in by a link by which
+// the answer would not leave. Source: Documentation/networking/ip-sysctl.rst.
+func (a *assembly) strict(q Question) bool {
+	if q.In == "" {
+		return false
+	}
+	all, ok1 := a.ask(Question{Kind: askSysctl, Space: q.Space, Key: "net.ipv4.conf.all.rp_filter"})
+	own, ok2 := a.ask(Question{Kind: askSysctl, Space: q.Space, Key: "net.ipv4.conf." + strings.ReplaceAll(q.In, ".", ":") + ".rp_filter"})
+	back, ok3 := a.ask(Question{Kind: askRoute, Space: q.Space, Dst: q.Src})
+	return ok1 && ok2 && ok3 && max(all.Found, own.Found) == "1" && (back.Route == nil || back.Route.Dev != q.In)
 }
 
 // routeType is for routes that lead nowhere on purpose.
@@ -207,26 +219,29 @@ func (a *assembly) notDelivered(t *tapped) *step.HopDrop {
 			Evidence: []string{"seen going out, not coming in"}}
 	}
 	if t.link.Kind == "bridge" {
-		return a.hairpinOff(t)
+		for _, i := range a.taps {
+			if i.leg != t.leg || i.Space != t.Space || i.Out || i.link.Master != t.link.Name {
+				continue
+			}
+			if d := a.hairpinOff(t.Space, i.link, t.P.Dst); d != nil {
+				return d
+			}
+		}
+		return &step.HopDrop{Reason: ReasonLinkLoss, Says: fmt.Sprintf("%s of %s has no port for %s", t.link.Name, t.Space, t.P.Dst)}
 	}
 	return &step.HopDrop{Reason: ReasonLinkLoss, Says: fmt.Sprintf("it left %s by %s, and nobody who is looked at got it", t.Space, t.link.Name)}
 }
 
 // hairpinOff is for a packet that a bridge would have to send back by the port
 // that it came from.
-func (a *assembly) hairpinOff(t *tapped) *step.HopDrop {
-	for _, i := range a.taps {
-		if i.leg != t.leg || i.Space != t.Space || i.Out || i.link.Master != t.link.Name {
-			continue
-		}
-		x, ok := a.ask(Question{Kind: askHairpin, Space: t.Space, Dev: i.link.Name})
-		if ok && x.Found == "false" && strings.HasPrefix(i.link.PeerSpace, "pod/") && a.owns(i.link.PeerSpace, t.P.Dst) {
-			return &step.HopDrop{Reason: ReasonHairpin, Object: a.nameOf(t.P.Dst),
-				Says:     fmt.Sprintf("%s would have to send it back by %s, by which it came; hairpin mode of that port is off", t.link.Name, i.link.Name),
-				Evidence: []string{"bridge -d link show dev " + i.link.Name + ": hairpin off"}}
-		}
+func (a *assembly) hairpinOff(space string, port Link, dst netip.Addr) *step.HopDrop {
+	x, ok := a.ask(Question{Kind: askHairpin, Space: space, Dev: port.Name})
+	if !ok || x.Found != "false" || !a.owns(port.PeerSpace, dst) {
+		return nil
 	}
-	return &step.HopDrop{Reason: ReasonLinkLoss, Says: fmt.Sprintf("%s of %s has no port for %s", t.link.Name, t.Space, t.P.Dst)}
+	return &step.HopDrop{Reason: ReasonHairpin, Object: a.nameOf(dst),
+		Says:     fmt.Sprintf("%s would have to send it back by %s, by which it came; hairpin mode of that port is off", port.Master, port.Name),
+		Evidence: []string{"bridge -d link show dev " + port.Name + ": hairpin off"}}
 }
 
 // notUnwrapped is for a packet that came inside another and did not come out of it.

@@ -294,7 +294,7 @@ func (a *assembly) byService(end step.Hop) *step.HopDrop {
 		return nil
 	}
 	for _, t := range a.taps {
-		if t.leg == legRequest && t.P.Dst != a.Ask.To.Addr() {
+		if t.leg == legRequest && (t.P.Dst != a.Ask.To.Addr() || a.dnat(t.Space, legRequest).IsValid()) {
 			return nil // it was translated
 		}
 	}
