@@ -68,6 +68,7 @@ Begin with "sudo klab tui". Everything else is for scripts and for the curious.`
 	root.PersistentFlags().StringVar(&a.cluster, "cluster", name, "which cluster is meant (or KLAB_CLUSTER)")
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
+		a.netCommand(),
 		a.upCommand(), a.downCommand(), a.statusCommand(), a.doctorCommand(),
 		a.kubeconfigCommand(), a.kubectlCommand(), a.imageCommand(), a.nodeCommand(), a.containerCommand(), a.cniCommand(), a.addonCommand(),
 		a.stepCommand(), a.eventsCommand(), a.recordCommand(),

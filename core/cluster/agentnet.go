@@ -18,14 +18,12 @@ import (
 	"github.com/klab-project/klab/netlab/cni"
 	"github.com/klab-project/klab/netlab/cni/cnibin"
 	"github.com/klab-project/klab/netlab/link"
+	"github.com/klab-project/klab/netlab/overlay"
 	"github.com/klab-project/klab/netlab/topology"
 )
 
-// underlayMTU is the MTU of the nodes' network; VXLAN takes 50 bytes of it.
-const (
-	underlayMTU   = 1500
-	vxlanOverhead = 50
-)
+// underlayMTU is the MTU of the nodes' network.
+const underlayMTU = 1500
 
 // cniDir is where a node keeps its network configuration; cniState below it
 // is what plugins remember of pods, and goes with the pods.
@@ -42,14 +40,12 @@ func (a *agent) podNetwork() (*podNetwork, error) {
 	if err := a.mountCNI(); err != nil {
 		return nil, err
 	}
-	config, err := a.LoadConfig()
+	node, err := a.nodeConfig()
 	if err != nil {
 		return nil, err
 	}
-	node := cni.NodeConfig{Pods: nodePodNet(a.number), MTU: underlayMTU - vxlanOverhead}
 	said := cni.SubnetEnv{Networks: []netip.Prefix{podNet}, Subnets: []netip.Prefix{node.Pods}, MTU: node.MTU, IPMasq: true}
-	if config.DualStack {
-		_, node.Pods6 = topology.Addrs6(a.number)
+	if node.Pods6.IsValid() {
 		said.Networks, said.Subnets = append(said.Networks, topology.Pods6), append(said.Subnets, node.Pods6)
 	}
 	bin := &cni.Bin{Dir: cniBinDir, Own: cni.Builtin("", link.By{Actor: "kubelet", Node: a.name})}
@@ -58,6 +54,16 @@ func (a *agent) podNetwork() (*podNetwork, error) {
 	}
 	runner := &cni.Runner{Plugins: cni.Watch(bin, "kubelet", a.name), Cache: filepath.Join(cniStateDir, "results")}
 	return &podNetwork{a: a, cni: &cni.PodNetwork{ConfDir: cniConfDir, Runner: runner, Invoker: cni.Steps(runner, "kubelet", a.name)}}, nil
+}
+
+// nodeConfig is what the node's own network configuration follows from.
+func (a *agent) nodeConfig() (cni.NodeConfig, error) {
+	config, err := a.LoadConfig()
+	node := cni.NodeConfig{Pods: nodePodNet(a.number), MTU: overlay.PodMTU(underlayMTU)}
+	if config.DualStack {
+		_, node.Pods6 = topology.Addrs6(a.number)
+	}
+	return node, err
 }
 
 // podNetwork shows CNI to the container runtime.

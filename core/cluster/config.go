@@ -44,6 +44,7 @@ const MaxNodes = 50
 // The addresses of every lab. They exist only in namespaces of its own.
 var (
 	podNet      = netip.MustParsePrefix("10.244.0.0/16")
+	gatewayAddr = netip.MustParseAddr("172.30.0.1")
 	controlAddr = netip.MustParseAddr("172.30.0.2") // API server, registry and proxy, for the nodes
 	serviceIP   = netip.MustParseAddr("10.96.0.1")  // of default/kubernetes
 	underlayNet = netip.MustParsePrefix("172.30.0.0/24")

@@ -161,6 +161,42 @@ type OverlayDetail struct {
 	Subnet  string `json:"subnet,omitempty"`
 	Underly string `json:"underlay,omitempty"`
 	MAC     string `json:"mac,omitempty"`
+	Backend string `json:"backend,omitempty"` // "vxlan", "host-gw", "udp", "bgp"
+	// Learned marks the route that a peer announced; without, with backend bgp,
+	// it is the session with it.
+	Learned bool `json:"learned,omitempty"`
+}
+
+// BackendDetail belongs to backend: a node begins to use a backend, or removes
+// the last of it when no other node uses it any more (Done).
+type BackendDetail struct {
+	Backend string `json:"backend"`
+	Was     string `json:"was,omitempty"` // empty: none, or not known
+	Now     string `json:"now,omitempty"` // with Done: the one in use
+	Done    bool   `json:"done,omitempty"`
+}
+
+// CarriedDetail belongs to carried: what the forwarder of a node's backend has
+// carried since it began.
+type CarriedDetail struct {
+	Backend string        `json:"backend"`
+	Peers   []CarriedPeer `json:"peers,omitempty"`
+	// Packets that went no further: no node has their subnet, no time left to
+	// live, no IPv4 packets, not taken by the kernel.
+	NoRoute uint64 `json:"noRoute,omitempty"`
+	TTL     uint64 `json:"ttl,omitempty"`
+	Bad     uint64 `json:"bad,omitempty"`
+	Unsent  uint64 `json:"unsent,omitempty"`
+}
+
+// CarriedPeer are packets and bytes to and from one other node.
+type CarriedPeer struct {
+	Peer       string `json:"peer"`
+	Subnet     string `json:"subnet"`
+	OutPackets uint64 `json:"outPackets"`
+	OutBytes   uint64 `json:"outBytes"`
+	InPackets  uint64 `json:"inPackets"`
+	InBytes    uint64 `json:"inBytes"`
 }
 
 // ProxyDetail belongs to proxy-sync: what iptables-restore --noflush gets, or

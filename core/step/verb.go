@@ -108,6 +108,7 @@ const (
 	Reset     Verb = "reset"     // a new run begins: forget all objects
 	Delayed   Verb = "delayed"   // a held action was picked to happen later; Due says when
 	PowerSet  Verb = "power"     // a node's machine is started, shut down or cut off
+	Carried   Verb = "carried"   // what the forwarder of a node's overlay has carried
 	HopSeen   Verb = "hop"       // one place on a packet's way
 )
 

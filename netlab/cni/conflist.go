@@ -1,6 +1,7 @@
 package cni
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/netip"
 	"os"
@@ -13,6 +14,7 @@ type NodeConfig struct {
 	Pods6   netip.Prefix // a subnet of the other family, where pods have an address of each
 	DataDir string       // where addresses in use are remembered; empty: host-local's own place
 	MTU     int          // of pods' links: the underlay's less 50 for VXLAN
+	Routed  bool         // pods are routed, by IPv4 alone, instead of bridged
 }
 
 // Conflist is the network configuration that nodes of the lab begin with. It is
@@ -20,23 +22,27 @@ type NodeConfig struct {
 // plugins have it.
 func Conflist(c NodeConfig) []byte {
 	ranges := [][]any{{map[string]any{"subnet": c.Pods}}}
-	if c.Pods6.IsValid() {
+	if c.Pods6.IsValid() && !c.Routed {
 		ranges = append(ranges, []any{map[string]any{"subnet": c.Pods6}})
 	}
 	ipam := map[string]any{"type": "host-local", "ranges": ranges}
 	if c.DataDir != "" {
 		ipam["dataDir"] = c.DataDir
 	}
+	first := map[string]any{
+		"type": "bridge", "bridge": "cni0", "mtu": c.MTU,
+		"isGateway": true, "isDefaultGateway": true, "hairpinMode": true,
+		"ipam": ipam,
+	}
+	if c.Routed {
+		first = map[string]any{"type": "routed", "mtu": c.MTU, "ipam": ipam}
+	}
 	text, err := json.MarshalIndent(map[string]any{
 		"cniVersion":  "1.0.0",
 		"cniVersions": []string{"1.0.0", "1.1.0"},
 		"name":        "klab",
 		"plugins": []any{
-			map[string]any{
-				"type": "bridge", "bridge": "cni0", "mtu": c.MTU,
-				"isGateway": true, "isDefaultGateway": true, "hairpinMode": true,
-				"ipam": ipam,
-			},
+			first,
 			map[string]any{"type": "portmap", "capabilities": map[string]any{"portMappings": true}},
 		},
 	}, "", "  ")
@@ -57,6 +63,17 @@ func WriteConflist(dir string, c NodeConfig) error {
 		return nil
 	}
 	return writeWhole(path, Conflist(c), 0o644)
+}
+
+// SwitchConflist is WriteConflist, but it replaces the configuration that
+// differs in Routed alone: one that was not edited.
+func SwitchConflist(dir string, c NodeConfig) error {
+	path, other := filepath.Join(dir, ConflistFile), c
+	other.Routed = !c.Routed
+	if have, err := os.ReadFile(path); err == nil && bytes.Equal(have, Conflist(other)) {
+		return writeWhole(path, Conflist(c), 0o644)
+	}
+	return WriteConflist(dir, c)
 }
 
 func writeWhole(path string, text []byte, mode os.FileMode) error {

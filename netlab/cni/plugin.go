@@ -42,6 +42,7 @@ func Builtin(path string, by link.By) Plugins {
 		"host-local": &HostLocal{},
 		"loopback":   &Loopback{By: by},
 		"bridge":     &Bridge{NetNS: path, By: by},
+		"routed":     &Routed{NetNS: path, By: by},
 		"macvlan":    &Child{Kind: "macvlan", NetNS: path, By: by},
 		"ipvlan":     &Child{Kind: "ipvlan", NetNS: path, By: by},
 		"vxlan-port": &VXLANPort{NetNS: path, By: by},

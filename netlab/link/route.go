@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -16,6 +17,31 @@ type Route struct {
 	Via    netip.Addr
 	Dev    string
 	Onlink bool // Via is reached through Dev even if no route says so
+	// Proto says who made the route, as ip(8) names it: "bgp", "bird", "static".
+	// Empty is "boot", what ip(8) itself makes.
+	Proto string
+}
+
+// protocols are the origins of routes that have a name here. (rtnetlink(7))
+var protocols = map[netlink.RouteProtocol]string{
+	unix.RTPROT_BOOT: "", unix.RTPROT_STATIC: "static", unix.RTPROT_BIRD: "bird", unix.RTPROT_BGP: "bgp",
+}
+
+func protocolName(p netlink.RouteProtocol) string {
+	if name, ok := protocols[p]; ok {
+		return name
+	}
+	return strconv.Itoa(int(p))
+}
+
+func protocolOf(name string) (netlink.RouteProtocol, error) {
+	for p, known := range protocols {
+		if known == name {
+			return p, nil
+		}
+	}
+	n, err := strconv.ParseUint(name, 10, 8)
+	return netlink.RouteProtocol(n), err
 }
 
 func (r Route) words(verb string) []string {
@@ -30,6 +56,9 @@ func (r Route) words(verb string) []string {
 	words = append(words, "dev", r.Dev)
 	if r.Onlink {
 		words = append(words, "onlink")
+	}
+	if r.Proto != "" {
+		words = append(words, "proto", r.Proto)
 	}
 	return words
 }
@@ -69,7 +98,8 @@ func (n *Net) Route(ctx context.Context, r Route) error {
 	}, r.words("replace")...)
 }
 
-// DelRoute removes the route r, if it is there.
+// DelRoute removes the route r, if it is there; if r.Proto is empty, whoever
+// made it.
 func (n *Net) DelRoute(ctx context.Context, r Route) error {
 	return n.run(ctx, func() error {
 		k, err := n.route(r)
@@ -95,7 +125,10 @@ func (n *Net) route(r Route) (*netlink.Route, error) {
 	if r.Onlink {
 		k.Flags = unix.RTNH_F_ONLINK
 	}
-	return k, nil
+	if r.Proto != "" {
+		k.Protocol, err = protocolOf(r.Proto)
+	}
+	return k, err
 }
 
 // Routes lists the routes of the main table through dev, without those
@@ -114,7 +147,8 @@ func (n *Net) Routes(dev string) ([]Route, error) {
 		if k.Protocol == unix.RTPROT_KERNEL {
 			continue
 		}
-		r := Route{Dst: prefix(k.Dst), Via: addr(k.Gw), Dev: dev, Onlink: k.Flags&unix.RTNH_F_ONLINK != 0}
+		r := Route{Dst: prefix(k.Dst), Via: addr(k.Gw), Dev: dev, Onlink: k.Flags&unix.RTNH_F_ONLINK != 0,
+			Proto: protocolName(k.Protocol)}
 		if k.Dst == nil {
 			r.Dst = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 			if k.Family == unix.AF_INET6 {

@@ -1,18 +1,17 @@
-// Package overlay carries packets between pods of different nodes over VXLAN,
-// the way flannel's vxlan backend does.
+// Package overlay carries packets between pods of different nodes, in one of
+// four ways, of which a node uses one at a time: vxlan, host-gw and udp as
+// flannel does it, and bgp as Calico does it.
 //
-// Each node has a tunnel endpoint flannel.1. For each other node there are
-// three entries, which one packet needs one after the other: a route (the
-// peer's pods are behind the peer's endpoint), a neighbour (the endpoint's MAC)
-// and a forwarding entry (the underlay address to which frames for that MAC
-// go). Nothing is learned and nobody broadcasts.
+// The nouns: a [Lease] is what a node tells the others about itself, its
+// subnet first of all; a [Peer] is another node made of its lease; a [Backend]
+// is one of the four ways, with a narrow interface; a [Plan] is what has to
+// change in the kernel. A [Manager] has all four backends of a node. Start with
+// [Manager.Use] and [Manager.Sync]: they read what the kernel has, and make it
+// what the leases say.
 //
-// The nouns: a [VTEP] is this node's endpoint, a [Peer] another node's, a
-// [Plan] what has to change. Start with [VTEP.Sync]: it reads what the kernel
-// has, and a pure function, [Diff], says what is missing or too much.
-//
-// A VTEP's MAC follows from its subnet, so nodes need not tell each other; a
-// Peer may state another, as flannel's node annotation does.
+// To change the backend of a running cluster, every node makes the new one
+// before it breaks the old one: what leads to a peer by the old backend stays
+// until the new one leads there, and the old one's device until no peer uses it.
 //
 // Everything is idempotent. A link that goes down takes routes with it: Sync
 // again when it is up.

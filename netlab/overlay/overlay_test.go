@@ -11,177 +11,136 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
-	"github.com/klab-project/klab/core/step"
-	"github.com/klab-project/klab/netlab/cni"
-	"github.com/klab-project/klab/netlab/leak"
 	"github.com/klab-project/klab/netlab/link"
-	"github.com/klab-project/klab/netlab/netns"
 	"github.com/klab-project/klab/netlab/nettest"
 	"github.com/klab-project/klab/netlab/overlay"
-	"github.com/klab-project/klab/netlab/topology"
 )
 
-// cluster is a lab with nodes that have a pod network and an overlay.
-type cluster struct {
-	*topology.Lab
-	nodes []*node
-	peers []overlay.Peer
-}
-
-type node struct {
-	path string
-	net  *link.Net
-	vtep overlay.VTEP
-	pods *cni.PodNetwork
-}
-
-func build(t testing.TB, ctx context.Context, nodes int) *cluster {
-	t.Helper()
-	nettest.NeedRoot(t)
-	dir := t.TempDir()
-	leak.Check(t, dir)
-	t.Cleanup(func() { require.NoError(t, topology.Destroy(filepath.Join(dir, "net"))) })
-	lab, err := topology.Build(ctx, topology.Config{Dir: filepath.Join(dir, "net")})
-	require.NoError(t, err)
-	c := &cluster{Lab: lab}
-	for i := 1; i <= nodes; i++ {
-		name := fmt.Sprint("node-", i)
-		path, root := nettest.Namespace(t, name), filepath.Join(dir, name)
-		a, err := lab.AddNode(ctx, topology.Node{N: i, Name: name, NetNS: path})
-		require.NoError(t, err)
-		require.NoError(t, cni.WriteConflist(filepath.Join(root, "net.d"), cni.NodeConfig{Pods: a.Pods, DataDir: root, MTU: 1450}))
-		c.nodes = append(c.nodes, &node{path: path, net: nettest.Open(t, path),
-			vtep: overlay.VTEP{IP: a.IP, Subnet: a.Pods},
-			pods: &cni.PodNetwork{ConfDir: filepath.Join(root, "net.d"), Runner: &cni.Runner{
-				Plugins: cni.Builtin(path, link.By{}), Cache: filepath.Join(root, "results")}}})
-		c.peers = append(c.peers, overlay.Peer{Node: name, IP: a.IP, Subnet: a.Pods})
-	}
-	return c
-}
-
-func (c *cluster) sync(t testing.TB, ctx context.Context) {
-	t.Helper()
-	for _, n := range c.nodes {
-		require.NoError(t, n.vtep.Sync(ctx, n.net, nil, c.peers))
-	}
-}
-
-func (n *node) pod(t testing.TB, name string) (path string, ip netip.Addr) {
-	t.Helper()
-	path = filepath.Join(t.TempDir(), name)
-	t.Cleanup(func() { require.NoError(t, netns.Delete(path)) })
-	require.NoError(t, netns.Create(path))
-	ips, err := n.pods.Attach(context.Background(), cni.PodNet{SandboxID: name, Namespace: "default", Name: name, NetNS: path})
-	require.NoError(t, err)
-	return path, ips[0]
-}
-
-// The rules of Kubernetes' network model, with packets.
+// The rules of Kubernetes' network model, with packets, for every backend.
 func TestNetworkModel(t *testing.T) {
 	ctx := context.Background()
 	c := build(t, ctx, 3)
-	c.sync(t, ctx)
-	a, aIP := c.nodes[0].pod(t, "a")
-	b, bIP := c.nodes[0].pod(t, "b")
-	far, farIP := c.nodes[2].pod(t, "far")
+	var a, b, far string
+	var aIP, bIP, farIP netip.Addr
 	one, three := c.nodes[0], c.nodes[2]
-
-	for _, x := range []struct {
-		name, from, to string
-		dst, seen      netip.Addr
-	}{
-		{"same node", a, b, bIP, aIP},
-		{"other node: no NAT", a, far, farIP, aIP},
-		{"and back", far, a, aIP, farIP},
-		{"node to its pod", one.path, a, aIP, netip.MustParseAddr("10.244.1.1")},
-		{"node to another's pod", one.path, far, farIP, netip.MustParseAddr("10.244.1.0")},
-		{"pod to its node", a, one.path, one.vtep.IP, aIP},
-		{"pod to another node: as its node", a, three.path, three.vtep.IP, one.vtep.IP},
-		{"pod to the API server: as its node", a, c.ControlNS(), c.ControlIP(), one.vtep.IP},
-		{"pod to outside: as its node", far, c.OutsideNS(), c.ClientIP(), three.vtep.IP},
-	} {
-		require.Equal(t, x.seen, nettest.Talk(t, x.from, x.to, x.dst), x.name)
+	own := map[string]string{overlay.VXLAN: "10.244.1.0", overlay.UDP: "10.244.1.0", overlay.HostGW: "172.30.0.11", overlay.BGP: "172.30.0.11"}
+	for _, kind := range overlay.Types {
+		c.use(t, kind)
+		if a == "" {
+			a, aIP = one.pod(t, "a")
+			b, bIP = one.pod(t, "b")
+			far, farIP = three.pod(t, "far")
+		}
+		for _, x := range []struct {
+			name, from, to string
+			dst, seen      netip.Addr
+		}{
+			{"same node", a, b, bIP, aIP},
+			{"other node: no NAT", a, far, farIP, aIP},
+			{"and back", far, a, aIP, farIP},
+			{"node to its pod", one.path, a, aIP, netip.MustParseAddr("10.244.1.1")},
+			{"node to another's pod", one.path, far, farIP, netip.MustParseAddr(own[kind])},
+			{"pod to its node", a, one.path, one.IP, aIP},
+			{"pod to another node: as its node", a, three.path, three.IP, one.IP},
+			{"pod to the API server: as its node", a, c.ControlNS(), c.ControlIP(), one.IP},
+			{"pod to outside: as its node", far, c.OutsideNS(), c.ClientIP(), three.IP},
+		} {
+			require.Equal(t, x.seen, nettest.Talk(t, x.from, x.to, x.dst), kind+": "+x.name)
+		}
+		_, err := nettest.TryTalk(t, c.OutsideNS(), a, aIP)
+		require.Error(t, err, "pods have no way in from outside")
+		if _, err := nettest.Try(one.path, "which conntrack && which iptables"); err == nil && kind == overlay.VXLAN {
+			require.NotContains(t, nettest.Run(t, one.path, "conntrack -L 2>/dev/null"), "dport=8472")
+			require.NotContains(t, nettest.Run(t, one.path, "iptables -t raw -nvxL KLAB-NOTRACK"), "       0        0 CT ")
+		}
 	}
-	_, err := nettest.TryTalk(t, c.OutsideNS(), a, aIP)
-	require.Error(t, err, "pods have no way in from outside")
-	if _, err := nettest.Try(one.path, "which conntrack && which iptables"); err == nil {
-		require.NotContains(t, nettest.Run(t, one.path, "conntrack -L 2>/dev/null"), "dport=8472")
-		require.NotContains(t, nettest.Run(t, one.path, "iptables -t raw -nvxL KLAB-NOTRACK"), "       0        0 CT ")
+
+	// bgp is the last: pods are routed now, beside those that the bridge has.
+	near, nearIP := one.pod(t, "near")
+	other, otherIP := three.pod(t, "other")
+	require.Contains(t, nettest.Run(t, one.path, "ip route"), nearIP.String()+" dev cali")
+	for _, x := range []struct {
+		from, to  string
+		dst, seen netip.Addr
+	}{
+		{near, other, otherIP, nearIP}, {other, near, nearIP, otherIP}, {near, a, aIP, nearIP}, {a, near, nearIP, aIP},
+		{far, near, nearIP, farIP}, {a, other, otherIP, aIP}, {near, c.OutsideNS(), c.ClientIP(), one.IP},
+		{one.path, near, nearIP, one.IP},
+	} {
+		require.Equal(t, x.seen, nettest.Talk(t, x.from, x.to, x.dst))
 	}
 }
 
 func TestNodesComeAndGo(t *testing.T) {
-	ctx, trail := nettest.WithTrail(context.Background())
+	ctx := context.Background()
 	c := build(t, ctx, 2)
-	c.sync(t, ctx)
-	a, aIP := c.nodes[0].pod(t, "a")
-	b, bIP := c.nodes[1].pod(t, "b")
-	one := c.nodes[0]
-	require.Equal(t, aIP, nettest.Talk(t, a, b, bIP))
-	trail.Lines(t)
-	c.sync(t, ctx)
-	require.Empty(t, trail.Lines(t), "nothing to do")
+	for _, kind := range overlay.Types {
+		c.use(t, kind)
+		a, aIP := c.nodes[0].pod(t, "a-"+kind)
+		b, bIP := c.nodes[1].pod(t, "b-"+kind)
+		require.Equal(t, aIP, nettest.Talk(t, a, b, bIP))
+		one := c.nodes[0]
+		one.agent.do(t, order{Leases: c.leases()})
+		require.Empty(t, one.agent.do(t, order{Leases: c.leases()}).Steps, "nothing to do")
 
-	hands := overlay.Steps(one.vtep, "flanneld", "node-1")
-	require.NoError(t, one.vtep.Sync(ctx, one.net, hands, c.peers[:1]))
-	var verbs []string
-	for _, e := range trail.Events(t) {
-		var d step.OverlayDetail
-		require.NoError(t, e.Decode(&d))
-		if e.Phase == step.PhaseBegin {
-			verbs = append(verbs, fmt.Sprint(e.Verb, " ", d.Subnet, " ", d.Underly, " ", d.MAC))
+		gone := one.agent.do(t, order{Leases: c.leases()[:1]})
+		require.Empty(t, gone.Err)
+		for _, s := range gone.Steps {
+			require.Equal(t, "overlay-remove "+kind+" node-2 10.244.2.0/24 via 172.30.0.12", s)
 		}
-	}
-	require.Equal(t, []string{"overlay-remove 10.244.2.0/24 172.30.0.12 0a:58:0a:f4:02:00"}, verbs)
-	state, err := one.vtep.Read(one.net)
-	require.NoError(t, err)
-	require.Empty(t, append(append([]any{}, anys(state.Routes)...), anys(state.FDBs)...))
-	_, err = nettest.TryTalk(t, a, b, bIP)
-	require.Error(t, err)
-
-	require.NoError(t, one.vtep.Sync(ctx, one.net, hands, c.peers))
-	require.Equal(t, aIP, nettest.Talk(t, a, b, bIP))
-	for _, e := range trail.Events(t) {
-		if e.Phase == step.PhaseBegin {
-			require.Equal(t, step.OverlayAdd, e.Verb)
-			require.Equal(t, "node-2", e.Object.Name)
+		require.NotEmpty(t, gone.Steps)
+		for _, line := range one.has(t) {
+			require.NotContains(t, line, "10.244.2.")
 		}
+		_, err := nettest.TryTalk(t, a, b, bIP)
+		require.Error(t, err)
+		c.settle(t)
+		require.Equal(t, aIP, nettest.Talk(t, a, b, bIP))
 	}
-}
-
-func anys[T any](list []T) (out []any) {
-	for _, x := range list {
-		out = append(out, x)
+	for _, kind := range overlay.Types { // a third one comes, and goes
+		c.use(t, kind)
+		third := c.add(t, ctx, 3, filepath.Join(t.TempDir(), "node-3"))
+		require.Empty(t, third.use(t, kind, c.leases()).Err)
+		c.settle(t)
+		a, aIP := c.nodes[0].pod(t, "c-"+kind)
+		b, bIP := third.pod(t, "d-"+kind)
+		require.Equal(t, aIP, nettest.Talk(t, a, b, bIP), kind)
+		third.agent.kill()
+		c.nodes = c.nodes[:2]
+		require.NoError(t, c.RemoveNode(ctx, 3))
+		c.settle(t)
 	}
-	return out
 }
 
 // Whatever somebody breaks, the next Sync repairs.
 func TestRepair(t *testing.T) {
 	ctx := context.Background()
 	c := build(t, ctx, 2)
-	c.sync(t, ctx)
+	c.use(t, overlay.VXLAN)
 	a, aIP := c.nodes[0].pod(t, "a")
 	b, bIP := c.nodes[1].pod(t, "b")
-	for _, line := range []string{
-		"ip route del 10.244.2.0/24",
-		"ip neigh replace 10.244.2.0 lladdr 02:00:00:00:00:01 dev flannel.1 nud permanent",
-		"bridge fdb replace 0a:58:0a:f4:02:00 dev flannel.1 dst 172.30.0.99 self permanent",
-		"ip link set flannel.1 down",
-		"ip link del flannel.1",
-		"ip link del flannel.1; ip link add flannel.1 type vxlan id 9 dstport 4789 dev eth0",
+	for _, x := range []struct{ kind, line string }{
+		{overlay.VXLAN, "ip route del 10.244.2.0/24"},
+		{overlay.VXLAN, "ip neigh replace 10.244.2.0 lladdr 02:00:00:00:00:01 dev flannel.1 nud permanent"},
+		{overlay.VXLAN, "bridge fdb replace 0a:58:0a:f4:02:00 dev flannel.1 dst 172.30.0.99 self permanent"},
+		{overlay.VXLAN, "ip link set flannel.1 down"},
+		{overlay.VXLAN, "ip link del flannel.1"},
+		{overlay.VXLAN, "ip link del flannel.1; ip link add flannel.1 type vxlan id 9 dstport 4789 dev eth0"},
+		{overlay.HostGW, "ip route del 10.244.2.0/24"},
+		{overlay.HostGW, "ip route replace 10.244.2.0/24 via 172.30.0.99 dev eth0"},
+		{overlay.UDP, "ip link del flannel0"},
+		{overlay.UDP, "ip link set flannel0 down mtu 1300"},
+		{overlay.UDP, "ip addr flush dev flannel0"},
+		{overlay.BGP, "ip route del 10.244.2.0/24"},
+		{overlay.BGP, "ip route replace 10.244.2.0/24 via 172.30.0.99 dev eth0 proto bgp"},
 	} {
-		nettest.Run(t, c.nodes[0].path, line)
-		c.sync(t, ctx)
-		require.Equal(t, aIP, nettest.Talk(t, a, b, bIP), line)
-		state, err := c.nodes[0].vtep.Read(c.nodes[0].net)
-		require.NoError(t, err)
-		require.Len(t, state.Routes, 1, line)
-		require.Len(t, state.Neighs, 1, line)
-		require.Len(t, state.FDBs, 1, line)
+		if c.nodes[0].lease.BackendType != x.kind {
+			c.use(t, x.kind)
+		}
+		_, _ = nettest.Try(c.nodes[0].path, x.line) // the agent may have put it right between two commands
+		c.settle(t)
+		require.Equal(t, aIP, nettest.Talk(t, a, b, bIP), x.line)
 	}
-	require.NoError(t, c.nodes[0].vtep.Down(ctx, c.nodes[0].net))
-	require.NoError(t, c.nodes[0].vtep.Down(ctx, c.nodes[0].net))
 }
 
 // model is what the kernel would have after a plan, as far as Diff can see.

@@ -2,7 +2,6 @@ package overlay
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"net/netip"
 	"slices"
@@ -15,13 +14,6 @@ type State struct {
 	Routes []link.Route
 	Neighs []link.Neigh
 	FDBs   []link.FDB
-}
-
-// Plan is what leads from a State to a set of peers. Peers to be removed are
-// known by their entries only: Node is empty, and so may be other fields.
-type Plan struct {
-	Remove []Peer
-	Add    []Peer
 }
 
 // Diff compares what is with what is wanted. A peer of which one entry is
@@ -90,42 +82,24 @@ func stale(have State, wanted map[any]bool) []Peer {
 	return list
 }
 
-// Read reads what the kernel has of the endpoint's entries.
+// Plan implements [Backend].
+func (v VTEP) Plan(n *link.Net, want []Peer) (Plan, error) {
+	have, err := v.Read(n)
+	if err != nil {
+		return Plan{}, err
+	}
+	return v.Diff(have, want), nil
+}
+
+// Read reads what the kernel has of the endpoint's entries; nothing if there is
+// no endpoint.
 func (v VTEP) Read(n *link.Net) (State, error) {
 	v = v.withDefaults()
+	if _, ok, err := n.Link(v.Name); !ok {
+		return State{}, err
+	}
 	routes, err1 := n.Routes(v.Name)
 	neighs, err2 := n.Neighs(v.Name)
 	fdbs, err3 := n.FDBs(v.Name)
 	return State{Routes: routes, Neighs: neighs, FDBs: fdbs}, errors.Join(err1, err2, err3)
-}
-
-// Hands are what Sync carries its plan out with. See [Steps].
-type Hands interface {
-	Add(ctx context.Context, n *link.Net, p Peer) error
-	Remove(ctx context.Context, n *link.Net, p Peer) error
-}
-
-// Sync makes the endpoint lead to want and to nobody else. Hands may be nil.
-// One peer that fails does not keep the others from being programmed.
-func (v VTEP) Sync(ctx context.Context, n *link.Net, hands Hands, want []Peer) error {
-	v = v.withDefaults()
-	if hands == nil {
-		hands = v
-	}
-	if err := v.Up(ctx, n); err != nil {
-		return err
-	}
-	have, err := v.Read(n)
-	if err != nil {
-		return err
-	}
-	plan := v.Diff(have, want)
-	var errs []error
-	for _, p := range plan.Remove {
-		errs = append(errs, hands.Remove(ctx, n, p))
-	}
-	for _, p := range plan.Add {
-		errs = append(errs, hands.Add(ctx, n, p))
-	}
-	return errors.Join(errs...)
 }

@@ -10,15 +10,6 @@ import (
 	"github.com/klab-project/klab/netlab/link"
 )
 
-// Peer is another node: its address in the underlay, the subnet of its pods,
-// and the MAC of its endpoint, which if empty is [MAC] of the subnet.
-type Peer struct {
-	Node   string
-	IP     netip.Addr
-	Subnet netip.Prefix
-	MAC    string
-}
-
 // MAC is the hardware address of the endpoint of the node with this subnet.
 func MAC(subnet netip.Prefix) string { return link.MACOf(subnet.Masked().Addr()).String() }
 
@@ -32,7 +23,14 @@ func (p Peer) mac() string {
 // vtepIP is the address of a node's endpoint: the first of its subnet.
 func (p Peer) vtepIP() netip.Addr { return p.Subnet.Masked().Addr() }
 
-// VTEP is this node's tunnel endpoint. The zero values of Name, VNI and Port
+// VTEP is the backend vxlan: this node's tunnel endpoint, flannel.1. For each
+// other node there are three entries, which one packet needs one after the
+// other: a route (the peer's pods are behind the peer's endpoint), a neighbour
+// (the endpoint's MAC) and a forwarding entry (the underlay address to which
+// frames for that MAC go). Nothing is learned and nobody broadcasts.
+//
+// A VTEP's MAC follows from its subnet, so nodes need not tell each other; a
+// Peer may state another, as flannel's node annotation does. The zero values of Name, VNI and Port
 // stand for flannel's: flannel.1, 1 and 8472.
 type VTEP struct {
 	Name   string
@@ -50,6 +48,21 @@ func (v VTEP) withDefaults() VTEP {
 	v.Port = cmp.Or(v.Port, 8472)
 	v.Dev = cmp.Or(v.Dev, "eth0")
 	return v
+}
+
+// vxlanOverhead is what VXLAN takes of the underlay's MTU.
+const vxlanOverhead = 50
+
+func (v VTEP) Type() string { return VXLAN }
+
+// Data is as flannel has it: {"VNI":1,"VtepMAC":"…"}.
+func (v VTEP) Data() string {
+	return fmt.Sprintf(`{"VNI":%d,"VtepMAC":%q}`, v.withDefaults().VNI, MAC(v.Subnet))
+}
+
+func (v VTEP) Present(n *link.Net) (bool, error) {
+	_, ok, err := n.Link(v.withDefaults().Name)
+	return ok, err
 }
 
 // Up makes the endpoint, or what is missing of it, in the node's namespace.
@@ -127,4 +140,17 @@ func (v VTEP) entries(p Peer) entries {
 		neigh: link.Neigh{IP: p.vtepIP(), MAC: p.mac(), Dev: v.Name},
 		fdb:   link.FDB{MAC: p.mac(), Dst: p.IP, Dev: v.Name},
 	}
+}
+
+// Sync makes the endpoint, and makes it lead to want and to nobody else, for
+// who needs no other backend. Hands may be nil.
+func (v VTEP) Sync(ctx context.Context, n *link.Net, hands Hands, want []Peer) error {
+	if err := v.Up(ctx, n); err != nil {
+		return err
+	}
+	if hands == nil {
+		hands = Kernel{n}
+	}
+	_, err := Sync(ctx, n, v, hands, want, nil)
+	return err
 }

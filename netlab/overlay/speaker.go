@@ -1,0 +1,176 @@
+package overlay
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/osrg/gobgp/v4/api"
+	"github.com/osrg/gobgp/v4/pkg/apiutil"
+	"github.com/osrg/gobgp/v4/pkg/packet/bgp"
+	"github.com/osrg/gobgp/v4/pkg/server"
+)
+
+// speaker is a BGP speaker that announces one subnet, and remembers what it
+// hears.
+type speaker struct {
+	bgp    *server.BgpServer
+	ip     netip.Addr
+	asn    uint32
+	news   func()
+	cancel context.CancelFunc
+
+	mu    sync.Mutex
+	heard heard
+}
+
+// heard is what a speaker knows: with whom it has sessions, and the subnets
+// that they announced or withdrew.
+type heard struct {
+	sessions  map[netip.Addr]netip.Prefix
+	routes    map[netip.Prefix]netip.Addr // the next hop
+	withdrawn map[netip.Prefix]bool
+}
+
+// Times of the protocol. A restart that takes longer than restartTime loses
+// its routes; deferral bounds how long one that was restarted waits for peers
+// before it announces.
+const (
+	bgpPort      = 179
+	restartTime  = 120 * time.Second
+	deferralTime = 3 * time.Second
+	retryTime    = 2 * time.Second
+)
+
+func newSpeaker(ctx context.Context, ip netip.Addr, asn uint32, subnet netip.Prefix, news func()) (*speaker, error) {
+	quiet := &slog.LevelVar{}
+	quiet.Set(slog.LevelWarn)
+	s := &speaker{ip: ip, asn: asn, news: news, heard: heard{
+		sessions: map[netip.Addr]netip.Prefix{}, routes: map[netip.Prefix]netip.Addr{}, withdrawn: map[netip.Prefix]bool{}}}
+	s.bgp = server.NewBgpServer(server.LoggerOption(slog.New(slog.DiscardHandler), quiet))
+	go s.bgp.Serve()
+	err := s.bgp.StartBgp(ctx, &api.StartBgpRequest{Global: &api.Global{
+		Asn: asn, RouterId: ip.String(), ListenPort: bgpPort, ListenAddresses: []string{ip.String()},
+	}})
+	if err == nil {
+		err = s.announce(subnet.Masked())
+	}
+	if err == nil {
+		err = s.listen()
+	}
+	if err != nil {
+		s.bgp.Stop()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *speaker) announce(subnet netip.Prefix) error {
+	nlri, err := bgp.NewIPAddrPrefix(subnet)
+	if err != nil {
+		return err
+	}
+	self, err := bgp.NewPathAttributeNextHop(netip.IPv4Unspecified())
+	if err != nil {
+		return err
+	}
+	_, err = s.bgp.AddPath(apiutil.AddPathRequest{Paths: []*apiutil.Path{{
+		Family: bgp.RF_IPv4_UC, Nlri: nlri,
+		Attrs: []bgp.PathAttributeInterface{bgp.NewPathAttributeOrigin(bgp.BGP_ORIGIN_ATTR_TYPE_IGP), self},
+	}}})
+	return err
+}
+
+// listen remembers the best paths as they change.
+func (s *speaker) listen() error {
+	var ctx context.Context
+	ctx, s.cancel = context.WithCancel(context.Background())
+	return s.bgp.WatchEvent(ctx, server.WatchEventMessageCallbacks{
+		OnBestPath: func(paths []*apiutil.Path, _ time.Time) { s.hear(paths) },
+	}, server.WatchBestPath(true))
+}
+
+func (s *speaker) hear(paths []*apiutil.Path) {
+	s.mu.Lock()
+	for _, p := range paths {
+		subnet, err := netip.ParsePrefix(p.Nlri.String())
+		via := nextHop(p)
+		if err != nil || !p.Withdrawal && (!via.IsValid() || via.IsUnspecified() || via == s.ip) {
+			continue // its own
+		}
+		if p.Withdrawal {
+			delete(s.heard.routes, subnet)
+			s.heard.withdrawn[subnet] = true
+		} else {
+			s.heard.routes[subnet] = via
+			delete(s.heard.withdrawn, subnet)
+		}
+	}
+	s.mu.Unlock()
+	if s.news != nil {
+		s.news()
+	}
+}
+
+func nextHop(p *apiutil.Path) netip.Addr {
+	for _, a := range p.Attrs {
+		if hop, ok := a.(*bgp.PathAttributeNextHop); ok {
+			return hop.Value
+		}
+	}
+	return netip.Addr{}
+}
+
+func (s *speaker) state() heard {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return heard{maps.Clone(s.heard.sessions), maps.Clone(s.heard.routes), maps.Clone(s.heard.withdrawn)}
+}
+
+// add begins a session; restarted says that an earlier life had one.
+func (s *speaker) add(ctx context.Context, ip netip.Addr, subnet netip.Prefix, restarted bool) error {
+	graceful := &api.GracefulRestart{
+		Enabled: true, RestartTime: uint32(restartTime.Seconds()),
+		DeferralTime: uint32(deferralTime.Seconds()), LocalRestarting: restarted,
+	}
+	ipv4 := &api.AfiSafi{
+		Config:            &api.AfiSafiConfig{Family: &api.Family{Afi: api.Family_AFI_IP, Safi: api.Family_SAFI_UNICAST}, Enabled: true},
+		MpGracefulRestart: &api.MpGracefulRestart{Config: &api.MpGracefulRestartConfig{Enabled: true}},
+	}
+	err := s.bgp.AddPeer(ctx, &api.AddPeerRequest{Peer: &api.Peer{
+		Conf:      &api.PeerConf{NeighborAddress: ip.String(), PeerAsn: s.asn},
+		Transport: &api.Transport{LocalAddress: s.ip.String()},
+		Timers: &api.Timers{Config: &api.TimersConfig{
+			ConnectRetry: uint64(retryTime.Seconds()), IdleHoldTimeAfterReset: 1,
+		}},
+		GracefulRestart: graceful, AfiSafis: []*api.AfiSafi{ipv4},
+	}})
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.heard.sessions[ip] = subnet
+	delete(s.heard.withdrawn, subnet)
+	return nil
+}
+
+func (s *speaker) remove(ctx context.Context, ip netip.Addr) error {
+	if err := s.bgp.DeletePeer(ctx, &api.DeletePeerRequest{Address: ip.String()}); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.heard.sessions, ip)
+	return nil
+}
+
+func (s *speaker) stop(silent bool) error {
+	s.cancel()
+	err := s.bgp.StopBgp(context.Background(), &api.StopBgpRequest{AllowGracefulRestart: silent})
+	s.bgp.Stop() // what StopBgp leaves
+	return err
+}

@@ -1,0 +1,225 @@
+package overlay_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/klab-project/klab/netlab/netns"
+	"github.com/klab-project/klab/netlab/nettest"
+	"github.com/klab-project/klab/netlab/overlay"
+)
+
+// spot is a pod that packets are sent from and to.
+type spot struct {
+	path string
+	ip   netip.Addr
+}
+
+func spots(t testing.TB, nodes ...*node) (list []spot) {
+	t.Helper()
+	for i, n := range nodes {
+		path, ip := n.pod(t, fmt.Sprint("pod-", i, "-", n.Name))
+		list = append(list, spot{path, ip})
+	}
+	return list
+}
+
+// flow sends the largest packets that pods may send, and one that must not pass
+// unheard, from each to each; both ends compare the addresses that they see.
+func flow(t testing.TB, list []spot, what string) {
+	t.Helper()
+	for _, from := range list {
+		for _, to := range list {
+			if from != to {
+				require.NoError(t, echo(from, to, overlay.PodMTU(1500)-28), "%s: %s to %s", what, from.ip, to.ip)
+				require.ErrorIs(t, echo(from, to, overlay.PodMTU(1500)-27), unix.EMSGSIZE, what)
+			}
+		}
+	}
+}
+
+// echo sends size bytes by UDP, which nobody may cut in pieces, and wants them back.
+func echo(from, to spot, size int) error {
+	ctx := context.Background()
+	far, err := netns.ListenPacket(ctx, to.path, "udp4", netip.AddrPortFrom(to.ip, 0).String())
+	if err != nil {
+		return err
+	}
+	defer far.Close()
+	near, err := netns.ListenPacket(ctx, from.path, "udp4", netip.AddrPortFrom(from.ip, 0).String())
+	if err != nil {
+		return err
+	}
+	defer near.Close()
+	raw, err := near.(*net.UDPConn).SyscallConn()
+	if err != nil {
+		return err
+	}
+	_ = raw.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DO)
+	})
+	if err != nil {
+		return err
+	}
+	if _, err := near.WriteTo(make([]byte, size), far.LocalAddr()); err != nil {
+		return err
+	}
+	buf := make([]byte, 1<<16)
+	for _, leg := range []struct {
+		at, to, want net.PacketConn
+	}{{at: far, to: far, want: near}, {at: near, want: far}} {
+		_ = leg.at.SetReadDeadline(time.Now().Add(2 * time.Second))
+		n, src, err := leg.at.ReadFrom(buf)
+		if err != nil {
+			return err
+		}
+		if src.String() != leg.want.LocalAddr().String() || n != size {
+			return fmt.Errorf("%d bytes from %s instead of %d from %s", n, src, size, leg.want.LocalAddr())
+		}
+		if leg.to != nil {
+			if _, err := leg.to.WriteTo(buf[:n], src); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// transfer sends many bytes by TCP and compares what arrives.
+func transfer(t testing.TB, from, to spot, bytes int64) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	l, err := netns.Listen(ctx, to.path, "tcp4", netip.AddrPortFrom(to.ip, 0).String())
+	require.NoError(t, err)
+	defer l.Close()
+	got := make(chan string, 1)
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			got <- err.Error()
+			return
+		}
+		defer c.Close()
+		sum := sha256.New()
+		if n, err := io.Copy(sum, c); err != nil || n != bytes {
+			got <- fmt.Sprint(n, " bytes ", err)
+			return
+		}
+		got <- fmt.Sprintf("%x", sum.Sum(nil))
+	}()
+	c, err := netns.Dialer(from.path)(ctx, "tcp4", l.Addr().String())
+	require.NoError(t, err)
+	sum := sha256.New()
+	_, err = io.CopyN(io.MultiWriter(c, sum), rand.NewChaCha8([32]byte{1}), bytes)
+	require.NoError(t, err)
+	require.NoError(t, c.Close())
+	select {
+	case have := <-got:
+		require.Equal(t, fmt.Sprintf("%x", sum.Sum(nil)), have)
+	case <-ctx.Done():
+		t.Fatal("the transfer did not end")
+	}
+}
+
+// From every backend to every other one, with pods that stay.
+func TestEverySwitch(t *testing.T) {
+	c := build(t, context.Background(), 3)
+	c.use(t, overlay.VXLAN)
+	pods := spots(t, c.nodes...)
+	flow(t, pods, "at first")
+	v, h, u, b := overlay.VXLAN, overlay.HostGW, overlay.UDP, overlay.BGP
+	was := v
+	for _, kind := range []string{h, v, u, v, b, h, u, h, b, u, b, v} { // each pair once
+		c.use(t, kind)
+		flow(t, pods, was+" to "+kind)
+		transfer(t, pods[0], pods[2], 8<<20)
+		was = kind
+	}
+}
+
+// A node whose agent is dead keeps what it has; others reach it and each other
+// meanwhile, and when it comes back it follows.
+func TestAgentDiesInTheMiddle(t *testing.T) {
+	c := build(t, context.Background(), 3)
+	c.use(t, overlay.VXLAN)
+	pods := spots(t, c.nodes...)
+	one, two, three := c.nodes[0], c.nodes[1], c.nodes[2]
+	was := overlay.VXLAN
+	for _, kind := range []string{overlay.HostGW, overlay.UDP, overlay.BGP, overlay.VXLAN} {
+		two.agent.kill()
+		dead := []spot{pods[0], pods[2]}
+		if was != overlay.UDP { // whose forwarder has died
+			dead = pods
+		}
+		flow(t, dead, "dead agent, "+was)
+		require.Empty(t, one.use(t, kind, c.leases()).Err)
+		require.Empty(t, three.use(t, kind, c.leases()).Err)
+		for _, n := range []*node{one, three} {
+			n.agent.do(t, order{Leases: c.leases()})
+		}
+		flow(t, dead, was+" to "+kind+" with a dead agent")
+		one.restart(t) // and one that dies after it has changed
+		require.Empty(t, one.use(t, kind, c.leases()).Err)
+		two.agent = startAgent(t, two.path, two.Node)
+		require.Empty(t, two.use(t, kind, c.leases()).Err)
+		c.settle(t)
+		flow(t, pods, "all are back with "+kind)
+		was = kind
+	}
+}
+
+// Whatever happens in whatever order: when it is quiet, packets flow by one
+// backend, and nothing else is left.
+func TestRandomSwitches(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	if s := os.Getenv("KLAB_SEED"); s != "" {
+		var err error
+		seed, err = strconv.ParseUint(s, 10, 64)
+		require.NoError(t, err)
+	}
+	r := rand.New(rand.NewPCG(seed, 0))
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("again with KLAB_SEED=%d", seed)
+		}
+	})
+	c := build(t, context.Background(), 3)
+	c.use(t, overlay.VXLAN)
+	pods := spots(t, c.nodes...)
+	for range 6 {
+		kind, did := overlay.Types[r.IntN(len(overlay.Types))], []string{}
+		for range 1 + r.IntN(4) {
+			n := c.nodes[r.IntN(3)]
+			line := []string{
+				"", "", "ip link del flannel.1", "ip link del flannel0", "ip route flush proto bgp",
+				"ip link set eth0 down; ip link set eth0 up", "ip route flush root 10.244.0.0/16 dev eth0",
+			}[r.IntN(7)]
+			switch {
+			case line != "":
+				_, _ = nettest.Try(n.path, line) // what is not there cannot be removed
+			case r.IntN(2) == 0:
+				n.restart(t)
+				require.Empty(t, n.use(t, overlay.Types[r.IntN(len(overlay.Types))], c.leases()).Err)
+			default:
+				require.Empty(t, n.use(t, kind, c.leases()).Err)
+			}
+			did = append(did, n.Name+": "+line)
+		}
+		c.use(t, kind)
+		flow(t, pods, kind+" after "+strings.Join(did, ", "))
+	}
+}
