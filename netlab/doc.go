@@ -13,6 +13,7 @@
 //   - [github.com/klab-project/klab/netlab/cni]: pods connected to their node
 //   - [github.com/klab-project/klab/netlab/overlay]: pods of different nodes connected
 //   - [github.com/klab-project/klab/netlab/policy]: pods kept apart
+//   - [github.com/klab-project/klab/netlab/ingress]: HTTP from outside, by host and path
 //   - [github.com/klab-project/klab/netlab/fault]: all of that broken on purpose, and mended
 //   - [github.com/klab-project/klab/netlab/dns]: names of Services and pods, and of the world outside
 //

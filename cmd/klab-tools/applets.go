@@ -16,7 +16,7 @@ type applet struct {
 // applets is the table of everything the program can be, by name.
 func applets() []applet {
 	all := slices.Concat(shellApplets(), coreApplets(), systemApplets(), textApplets(), fileApplets(),
-		tarApplets(), processApplets(), loadApplets(), networkApplets(), dnsApplets())
+		tarApplets(), processApplets(), loadApplets(), networkApplets(), dnsApplets(), ingressApplets())
 	slices.SortFunc(all, func(a, b applet) int {
 		if a.name < b.name {
 			return -1

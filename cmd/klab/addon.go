@@ -16,11 +16,13 @@ func (a *app) addonCommand() *cobra.Command {
 		Long: `A new cluster gets its add-ons as ordinary objects: look at them, change them,
 break them, delete them. What was deleted stays deleted, and comes back by
 
-    klab addon dns | klab kubectl apply -f -`,
+    klab addon dns | klab kubectl apply -f -
+
+Optional ones, such as ingress, come that way too, or by "klab up --with ingress".`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				for _, name := range cluster.Addons() {
+				for _, name := range append(cluster.Addons(), cluster.OptionalAddons()...) {
 					fmt.Println(name)
 				}
 				return nil

@@ -59,7 +59,7 @@ func TestScripts(t *testing.T) {
 			env.Defer(func() { sweep(t, root) })
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"until": until, "pick": pick},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"until": until, "pick": pick, "outside": outside, "certificate": certificate},
 	})
 }
 

@@ -37,6 +37,7 @@ func (a *app) upCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&o.DualStack, "dual-stack", false, "give nodes, pods, and Services that ask for it, addresses of IPv6 too (only a new cluster)")
 	cmd.Flags().StringArrayVar(&o.KubeletArgs, "kubelet-arg", nil, "what all kubelets are told, like upstream's flags: eviction-hard=memory.available<200Mi, cpu-manager-policy=static, capacity=memory=1Gi (may be repeated)")
 	cmd.Flags().DurationVar(&o.SigningDuration, "cluster-signing-duration", 0, "how long certificates of nodes, and those that are asked for through the API, are good, as 20s or 24h (default a year, or what the cluster has)")
+	cmd.Flags().StringSliceVar(&o.With, "with", nil, "add-ons that the cluster gets from now on: ingress")
 	cmd.Flags().StringSliceVar(&o.Without, "without", nil, "add-ons that a new cluster does not get: dns")
 	cmd.Flags().BoolVar(&o.Wait, "wait", false, "return when all nodes are Ready and the add-ons run")
 	return cmd

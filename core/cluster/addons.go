@@ -31,7 +31,7 @@ import (
 // addonFiles are what a cluster gets besides its control plane: ordinary
 // objects, which a learner may change, break and delete.
 //
-//go:embed addons/*.yaml
+//go:embed addons/*.yaml addons/optional/*.yaml
 var addonFiles embed.FS
 
 // dnsAddon is the cluster's DNS server, dnsIP its Service's address.
@@ -40,23 +40,42 @@ const (
 	dnsIP    = "10.96.0.10"
 )
 
-// Addons lists the names of all add-ons.
-func Addons() []string {
-	var names []string
-	files, _ := addonFiles.ReadDir("addons")
+// Addons lists the names of the add-ons that a cluster gets unless it is told
+// otherwise, OptionalAddons those that it gets when it is asked to.
+func Addons() []string         { return manifests("addons") }
+func OptionalAddons() []string { return manifests("addons/optional") }
+
+func manifests(dir string) (names []string) {
+	files, _ := addonFiles.ReadDir(dir)
 	for _, f := range files {
-		names = append(names, strings.TrimSuffix(f.Name(), ".yaml"))
+		if !f.IsDir() {
+			names = append(names, strings.TrimSuffix(f.Name(), ".yaml"))
+		}
 	}
 	return names
 }
 
 // AddonManifest is an add-on as YAML, as "kubectl apply" takes it.
 func AddonManifest(name string) ([]byte, error) {
-	text, err := addonFiles.ReadFile(path.Join("addons", name+".yaml"))
-	if err != nil {
-		return nil, fmt.Errorf("there is no add-on %q; there are %s", name, strings.Join(Addons(), ", "))
+	for _, dir := range []string{"addons", "addons/optional"} {
+		if text, err := addonFiles.ReadFile(path.Join(dir, name+".yaml")); err == nil {
+			return text, nil
+		}
 	}
-	return text, nil
+	return nil, fmt.Errorf("there is no add-on %q; there are %s", name, strings.Join(append(Addons(), OptionalAddons()...), ", "))
+}
+
+// withAddons adds optional add-ons to what the cluster gets.
+func (c *Config) withAddons(names []string) error {
+	for _, name := range names {
+		if _, err := AddonManifest(name); err != nil {
+			return err
+		}
+		if slices.Contains(OptionalAddons(), name) && !slices.Contains(c.With, name) {
+			c.With = append(c.With, name)
+		}
+	}
+	return nil
 }
 
 // checkWithout refuses to leave out what is not known, or there already.
@@ -104,7 +123,7 @@ func addonRow(o *unstructured.Unstructured) *api.Resource {
 func (d *daemon) startAddons(ctx context.Context, own *rest.Config) {
 	d.hadAddons = len(d.loadMade()) > 0
 	d.work.Go(func() {
-		for _, name := range Addons() {
+		for _, name := range append(Addons(), d.cfg.With...) {
 			if slices.Contains(d.cfg.Without, name) {
 				continue
 			}

@@ -29,6 +29,8 @@ type Config struct {
 	NoHistory bool `json:"noHistory,omitempty"`
 	// KubeletArgs are what all kubelets are told, as upstream's flags.
 	KubeletArgs []string `json:"kubeletArgs,omitempty"`
+	// With are the optional add-ons that the cluster gets.
+	With []string `json:"with,omitempty"`
 	// Without are the add-ons that the cluster does not get.
 	Without []string `json:"without,omitempty"`
 	// SigningDuration is how long certificates of nodes, and others that are

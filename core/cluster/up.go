@@ -32,6 +32,7 @@ type UpOptions struct {
 	NoHistory       bool
 	DualStack       bool          // of a new cluster: both families of addresses
 	KubeletArgs     []string      // what kubelets are told, as upstream's flags; none: as before
+	With            []string      // optional add-ons that the cluster gets, from now on
 	Without         []string      // add-ons that a new cluster does not get
 	SigningDuration time.Duration // of certificates of nodes; 0: as before
 	Wait            bool          // until all nodes are Ready
@@ -97,6 +98,9 @@ func (d Dir) choose(o UpOptions) (Config, error) {
 		return c, fmt.Errorf("the cluster %q has addresses of IPv4 alone, which its objects were made with; take it down (\"klab down\") and begin one with --dual-stack", d.Name)
 	}
 	if err := d.checkWithout(c, o); err != nil {
+		return c, err
+	}
+	if err := c.withAddons(o.With); err != nil {
 		return c, err
 	}
 	if err := c.checkRuntime(); err != nil {

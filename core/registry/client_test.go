@@ -79,7 +79,7 @@ func TestLoadedUnderOfficialNames(t *testing.T) {
 		require.NoError(t, validate.Image(got))
 	}
 	require.Equal(t, []string{
-		"docker.io/library/busybox:latest", "klab.local/dns:1", "klab.local/mine:1", "klab.local/pause:1", "klab.local/tools:1",
+		"docker.io/library/busybox:latest", "klab.local/dns:1", "klab.local/ingress:1", "klab.local/mine:1", "klab.local/pause:1", "klab.local/tools:1",
 		"localhost:5000/a/b:1", "registry.k8s.io/e2e/agnhost:2.59",
 	}, names(t, c))
 	_, err := remote.Get(reference(t, "elsewhere.io/e2e/agnhost:2.59"), remote.WithTransport(Mirror(host, http.DefaultTransport)))

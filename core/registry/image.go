@@ -27,8 +27,8 @@ type Image struct {
 // Reference is how a pod names the image.
 func (i Image) Reference() string { return Host + "/" + i.Repository + ":" + i.Tag }
 
-// Images makes the built-in images of a layer that [Pack] made: tools, pause and
-// dns share it and differ in what they run. They are images of the machine
+// Images makes the built-in images of a layer that [Pack] made: tools, pause,
+// dns and ingress share it and differ in what they run. They are images of the machine
 // that klab was built for, linux/GOARCH, and say so.
 func Images(layer []byte) ([]Image, error) {
 	diff, err := diffID(layer)
@@ -59,7 +59,11 @@ func Images(layer []byte) ([]Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []Image{tools, pause, dns}, nil
+	ingress, err := build("ingress", v1.Config{Env: path, Entrypoint: []string{"/bin/klab-ingress"}, WorkingDir: "/"})
+	if err != nil {
+		return nil, err
+	}
+	return []Image{tools, pause, dns, ingress}, nil
 }
 
 // describe writes the image's configuration and manifest.

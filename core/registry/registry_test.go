@@ -150,7 +150,7 @@ func TestPushAndPullAfterRestart(t *testing.T) {
 	require.Equal(t, want, must(got.Digest()))
 	repos, err := remote.Catalog(context.Background(), reference(t, again+"/x").Context().Registry)
 	require.NoError(t, err)
-	require.Equal(t, []string{"dns", "pause", "team/app", "tools"}, repos)
+	require.Equal(t, []string{"dns", "ingress", "pause", "team/app", "tools"}, repos)
 	entries, err := os.ReadDir(dir + "/uploads")
 	require.NoError(t, err)
 	require.Empty(t, entries)
