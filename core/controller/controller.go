@@ -36,6 +36,7 @@ func Controllers() []Controller {
 		{Name: "replicationcontroller-controller", Resource: "replicationcontrollers", New: newReplicationControllers},
 		{Name: "endpointslice-controller", Resource: "services", New: newEndpointSlices},
 		{Name: "endpoint-controller", Resource: "services", New: newEndpoints},
+		{Name: "endpointslicemirroring-controller", Resource: "services", Quiet: true, New: newMirrors},
 		{Name: serviceLB, Resource: "services", New: newLoadBalancers},
 		{Name: "disruption-controller", Resource: "poddisruptionbudgets.policy", New: newDisruptions},
 		{Name: "resourcequota-controller", Resource: "resourcequotas", Quiet: true, New: newQuotas},

@@ -71,6 +71,24 @@ func (c *selecting) backends(key string) (*corev1.Service, []group, error) {
 // Behaviour: kubernetes.io/docs/concepts/services-networking/endpoint-slices.
 func newEndpointSlices(l *Loop) (Reconcile, error) {
 	c, err := newSelecting(l)
+	nodes := l.Informers.Core().V1().Nodes()
+	zone := func(name string) string {
+		if n, err := nodes.Lister().Get(name); err == nil {
+			return n.Labels[corev1.LabelTopologyZone]
+		}
+		return ""
+	}
+	moved := func(old, cur *corev1.Node) {
+		if old != nil && cur != nil && old.Labels[corev1.LabelTopologyZone] == cur.Labels[corev1.LabelTopologyZone] ||
+			newest(old, cur).Labels[corev1.LabelTopologyZone] == "" && (old == nil || old.Labels[corev1.LabelTopologyZone] == "") {
+			return
+		}
+		all, _ := c.services.List(labels.Everything())
+		for _, svc := range all {
+			l.Add(keyOf(svc), revisionOf(newest(old, cur)))
+		}
+	}
+	err = errors.Join(err, Watch(l, nodes.Informer(), moved))
 	return func(ctx context.Context, key string) error {
 		svc, groups, err := c.backends(key)
 		if svc == nil || err != nil {
@@ -82,7 +100,12 @@ func newEndpointSlices(l *Loop) (Reconcile, error) {
 		if err != nil {
 			return fmt.Errorf("list endpoint slices: %w", err)
 		}
-		return c.writeSlices(ctx, svc, have.Items, planSlices(svc, groups))
+		want := planSlices(svc, groups)
+		place(svc, want, zone)
+		for _, w := range want {
+			labelSlice(w, svc)
+		}
+		return c.writePlanned(ctx, svc.Namespace, have.Items, want)
 	}, err
 }
 
@@ -103,14 +126,13 @@ func pairSlices(have []discoveryv1.EndpointSlice, want []*discoveryv1.EndpointSl
 	return pairs, rest
 }
 
-// writeSlices makes the slices that there are into those that are wanted.
-func (c *selecting) writeSlices(ctx context.Context, svc *corev1.Service, have []discoveryv1.EndpointSlice, want []*discoveryv1.EndpointSlice) error {
-	client := c.Client.DiscoveryV1().EndpointSlices(svc.Namespace)
+// writePlanned makes the slices that there are into those that are wanted.
+func (c *selecting) writePlanned(ctx context.Context, namespace string, have []discoveryv1.EndpointSlice, want []*discoveryv1.EndpointSlice) error {
+	client := c.Client.DiscoveryV1().EndpointSlices(namespace)
 	var plan []string
 	var errs []error
 	pairs, rest := pairSlices(have, want)
 	for i, w := range want {
-		labelSlice(w, svc)
 		var err error
 		switch is := pairs[i]; {
 		case is == nil:
@@ -119,11 +141,13 @@ func (c *selecting) writeSlices(ctx context.Context, svc *corev1.Service, have [
 			if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 				err = nil
 			}
-		case equality.Semantic.DeepEqual(is.Endpoints, w.Endpoints) && equality.Semantic.DeepEqual(is.Ports, w.Ports) && maps.Equal(is.Labels, w.Labels):
+		case equality.Semantic.DeepEqual(is.Endpoints, w.Endpoints) && equality.Semantic.DeepEqual(is.Ports, w.Ports) &&
+			maps.Equal(is.Labels, w.Labels) && maps.Equal(is.Annotations, w.Annotations):
 		default:
 			plan = append(plan, "update slice "+is.Name)
 			changed := is.DeepCopy()
 			changed.Endpoints, changed.Ports, changed.Labels = w.Endpoints, w.Ports, w.Labels
+			changed.Annotations = w.Annotations
 			_, err = client.Update(ctx, changed, metav1.UpdateOptions{})
 		}
 		errs = append(errs, err)

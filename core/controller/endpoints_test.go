@@ -107,3 +107,60 @@ func TestGatheredRules(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []rbacv1.PolicyRule{rule("pods"), rule("nodes")}, got)
 }
+
+// Endpoints that somebody wrote for a Service without selector become slices.
+func TestMirrors(t *testing.T) {
+	ends := &corev1.Endpoints{ //nolint:staticcheck // deprecated, but served
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "db", Labels: map[string]string{"team": "a"}, Annotations: map[string]string{
+			"note": "by hand", corev1.LastAppliedConfigAnnotation: "{}"}},
+		Subsets: []corev1.EndpointSubset{{ //nolint:staticcheck // as above
+			Addresses:         []corev1.EndpointAddress{{IP: "192.0.2.10", Hostname: "a"}, {IP: "fd00::1"}},
+			NotReadyAddresses: []corev1.EndpointAddress{{IP: "192.0.2.11"}},
+			Ports:             []corev1.EndpointPort{{Name: "sql", Port: 5432, Protocol: corev1.ProtocolTCP}},
+		}},
+	}
+	got := planMirror(ends)
+	require.Len(t, got, 2, "one of each family")
+	require.Equal(t, discoveryv1.AddressTypeIPv4, got[0].AddressType)
+	require.Len(t, got[0].Endpoints, 2)
+	require.True(t, *got[0].Endpoints[0].Conditions.Ready)
+	require.False(t, *got[0].Endpoints[1].Conditions.Ready)
+	require.Equal(t, []string{"fd00::1"}, got[1].Endpoints[0].Addresses)
+	require.Equal(t, map[string]string{"team": "a", discoveryv1.LabelServiceName: "db", discoveryv1.LabelManagedBy: mirrorManager}, got[0].Labels)
+	require.Equal(t, map[string]string{"note": "by hand"}, got[0].Annotations)
+
+	svc := &corev1.Service{}
+	require.True(t, mirrored(svc, ends))
+	require.False(t, mirrored(nil, ends))
+	require.False(t, mirrored(&corev1.Service{Spec: corev1.ServiceSpec{Selector: map[string]string{"app": "db"}}}, ends), "its pods are its endpoints")
+	ends.Labels[discoveryv1.LabelSkipMirror] = "true"
+	require.False(t, mirrored(svc, ends))
+}
+
+// With trafficDistribution endpoints say for whom they are.
+func TestNearEndpoints(t *testing.T) {
+	prefer := func(how string) *corev1.Service {
+		return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: corev1.ServiceSpec{TrafficDistribution: &how}}
+	}
+	zones := map[string]string{"node-1": "a", "node-2": ""}
+	slice := func(svc *corev1.Service) []discoveryv1.Endpoint {
+		list := planSlices(svc, backendsOf(svc, []*corev1.Pod{behind("x", "10.0.0.1", true), behind("y", "10.0.0.2", false),
+			behind("z", "10.0.0.3", true, func(p *corev1.Pod) { p.Spec.NodeName = "node-2" })}))
+		place(svc, list, func(node string) string { return zones[node] })
+		return list[0].Endpoints
+	}
+	here := []discoveryv1.ForZone{{Name: "a"}}
+	for how, want := range map[string][]*discoveryv1.EndpointHints{
+		corev1.ServiceTrafficDistributionPreferClose:    {{ForZones: here}, nil, nil},
+		corev1.ServiceTrafficDistributionPreferSameZone: {{ForZones: here}, nil, nil},
+		corev1.ServiceTrafficDistributionPreferSameNode: {{ForZones: here, ForNodes: []discoveryv1.ForNode{{Name: "node-1"}}}, nil, {ForNodes: []discoveryv1.ForNode{{Name: "node-2"}}}},
+	} {
+		for i, e := range slice(prefer(how)) {
+			require.Equal(t, want[i], e.Hints, how)
+		}
+	}
+	plain := slice(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "web"}})
+	require.Equal(t, "a", *plain[0].Zone)
+	require.Nil(t, plain[0].Hints)
+	require.Nil(t, plain[2].Zone)
+}
