@@ -5,10 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/klab-project/klab/core/cluster"
 	"github.com/klab-project/klab/core/step"
@@ -20,12 +23,13 @@ const notArrived = 2
 
 func (a *app) packetCommand() *cobra.Command {
 	var ask cluster.PacketAsk
-	var asJSON bool
+	var asJSON, all bool
 	cmd := &cobra.Command{
 		Use:   "packet FROM TO[:PORT]",
 		Short: "Send a packet and see every hop of its way, there and back",
 		Long: `Send a packet and see every hop of its way, there and back: links, rules,
-routes, translations, and if it is lost where, why and by whose doing.
+routes, translations, and if it is lost where, why and by whose doing. A * marks
+an address that changed since the line before.
 
 FROM is pod/NAME, NAMESPACE/NAME, a node such as node-1, or outside.
 TO is the same, or svc/NAME, a name in DNS such as api.default, or an IPv4
@@ -44,17 +48,18 @@ The exit code is 0 if the packet was answered (of a datagram: if it arrived),
 				return err
 			}
 			ask.From, ask.To = args[0], args[1]
-			return sendPacket(cmd.Context(), cmd.OutOrStdout(), d, ask, asJSON)
+			return sendPacket(cmd.Context(), cmd.OutOrStdout(), d, ask, asJSON, trace.Style{All: all, Width: columns()})
 		},
 	}
 	cmd.Flags().StringVar(&ask.Proto, "proto", "tcp", "tcp, udp or icmp")
 	cmd.Flags().IntVar(&ask.Size, "size", 0, "bytes that a datagram or an echo request carries, which is then not cut into fragments")
 	cmd.Flags().DurationVar(&ask.Wait, "wait", 0, "how long an answer is waited for (default 1s; of a datagram 500ms)")
+	cmd.Flags().BoolVar(&all, "all", false, "show every hop, also rules that only let the packet pass")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "write what is known as JSON")
 	return cmd
 }
 
-func sendPacket(ctx context.Context, out io.Writer, d cluster.Dir, ask cluster.PacketAsk, asJSON bool) error {
+func sendPacket(ctx context.Context, out io.Writer, d cluster.Dir, ask cluster.PacketAsk, asJSON bool, style trace.Style) error {
 	answer, err := cluster.SendPacket(ctx, d, ask)
 	if err != nil {
 		return err
@@ -65,7 +70,7 @@ func sendPacket(ctx context.Context, out io.Writer, d cluster.Dir, ask cluster.P
 		enc.SetEscapeHTML(false)
 		err = enc.Encode(answer)
 	} else {
-		err = printPacket(out, answer)
+		err = printPacket(out, answer, style)
 	}
 	if err == nil && (answer.Outcome == "refused" || answer.Outcome == "lost") {
 		err = exitCode(notArrived)
@@ -74,9 +79,9 @@ func sendPacket(ctx context.Context, out io.Writer, d cluster.Dir, ask cluster.P
 }
 
 // printPacket writes the hops, one a line, and how it came out.
-func printPacket(out io.Writer, a cluster.PacketAnswer) error {
+func printPacket(out io.Writer, a cluster.PacketAnswer, style trace.Style) error {
 	var b strings.Builder
-	for _, line := range trace.Lines(a.Hops) {
+	for _, line := range style.Lines(a.Hops) {
 		b.WriteString(line + "\n")
 	}
 	fmt.Fprintf(&b, "%s: %s %s to %s", a.Outcome, a.Proto, placeName(a.From), placeName(a.To))
@@ -101,6 +106,17 @@ func printPacket(out io.Writer, a cluster.PacketAnswer) error {
 	}
 	_, err := io.WriteString(out, b.String())
 	return err
+}
+
+// columns is how wide lines may be: as the terminal is; 0 if there is none.
+func columns() int {
+	if n, err := strconv.Atoi(os.Getenv("COLUMNS")); err == nil && n > 0 {
+		return n
+	}
+	if n, _, err := term.GetSize(int(os.Stdout.Fd())); err == nil {
+		return n
+	}
+	return 0
 }
 
 func placeName(p step.Place) string {

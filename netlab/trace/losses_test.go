@@ -84,7 +84,7 @@ var losses = []loss{
 		from: "client", to: "b:8080", outcome: "lost", reason: trace.ReasonFDB, at: "node-1"},
 	{name: "VXLAN down", in: "node-2", breaks: "ip link set flannel.1 down", mends: "ip link set flannel.1 up; ip route replace 10.244.1.0/24 via 10.244.1.0 dev flannel.1 onlink; ip neigh replace 10.244.1.0 lladdr 0a:58:0a:f4:01:00 dev flannel.1 nud permanent",
 		from: "client", to: "b:8080", reason: trace.ReasonVXLAN, at: "node-2"},
-	{name: "a cable is cut", in: "underlay", breaks: "ip link set n-2 down", mends: "ip link set n-2 up",
+	{name: "a cable is cut", in: "underlay", breaks: "ip link set n-2 down", mends: "ip link set n-2 up; until bridge link show dev n-2 | grep -q 'state forwarding'; do sleep 0.01; done",
 		from: "client", to: "b:8080", outcome: "lost", reason: trace.ReasonLinkDown},
 	{name: "nobody listens", from: "client", to: "b:81", outcome: "refused", reason: trace.ReasonNoListener, at: "pod/default/b"},
 	{name: "nobody listens to datagrams", from: "client", to: "b:81", proto: "udp", outcome: "refused", reason: trace.ReasonNoListener, at: "pod/default/b"},

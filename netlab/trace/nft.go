@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -113,10 +114,11 @@ func bits(at uint32, mask byte) []byte {
 	return append(b, equals([]byte{mask})...)
 }
 
-func jumpTo(chain string) []byte {
+// goTo leaves the chain for another one, for good.
+func goTo(chain string) []byte {
 	return expr("immediate", putBig(nil, unix.NFTA_IMMEDIATE_DREG, regVerdict),
 		putNest(nil, unix.NFTA_IMMEDIATE_DATA, putNest(nil, unix.NFTA_DATA_VERDICT,
-			putBig(nil, unix.NFTA_VERDICT_CODE, ^uint32(2)), // NFT_JUMP, -3
+			putBig(nil, unix.NFTA_VERDICT_CODE, ^uint32(3)), // NFT_GOTO, -4
 			putString(nil, unix.NFTA_VERDICT_CHAIN, chain))))
 }
 
@@ -127,8 +129,8 @@ func setTrace() []byte {
 		expr("meta", putBig(nil, unix.NFTA_META_KEY, nftMetaNF), putBig(nil, unix.NFTA_META_SREG, reg1))...)
 }
 
-// traceRules choose the packets that are traced. One of no interest passes
-// three comparisons of its protocol, and those of its own.
+// traceRules choose the packets that are traced. A packet of no interest passes
+// three to six comparisons.
 func (p Ports) traceRules(all bool) (list []rule) {
 	add := func(chain string, parts ...[]byte) {
 		var exprs []byte
@@ -137,35 +139,13 @@ func (p Ports) traceRules(all bool) (list []rule) {
 		}
 		list = append(list, rule{chain, exprs})
 	}
+	lead := func(from, to string, match []byte) {
+		list = append(list, rule{from, append(match, goTo(to)...)})
+	}
 	for _, base := range []string{"prerouting", "output"} {
-		for _, x := range []struct {
-			chain string
-			proto uint8
-		}{{"tcp", unix.IPPROTO_TCP}, {"udp", unix.IPPROTO_UDP}, {"icmp", unix.IPPROTO_ICMP}} {
-			list = append(list, rule{base, append(isProto(x.proto), jumpTo(x.chain)...)})
-		}
-	}
-	magic, word := binary.BigEndian.AppendUint16(nil, keyMagic), []byte(tokenWord)
-	add("tcp", load(4, magic))
-	add("tcp", load(8, magic))
-	add("udp", load(udpLen, word))
-	add("udp", load(udpLen+dnsLabelAt, word))
-	const quoted = 8 + ipLen
-	add("icmp", load(8, word))
-	add("icmp", load(quoted+4, magic))
-	add("icmp", load(quoted+8, word))
-	add("icmp", load(quoted+8+dnsLabelAt, word))
-	around := func(port uint16, at uint32) {
-		to := load(2, binary.BigEndian.AppendUint16(nil, port))
-		for _, x := range [][]byte{load(at+4, magic), load(at+8, magic), load(at+8, word), load(at+8+dnsLabelAt, word), load(at+quoted+4, magic)} {
-			add("udp", to, x)
-		}
-	}
-	for _, port := range p.VXLAN {
-		around(port, vxlanLen+ipLen)
-	}
-	for _, port := range p.UDP {
-		around(port, udpLen+ipLen)
+		lead(base, "tcp", isProto(unix.IPPROTO_TCP))
+		lead(base, "udp", isProto(unix.IPPROTO_UDP))
+		lead(base, "icmp", isProto(unix.IPPROTO_ICMP))
 	}
 	if all {
 		add("tcp", bits(13, flagSYN))
@@ -173,8 +153,46 @@ func (p Ports) traceRules(all bool) (list []rule) {
 		add("udp")
 		add("icmp")
 	}
+	magic, word := binary.BigEndian.AppendUint16(nil, keyMagic), []byte(tokenWord)
+	add("tcp", load(4, magic))
+	add("tcp", load(8, magic))
+	const quoted = 8 + ipLen
+	depths := p.depths()
+	for port := range depths {
+		lead("udp", wrappedChain(port), load(2, binary.BigEndian.AppendUint16(nil, port)))
+	}
+	add("udp", load(udpLen, word))
+	add("udp", load(udpLen+dnsLabelAt, word))
+	for port, at := range depths {
+		chain := wrappedChain(port)
+		lead(chain, chain+"-tcp", load(at-ipLen+9, []byte{unix.IPPROTO_TCP}))
+		add(chain+"-tcp", load(at+4, magic))
+		add(chain+"-tcp", load(at+8, magic))
+		for _, x := range [][]byte{load(at+8, word), load(at+8+dnsLabelAt, word), load(at+quoted+4, magic)} {
+			add(chain, x)
+		}
+	}
+	add("icmp", load(8, word))
+	add("icmp", load(quoted+4, magic))
+	add("icmp", load(quoted+8, word))
+	add("icmp", load(quoted+8+dnsLabelAt, word))
 	return list
 }
+
+// depths are the ports of packets around others, and where in their load the
+// inner one's transport header is.
+func (p Ports) depths() map[uint16]uint32 {
+	of := map[uint16]uint32{}
+	for _, port := range p.VXLAN {
+		of[port] = vxlanLen + ipLen
+	}
+	for _, port := range p.UDP {
+		of[port] = udpLen + ipLen
+	}
+	return of
+}
+
+func wrappedChain(port uint16) string { return fmt.Sprintf("udp-%d", port) }
 
 // mark makes the table in the space, or makes it again with other rules.
 func (s *space) mark(rules []rule) error {
@@ -190,7 +208,13 @@ func (s *space) mark(rules []rule) error {
 	chain := func(name string) []byte {
 		return putString(putString(nfHeader(unix.NFPROTO_IPV4, 0), unix.NFTA_CHAIN_TABLE, tableName), unix.NFTA_CHAIN_NAME, name)
 	}
-	for _, name := range []string{"tcp", "udp", "icmp"} {
+	names := []string{"tcp", "udp", "icmp"}
+	for _, r := range rules {
+		if !slices.Contains(names, r.chain) && r.chain != "prerouting" && r.chain != "output" {
+			names = append(names, r.chain)
+		}
+	}
+	for _, name := range names {
 		list = append(list, message{nftKind(unix.NFT_MSG_NEWCHAIN), create, chain(name)})
 	}
 	for hook, name := range map[uint32]string{unix.NF_INET_PRE_ROUTING: "prerouting", unix.NF_INET_LOCAL_OUT: "output"} {

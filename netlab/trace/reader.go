@@ -88,6 +88,11 @@ func (r *reader) add(s *space) error {
 	defer r.mu.Unlock()
 	r.taps[int32(s.tap)] = s
 	r.byNSID[s.nsid] = s.Name
+	if len(r.ears) > 0 {
+		if err := s.heed(true); err != nil {
+			return err
+		}
+	}
 	return r.watch(s.tap)
 }
 
@@ -104,14 +109,25 @@ func (r *reader) listen() *ear {
 	e := &ear{news: make(chan struct{}, 1)}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.ears = append(r.ears, e)
+	if r.ears = append(r.ears, e); len(r.ears) == 1 {
+		r.heed(true)
+	}
 	return e
 }
 
 func (r *reader) deafen(e *ear) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.ears = slices.DeleteFunc(r.ears, func(x *ear) bool { return x == e })
+	if r.ears = slices.DeleteFunc(r.ears, func(x *ear) bool { return x == e }); len(r.ears) == 0 {
+		r.heed(false)
+	}
+}
+
+// heed has all taps see what leaves, too.
+func (r *reader) heed(leaving bool) {
+	for _, s := range r.taps {
+		_ = s.heed(leaving) // the option cannot fail on such a socket
+	}
 }
 
 // settle returns when everything that the kernel had to say has been heard.

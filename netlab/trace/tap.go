@@ -21,6 +21,18 @@ type Seen struct {
 	P     *Packet `json:"packet"`
 }
 
+// heed says whether a tap sees packets that leave, too. While nobody looks it
+// does not: for each of them the kernel would make a copy.
+func (s *space) heed(leaving bool) error {
+	ignore := 1
+	if leaving {
+		ignore = 0
+	}
+	return unix.SetsockoptInt(s.tap, unix.SOL_PACKET, packetIgnoreOutgoing, ignore)
+}
+
+const packetIgnoreOutgoing = 23 // PACKET_IGNORE_OUTGOING
+
 // openTap opens a socket that sees what passes the links of a space and is
 // taken by the filter. It is closed with the space.
 func (s *space) openTap(filter []unix.SockFilter) error {
@@ -37,6 +49,9 @@ func (s *space) openTap(filter []unix.SockFilter) error {
 		attach(fd, filter),
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1),
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 1<<20))
+	if err == nil {
+		err = unix.SetsockoptInt(fd, unix.SOL_PACKET, packetIgnoreOutgoing, 1)
+	}
 	if err == nil {
 		err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: swap(unix.ETH_P_ALL)})
 	}

@@ -2,36 +2,72 @@ package trace
 
 import (
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 
 	"github.com/klab-project/klab/core/step"
 )
 
+// Style is how Lines writes.
+type Style struct {
+	// All hops, also the rules that only let the packet pass; otherwise several
+	// of these are one line.
+	All bool
+	// Width is where lines are cut, in characters; 0: nowhere.
+	Width int
+}
+
 // Lines writes hops for people, one line each: its number, where, by what, from
 // whom to whom, and what happened. What changed since the line before has a *.
-func Lines(hops []step.Hop) []string {
-	rows := make([][5]string, 0, len(hops))
+func Lines(hops []step.Hop) []string { return Style{All: true}.Lines(hops) }
+
+// Lines is the list in this style.
+func (s Style) Lines(hops []step.Hop) (lines []string) {
+	type row struct {
+		leg   string
+		cells [5]string
+	}
+	var rows []row
 	var width [5]int
-	for _, h := range hops {
-		row := [5]string{fmt.Sprintf("%d", h.Seq), h.NS, at(h), ends(h), What(h)}
-		for i, s := range row {
-			width[i] = max(width[i], len([]rune(s)))
+	add := func(h step.Hop, what string) {
+		r := row{h.Leg, [5]string{fmt.Sprint(h.Seq), h.NS, at(h), ends(h), what}}
+		for i, cell := range r.cells {
+			width[i] = max(width[i], len([]rune(cell)))
 		}
-		rows = append(rows, row)
+		rows = append(rows, r)
+	}
+	for i := 0; i < len(hops); i++ {
+		n := 0
+		for !s.All && i+n < len(hops) && passing(hops[i+n]) && hops[i+n].NS == hops[i].NS && hops[i+n].Leg == hops[i].Leg {
+			n++
+		}
+		if n < 2 {
+			add(hops[i], What(hops[i]))
+			continue
+		}
+		add(hops[i], folded(hops[i:i+n]))
+		i += n - 1
 	}
 	leg := ""
-	var lines []string
-	for i, row := range rows {
-		if hops[i].Leg != leg {
-			leg = hops[i].Leg
+	for _, r := range rows {
+		if r.leg != leg {
+			leg = r.leg
 			lines = append(lines, leg)
 		}
-		lines = append(lines, strings.TrimRight(fmt.Sprintf("%*s  %s  %s  %s  %s", width[0], row[0],
-			pads(row[1], width[1]), pads(row[2], width[2]), pads(row[3], width[3]), row[4]), " "))
-		lines[len(lines)-1] = harmless(lines[len(lines)-1])
+		line := fmt.Sprintf("%*s  %s  %s  %s  %s", width[0], r.cells[0],
+			pads(r.cells[1], width[1]), pads(r.cells[2], width[2]), pads(r.cells[3], width[3]), r.cells[4])
+		lines = append(lines, s.cut(harmless(strings.TrimRight(line, " "))))
 	}
 	return lines
+}
+
+func (s Style) cut(line string) string {
+	if r := []rune(line); s.Width > 1 && len(r) > s.Width {
+		return string(r[:s.Width-1]) + "…"
+	}
+	return line
 }
 
 // harmless is a text without control characters: comments of rules are a
@@ -46,6 +82,40 @@ func harmless(s string) string {
 }
 
 func pads(s string, n int) string { return s + strings.Repeat(" ", n-len([]rune(s))) }
+
+// telling are chains whose jumps say something about the packet.
+var telling = regexp.MustCompile(`^KUBE-(SVC|SVL|EXT|SEP|FW|POD-FW|NWPLCY|MARK-MASQ|NODEPORTS)|^(service|external|firewall|endpoint)-|^mark-for-masq`)
+
+// passing is a rule that decides nothing about the packet.
+func passing(h step.Hop) bool {
+	if h.Layer != step.LayerRule {
+		return false
+	}
+	switch h.Verdict {
+	case "jump", "goto":
+		return h.Object == nil && !telling.MatchString(h.Jump)
+	case "return":
+		return true
+	case "accept", "continue":
+		return h.Rule == nil || h.Verdict == "continue" && !strings.Contains(h.Rule.Text, "NOTRACK")
+	}
+	return false
+}
+
+// folded says which chains let the packet pass.
+func folded(hops []step.Hop) string {
+	var chains []string
+	for _, h := range hops {
+		name := h.Table + " " + h.Chain
+		if h.Jump != "" {
+			name = h.Table + " " + h.Jump
+		}
+		if !slices.Contains(chains, name) {
+			chains = append(chains, name)
+		}
+	}
+	return fmt.Sprintf("⋯ %d rules let it pass: %s", len(hops), strings.Join(chains, ", "))
+}
 
 // at is the interface or hook of a hop.
 func at(h step.Hop) string {
@@ -62,17 +132,14 @@ func at(h step.Hop) string {
 
 func ends(h step.Hop) string {
 	star := func(s, field string) string {
-		for _, c := range h.Changed {
-			if c == field {
-				return "*" + s
-			}
+		if slices.Contains(h.Changed, field) {
+			return "*" + s
 		}
 		return s
 	}
 	s := star(h.Hdr.Src, "src") + " → " + star(h.Hdr.Dst, "dst")
 	if h.Outer != nil && h.Layer == step.LayerLink {
-		port := h.Outer.Dst[strings.LastIndex(h.Outer.Dst, ":")+1:]
-		return fmt.Sprintf("[%s → %s UDP %s [%s]]", host(h.Outer.Src), host(h.Outer.Dst), port, s)
+		return fmt.Sprintf("[UDP %s [%s]]", h.Outer.Dst[strings.LastIndex(h.Outer.Dst, ":")+1:], s)
 	}
 	return s
 }
@@ -89,13 +156,7 @@ func What(h step.Hop) string {
 	var s string
 	switch h.Layer {
 	case step.LayerLink:
-		s = h.Hdr.Flags
-		if h.Hdr.TTL != 0 {
-			s = strings.TrimSpace(s + fmt.Sprintf(" ttl %d", h.Hdr.TTL))
-		}
-		if h.Peer != "" {
-			s += ", other end " + h.Peer
-		}
+		s = linkWords(h)
 	case step.LayerRule:
 		s = ruleWords(h)
 	case step.LayerRoute:
@@ -121,6 +182,20 @@ func What(h step.Hop) string {
 	return s
 }
 
+func linkWords(h step.Hop) string {
+	s := h.Hdr.Flags
+	if h.Hdr.TTL != 0 {
+		s = strings.TrimSpace(s + fmt.Sprintf(" ttl %d", h.Hdr.TTL))
+	}
+	if h.Outer != nil {
+		s = fmt.Sprintf("%s → %s, %s", host(h.Outer.Src), host(h.Outer.Dst), s)
+	}
+	if h.Peer != "" {
+		s += ", other end " + h.Peer
+	}
+	return s
+}
+
 func wrapWords(o *step.HopOuter) string {
 	if o.Kind == "vxlan" {
 		return fmt.Sprintf("VXLAN %d", o.VNI)
@@ -139,7 +214,25 @@ func ruleWords(h step.Hop) string {
 		}
 		return fmt.Sprintf("%s: policy %s%s", h.Chain, h.Verdict, skipped)
 	}
-	return fmt.Sprintf("%s %d: %s%s", h.Chain, h.Rule.N, h.Rule.Text, skipped)
+	return fmt.Sprintf("%s %d: %s%s", h.Chain, h.Rule.N, short(h.Rule), skipped)
+}
+
+// Words of a rule that say nothing to people.
+var (
+	moduleWord = regexp.MustCompile(`-m (?:comment|tcp|udp|mark|conntrack|addrtype|statistic|set|icmp) `)
+	anyComment = regexp.MustCompile(`(?:--comment|comment) (?:"(?:[^"\\]|\\.)*"|\S+) ?`)
+	spaces     = regexp.MustCompile(` {2,}`)
+)
+
+// short is a rule without the names of modules, its comment at the end.
+func short(r *step.HopRule) string {
+	s := anyComment.ReplaceAllString(r.Text+" ", "")
+	s = moduleWord.ReplaceAllString(s, "")
+	s = strings.TrimSpace(spaces.ReplaceAllString(s, " "))
+	if r.Comment != "" {
+		s += fmt.Sprintf(" %q", r.Comment)
+	}
+	return s
 }
 
 func routeWords(r *step.HopRoute) string {

@@ -1,0 +1,121 @@
+package trace_test
+
+import (
+	"context"
+	"io"
+	"net"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/klab-project/klab/core/step"
+	"github.com/klab-project/klab/netlab/netns"
+	"github.com/klab-project/klab/netlab/nettest"
+	"github.com/klab-project/klab/netlab/trace"
+)
+
+// BenchmarkHopList measures from the question to the list, over all paths in
+// turn, and counts the lists that are not whole: other links than the last
+// time, or no answer. With -benchtime 1000x it is a thousand.
+func BenchmarkHopList(b *testing.B) {
+	l := build(b)
+	serve(b, l.OutsideNS())
+	for _, n := range l.nodes {
+		serve(b, n.Path())
+	}
+	nettest.Run(b, l.GatewayNS(), "ip route add 192.0.2.50 via 172.30.0.11")
+	nettest.Run(b, l.OutsideNS(), "ip route add 192.0.2.50 via 192.0.2.1")
+	l.web(b, paths[7].service, "a")
+	var list []path
+	for _, p := range paths {
+		if p.service == nil || p.name == "load balancer" {
+			list = append(list, p)
+		}
+	}
+	whole := make([]int, len(list))
+	for i, p := range list {
+		for range 2 { // the second time everybody knows everybody's MAC
+			w, _ := l.follow(b, p.from, p.to, p.proto)
+			require.Equal(b, "answered", w.Outcome, p.name)
+			whole[i] = count(w)
+		}
+	}
+	var took []time.Duration
+	missing, n := 0, 0
+	for b.Loop() {
+		p := list[n%len(list)]
+		start := time.Now()
+		w, _, err := l.tracer.Follow(context.Background(), trace.Ask{From: p.from, To: l.addr(p.to), Proto: p.proto})
+		took = append(took, time.Since(start))
+		require.NoError(b, err)
+		if w.Outcome != "answered" || count(w) != whole[n%len(list)] || len(w.Notes) > 0 {
+			missing++
+		}
+		n++
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
+	b.ReportMetric(float64(missing), "incomplete")
+}
+
+// count is how many links, and rules of the first packet, a list has.
+func count(w trace.Way) (n int) {
+	for _, h := range w.Hops {
+		if h.Layer == step.LayerLink {
+			n++
+		}
+	}
+	return n
+}
+
+// BenchmarkPingPong is what others pay: a byte there and back between pods of
+// two nodes, while nobody looks and while the tracer is armed, in turns, so
+// that both have the same machine. The ratio is what the bar is about.
+func BenchmarkPingPong(b *testing.B) {
+	l := build(b)
+	l.web(b, nil, "a", "b")
+	echo, err := netns.Listen(context.Background(), l.ns["b"], "tcp4", ":7")
+	require.NoError(b, err)
+	defer echo.Close()
+	go func() {
+		if c, err := echo.Accept(); err == nil {
+			_, _ = io.Copy(c, c)
+			c.Close()
+		}
+	}()
+	c, err := netns.Dialer(l.ns["client"])(context.Background(), "tcp4", net.JoinHostPort(l.ip["b"].String(), "7"))
+	require.NoError(b, err)
+	defer c.Close()
+	var took [2][]time.Duration
+	buf := make([]byte, 1)
+	for b.Loop() {
+		for armed := range took {
+			if armed == 1 {
+				require.NoError(b, l.tracer.Arm())
+			} else {
+				require.NoError(b, l.tracer.Disarm())
+			}
+			for i := range 2200 {
+				start := time.Now()
+				_, err := c.Write(buf)
+				require.NoError(b, err)
+				_, err = io.ReadFull(c, buf)
+				require.NoError(b, err)
+				if i >= 200 {
+					took[armed] = append(took[armed], time.Since(start))
+				}
+			}
+		}
+	}
+	var median [2]float64
+	for i, list := range took {
+		slices.Sort(list)
+		median[i] = float64(list[len(list)/2].Nanoseconds())
+	}
+	b.ReportMetric(median[0]/1000, "disarmed-µs")
+	b.ReportMetric(median[1]/1000, "armed-µs")
+	b.ReportMetric(median[1]/median[0], "ratio")
+}
