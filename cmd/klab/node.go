@@ -9,12 +9,12 @@ import (
 )
 
 func (a *app) nodeCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "node", Short: "Turn nodes on and off, empty them, run commands in them"}
+	cmd := &cobra.Command{Use: "node", Short: "Add, remove, turn on and off nodes, empty them, run commands in them"}
 	cmd.AddCommand(
 		a.powerCommand(cluster.PowerOn, "Turn nodes on that are off", "is on"),
 		a.powerCommand(cluster.Shutdown, "Shut nodes down: their kubelets end the pods first, by priority", "is off"),
 		a.powerCommand(cluster.PowerOff, "Turn nodes off at once, as if the plug were pulled", "is off"),
-		a.drainCommand(), a.pressureCommand(), a.nodeExecCommand(),
+		a.nodeAddCommand(), a.nodeRemoveCommand(), a.drainCommand(), a.pressureCommand(), a.nodeExecCommand(),
 	)
 	return cmd
 }

@@ -122,7 +122,7 @@ func (a *agent) mode(mode string) (*cni.List, error) {
 		return nil, err
 	}
 	var nodes []netip.Addr
-	for i := 1; i <= config.Nodes; i++ {
+	for _, i := range config.numbers() {
 		nodes = append(nodes, nodeAddr(i))
 	}
 	return cni.Mode(mode, cni.ModeConfig{

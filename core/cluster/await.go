@@ -19,7 +19,7 @@ import (
 // awaitKubelets waits until the kubelets of all nodes that are on answer. After
 // a crash a node is Ready long before: its status is that of the kubelet before.
 func (d *daemon) awaitKubelets(ctx context.Context) error {
-	for _, n := range d.nodes {
+	for _, n := range d.nodes.all() {
 		if d.isOff(n.name) {
 			continue
 		}

@@ -103,10 +103,11 @@ func serveCommand[T any](d *daemon, do func(ctx context.Context, r *http.Request
 func serveNodeCommand[T any](d *daemon, do func(ctx context.Context, n *node, body T) (any, error)) http.HandlerFunc {
 	return serveCommand(d, func(ctx context.Context, r *http.Request, body T) (any, error) {
 		name := r.PathValue("node")
-		i := slices.IndexFunc(d.nodes, func(n *node) bool { return n.name == name })
+		all := d.nodes.all()
+		i := slices.IndexFunc(all, func(n *node) bool { return n.name == name })
 		if i < 0 {
-			return nil, wrongf("there is no node %q: this cluster has node-1 to %s", name, nodeName(len(d.nodes)))
+			return nil, wrongf("there is no node %q: this cluster has %s", name, d.nodes.names())
 		}
-		return do(ctx, d.nodes[i], body)
+		return do(ctx, all[i], body)
 	})
 }

@@ -14,11 +14,15 @@ import (
 
 // Config is what was chosen for a cluster when it was made.
 type Config struct {
-	Nodes   int       `json:"nodes"`
-	Port    int       `json:"port"` // of the API server on loopback
+	Nodes   int       `json:"nodes"` // the highest number of a node
+	Port    int       `json:"port"`  // of the API server on loopback
 	Began   time.Time `json:"began"`
 	Seed    uint64    `json:"seed"`
 	EtcdURL []string  `json:"etcdServers,omitempty"` // an existing cluster instead of the built-in one
+	// Removed are the numbers, below Nodes, of nodes that were removed; Asked is
+	// how many the cluster was to have when that was last said.
+	Removed []int `json:"removedNodes,omitempty"`
+	Asked   int   `json:"askedNodes,omitempty"`
 	// RuntimeEndpoint is another container runtime that the kubelets drive,
 	// instead of klab's own; NodePlaceholder in it stands for the node's name.
 	RuntimeEndpoint string `json:"containerRuntimeEndpoint,omitempty"`

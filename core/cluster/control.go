@@ -49,6 +49,7 @@ func (d *daemon) start(ctx context.Context, fail context.CancelCauseFunc) (*rest
 		})
 	}
 	own := &rest.Config{Host: inProcess, Transport: api.Transport(), UserAgent: "klab", QPS: -1}
+	d.own = own
 	d.startAddons(ctx, own)
 	if err := d.startOutside(ctx); err != nil {
 		return nil, err
@@ -113,6 +114,8 @@ func (d *daemon) startAPI(ctx context.Context, fail context.CancelCauseFunc) (*a
 	mux.Handle(remote.Prefix, d.steps.Handler())
 	mux.Handle(imagesPrefix+"/", d.loads(images))
 	mux.Handle("PUT "+powerPath, d.servePower(ctx))
+	mux.Handle("PUT "+memberPath, d.serveMember(ctx))
+	mux.Handle("PUT "+leavePath, d.serveLeave(ctx))
 	mux.Handle("PUT "+pressurePath, d.servePressure(serving))
 	d.serveFaults(mux)
 	packets, err := d.newPackets(ctx, api.Transport())

@@ -18,6 +18,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"k8s.io/client-go/rest"
+
 	"github.com/klab-project/klab/core/step"
 	"github.com/klab-project/klab/core/step/recording"
 	"github.com/klab-project/klab/core/step/remote"
@@ -47,7 +49,8 @@ type daemon struct {
 	pki     *authority
 	store   store.Store
 	net     *topology.Lab
-	nodes   []*node
+	nodes   nodeList
+	own     *rest.Config // the daemon's own client of the API
 	book    *fault.Book
 
 	hadAddons bool // in an earlier run
@@ -111,7 +114,7 @@ func serve(ctx context.Context, path string, parts Parts, say io.Writer) error {
 // nodesOn is how many nodes are not turned off.
 func (d *daemon) nodesOn() int {
 	on := 0
-	for _, n := range d.nodes {
+	for _, n := range d.nodes.all() {
 		if !d.isOff(n.name) {
 			on++
 		}
@@ -229,7 +232,7 @@ func (d *daemon) openArchive() (used uint64, at time.Duration, err error) {
 
 // close ends what the daemon's context has not ended.
 func (d *daemon) close() {
-	for _, n := range d.nodes {
+	for _, n := range d.nodes.all() {
 		n.work.Wait()
 	}
 	var errs []error

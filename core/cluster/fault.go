@@ -114,7 +114,7 @@ func (d *daemon) lookFaults(ctx context.Context, client kubernetes.Interface) (f
 		}
 		return netip.ParseAddr(p.Status.PodIP)
 	}}
-	for _, n := range d.nodes {
+	for _, n := range d.nodes.all() {
 		one, err := n.broken()
 		if err != nil {
 			return lab, err

@@ -14,9 +14,12 @@ import (
 // connects them, or completes what an earlier run left.
 func (d *daemon) buildNetwork(ctx context.Context) error {
 	var g errgroup.Group
-	for i := 1; i <= d.cfg.Nodes; i++ {
+	if err := d.sweepStrangers(ctx); err != nil {
+		return err
+	}
+	for _, i := range d.cfg.numbers() {
 		n := &node{d: d, number: i, name: nodeName(i)}
-		d.nodes = append(d.nodes, n)
+		d.nodes.add(n)
 		if !d.isOff(n.name) {
 			g.Go(n.create)
 		}
@@ -35,7 +38,7 @@ func (d *daemon) buildNetwork(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, n := range d.nodes {
+	for _, n := range d.nodes.all() {
 		if n.ns != nil {
 			g.Go(func() error { return n.connect(ctx) })
 		}

@@ -58,7 +58,7 @@ func (d *daemon) startNodes(ctx context.Context) error {
 		return err
 	}
 	var g errgroup.Group
-	for _, n := range d.nodes {
+	for _, n := range d.nodes.all() {
 		if n.ns == nil {
 			continue
 		}

@@ -139,7 +139,7 @@ func (f *flannel) reconcile(ctx context.Context) error {
 		}
 	}
 	conflicts, err := f.m.Sync(ctx, leases)
-	f.tell(ctx, leases, conflicts)
+	f.tell(ctx, conflicts)
 	if errors.Is(err, overlay.ErrNoLink) {
 		err = nil // the link wakes us when it is back
 	}
@@ -236,24 +236,31 @@ func (f *flannel) available(ctx context.Context, own *corev1.Node) error {
 
 // tell records an event on each Node whose lease is not honoured, once: the
 // node that is right does, or the first of all.
-func (f *flannel) tell(ctx context.Context, leases []overlay.Lease, conflicts []overlay.Conflict) {
-	now, first := map[string]string{}, f.a.name
-	for _, l := range leases {
-		if l.PublicIP.IsValid() {
-			first = min(first, l.Node)
-		}
-	}
+func (f *flannel) tell(ctx context.Context, conflicts []overlay.Conflict) {
+	now := map[string]string{}
 	for _, c := range conflicts {
 		now[c.Node] = c.Says
 		teller := c.With
 		if teller == "" {
-			teller = first
+			teller = f.first()
 		}
 		if n, ok := f.node(c.Node); ok && teller == f.a.name && f.told[c.Node] != c.Says {
 			f.loop.Events.Eventf(ctx, n, corev1.EventTypeWarning, "CIDRConflict", "Node %s has no part in the pod network: %s", c.Node, c.Says)
 		}
 	}
 	f.told = now
+}
+
+// first is the node that tells what each of them could: the first by name of
+// those that have a lease.
+func (f *flannel) first() string {
+	name := f.a.name
+	for _, obj := range f.nodes.List() {
+		if l := leaseOf(obj.(*corev1.Node)); l.PublicIP.IsValid() {
+			name = min(name, l.Node)
+		}
+	}
+	return name
 }
 
 // writeConflist has new pods attached as a backend wants it: routed under bgp,

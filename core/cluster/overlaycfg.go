@@ -56,6 +56,9 @@ func (f *flannel) wanted(ctx context.Context) string {
 	}
 	if f.refused != m.ResourceVersion {
 		f.refused = m.ResourceVersion
+		if f.first() != f.a.name {
+			return ""
+		}
 		f.loop.Events.Eventf(ctx, m, corev1.EventTypeWarning, "InvalidConfiguration", "%v. The overlay stays as it is.", err)
 	}
 	return ""

@@ -144,7 +144,7 @@ func (p *packets) spaces() []trace.Space {
 		{Name: "control", Path: net.ControlNS()}, {Name: "outside", Path: net.OutsideNS()},
 	}
 	own, _ := netns.Identify("/proc/self/ns/net")
-	for _, n := range p.d.nodes {
+	for _, n := range p.d.nodes.all() {
 		if n.ns == nil {
 			continue
 		}

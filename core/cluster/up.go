@@ -90,7 +90,7 @@ func (d Dir) choose(o UpOptions) (Config, error) {
 	if fresh {
 		c = Config{Nodes: 3, Began: time.Now(), Seed: rand.Uint64(), NoHistory: o.NoHistory, DualStack: o.DualStack, Without: o.Without, RuntimeEndpoint: o.RuntimeEndpoint}
 	}
-	c.Nodes = cmp.Or(o.Nodes, c.Nodes)
+	c = c.asked(o.Nodes)
 	if c.Nodes < 1 || c.Nodes > MaxNodes {
 		return c, fmt.Errorf("a cluster has 1 to %d nodes, not %d", MaxNodes, c.Nodes)
 	}
