@@ -113,7 +113,11 @@ func (l lookup) at(server, name string) (int, error) {
 			}
 			last = m.RCode
 			if l.verbose {
-				fmt.Fprintf(l.out, "asked %s %s: %s, %d answers, %v\n", candidate, typeName(t), codeName(m.RCode),
+				code := codeName(m.RCode)
+				if len(m.Answers) > 0 {
+					code, _, _ = strings.Cut(code, ",")
+				}
+				fmt.Fprintf(l.out, "asked %s %s: %s, %d answers, %v\n", candidate, typeName(t), code,
 					len(m.Answers), time.Since(start).Round(10*time.Microsecond))
 			}
 			for _, rr := range m.Answers {
