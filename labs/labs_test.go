@@ -25,7 +25,7 @@ func TestBuiltInLabs(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(manifest), "kind: Deployment")
 	_, err = labs.Find(list, "moon")
-	require.ErrorContains(t, err, `there is no lab "moon"; there are cluster, three-nodes, web`)
+	require.ErrorContains(t, err, `there is no lab "moon"; there are cluster, three-nodes, two-nodes, web`)
 }
 
 func TestWhatIsWrongIsNamed(t *testing.T) {

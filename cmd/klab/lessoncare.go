@@ -132,6 +132,9 @@ func (a *app) lessonRecordCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
+				if raw, err = recording.Pack(raw); err != nil {
+					return err
+				}
 				if len(raw) > recordingMost {
 					return fmt.Errorf("the recording has %d bytes, more than %d", len(raw), recordingMost)
 				}

@@ -41,7 +41,7 @@ up. With --replay it plays a recording instead, on any machine and without root.
 	cmd.Flags().StringVar(&o.lesson, "lesson", "", "lead through a lesson: 01")
 	cmd.Flags().StringVar(&o.lang, "lang", "", "en or zh (default: by LANG)")
 	cmd.Flags().BoolVar(&o.ascii, "ascii", false, "draw with ASCII characters only")
-	cmd.Flags().StringVar(&o.lab, "lab", "", "the scenario of a cluster that is started (default the lesson's, or cluster): cluster, three-nodes (without DNS) or web")
+	cmd.Flags().StringVar(&o.lab, "lab", "", "the scenario of a cluster that is started (default the lesson's, or cluster): cluster, two-nodes, three-nodes (without DNS) or web")
 	cmd.Flags().IntVar(&o.nodes, "nodes", 0, "number of nodes of a cluster that is started (default 3)")
 	return cmd
 }

@@ -28,7 +28,7 @@ func (a *app) upCommand() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&lab, "lab", defaultLab, "the scenario to begin with: cluster, three-nodes (without DNS) or web")
+	cmd.Flags().StringVar(&lab, "lab", defaultLab, "the scenario to begin with: cluster, two-nodes, three-nodes (without DNS) or web")
 	cmd.Flags().IntVar(&o.Nodes, "nodes", 0, "number of nodes (default 3, or what the cluster has)")
 	cmd.Flags().IntVar(&o.Port, "port", 0, "port of the API server on 127.0.0.1 (default a free one)")
 	cmd.Flags().StringSliceVar(&o.EtcdServers, "etcd-servers", nil, "addresses of an existing etcd (default: a built-in one)")

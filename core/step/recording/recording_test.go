@@ -39,6 +39,20 @@ func TestRoundTrip(t *testing.T) {
 	require.EqualValues(t, 500, rec.Events[499].Seq)
 }
 
+func TestPackedIsTheSameRecording(t *testing.T) {
+	raw := write(t, 5000)
+	packed, err := recording.Pack(raw)
+	require.NoError(t, err)
+	require.Less(t, len(packed), len(raw))
+	want, err := recording.Read(bytes.NewReader(raw))
+	require.NoError(t, err)
+	got, err := recording.Read(bytes.NewReader(packed))
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+	_, err = recording.Pack([]byte("hello"))
+	require.ErrorContains(t, err, "pack a recording")
+}
+
 func TestDamagedRecordings(t *testing.T) {
 	dir := t.TempDir()
 	whole := write(t, 5000)
