@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -23,9 +24,10 @@ const notArrived = 2
 
 func (a *app) packetCommand() *cobra.Command {
 	var ask cluster.PacketAsk
-	var asJSON, all bool
+	var asJSON, all, watch bool
+	var count int
 	cmd := &cobra.Command{
-		Use:   "packet FROM TO[:PORT]",
+		Use:   "packet FROM TO[:PORT] | packet --watch PLACE",
 		Short: "Send a packet and see every hop of its way, there and back",
 		Long: `Send a packet and see every hop of its way, there and back: links, rules,
 routes, translations, and if it is lost where, why and by whose doing. A * marks
@@ -35,25 +37,40 @@ FROM is pod/NAME, NAMESPACE/NAME, a node such as node-1, or outside.
 TO is the same, or svc/NAME, a name in DNS such as api.default, or an IPv4
 address. PORT is a number or a name; what has one port needs none.
 
+With --watch and one place the flows that begin or arrive there are shown as they
+come, whoever began them, until Ctrl+C.
+
 The exit code is 0 if the packet was answered (of a datagram: if it arrived),
 2 if it was refused or lost, and 1 if it could not be sent.`,
 		Example: `  klab packet pod/client svc/web:80
   klab packet outside node-1:30080
   klab packet node-1 shop/db:5432 --json
-  klab packet pod/client svc/kube-dns.kube-system:53 --proto udp`,
-		Args: cobra.ExactArgs(2),
+  klab packet pod/client svc/kube-system/kube-dns:53 --proto udp
+  klab packet --watch pod/web --count 3`,
+		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			d, err := a.dir()
 			if err != nil {
 				return err
 			}
+			style := trace.Style{All: all, Width: columns()}
+			switch {
+			case watch && len(args) == 1:
+				return watchPackets(cmd.Context(), cmd.OutOrStdout(), d, args[0], count, asJSON, style)
+			case watch:
+				return errors.New("--watch takes one place, whose flows are shown: klab packet --watch pod/NAME")
+			case len(args) == 1:
+				return errors.New("a packet goes from somewhere to somewhere: klab packet FROM TO[:PORT]")
+			}
 			ask.From, ask.To = args[0], args[1]
-			return sendPacket(cmd.Context(), cmd.OutOrStdout(), d, ask, asJSON, trace.Style{All: all, Width: columns()})
+			return sendPacket(cmd.Context(), cmd.OutOrStdout(), d, ask, asJSON, style)
 		},
 	}
 	cmd.Flags().StringVar(&ask.Proto, "proto", "tcp", "tcp, udp or icmp")
 	cmd.Flags().IntVar(&ask.Size, "size", 0, "bytes that a datagram or an echo request carries, which is then not cut into fragments")
 	cmd.Flags().DurationVar(&ask.Wait, "wait", 0, "how long an answer is waited for (default 1s; of a datagram 500ms)")
+	cmd.Flags().BoolVar(&watch, "watch", false, "show flows that others begin")
+	cmd.Flags().IntVar(&count, "count", 0, "with --watch: end after so many flows")
 	cmd.Flags().BoolVar(&all, "all", false, "show every hop, also rules that only let the packet pass")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "write what is known as JSON")
 	return cmd
@@ -64,16 +81,41 @@ func sendPacket(ctx context.Context, out io.Writer, d cluster.Dir, ask cluster.P
 	if err != nil {
 		return err
 	}
-	if asJSON {
-		enc := json.NewEncoder(out)
-		enc.SetIndent("", "  ")
-		enc.SetEscapeHTML(false)
-		err = enc.Encode(answer)
-	} else {
-		err = printPacket(out, answer, style)
-	}
+	err = writePacket(out, answer, asJSON, style)
 	if err == nil && (answer.Outcome == "refused" || answer.Outcome == "lost") {
 		err = exitCode(notArrived)
+	}
+	return err
+}
+
+func writePacket(out io.Writer, a cluster.PacketAnswer, asJSON bool, style trace.Style) error {
+	if !asJSON {
+		return printPacket(out, a, style)
+	}
+	enc := json.NewEncoder(out)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(a)
+}
+
+// watchPackets shows flows until the learner or the count ends it.
+func watchPackets(ctx context.Context, out io.Writer, d cluster.Dir, at string, count int, asJSON bool, style trace.Style) error {
+	enough := errors.New("enough")
+	n := 0
+	err := cluster.WatchPackets(ctx, d, at, func(a cluster.PacketAnswer) error {
+		if n++; n > 1 && !asJSON {
+			fmt.Fprintln(out)
+		}
+		if err := writePacket(out, a, asJSON, style); err != nil {
+			return err
+		}
+		if n == count {
+			return enough
+		}
+		return nil
+	})
+	if errors.Is(err, enough) {
+		return nil
 	}
 	return err
 }

@@ -182,11 +182,7 @@ func (e *packetEnds) target(text string, from step.Place) (step.Place, netip.Add
 
 // address is an address that was written as such; it may be somebody's.
 func (e *packetEnds) address(a netip.Addr, port int) (step.Place, netip.AddrPort, error) {
-	place := step.Place{Kind: "address", Address: a.String()}
-	if o := e.Address(a); o != nil {
-		place.Kind, place.Namespace, place.Name = strings.TrimSuffix(o.Resource, "s"), o.Namespace, o.Name
-	}
-	return place, netip.AddrPortFrom(a, uint16(port)), nil
+	return e.place(a), netip.AddrPortFrom(a, uint16(port)), nil
 }
 
 func (e *packetEnds) numbered(p step.Place, port string) (step.Place, netip.AddrPort, error) {

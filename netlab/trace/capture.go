@@ -25,7 +25,8 @@ type Capture struct {
 	Answers  []Answer            `json:"answers,omitempty"`
 	Lost     bool                `json:"lost,omitempty"` // the kernel had more events than could be heard
 	Ports    Ports               `json:"ports"`
-	Watching bool                `json:"watching,omitempty"`
+	Watching bool                `json:"watching,omitempty"` // somebody else sent it
+	Flow     *Flow               `json:"flow,omitempty"`     // then, of datagrams
 }
 
 // SpaceSeen is a space with its links.
@@ -70,7 +71,9 @@ func (c *Capture) leg(p *Packet) string {
 		if p.Ack == uint32(c.Key)+1 && p.Flags&(flagSYN|flagRST) != 0 {
 			return legReply
 		}
-	case p.Token != c.Key:
+	case c.Flow != nil:
+		return c.Flow.leg(p)
+	case p.Token != c.Key || c.Watching:
 	case p.Proto == unix.IPPROTO_ICMP:
 		return map[uint8]string{8: legRequest, 0: legReply}[p.Type]
 	case p.Answer || c.Ask.To.Port() != dnsPort && !c.sent(p):

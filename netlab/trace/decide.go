@@ -21,7 +21,7 @@ func (a *assembly) connections(f *flight, places []item) {
 	}
 	q := Question{Kind: askConntrack, Space: f.space, Proto: first.Proto, Src: first.Src, Dst: first.Dst, SPort: first.SPort, DPort: first.DPort}
 	if first.Proto == unix.IPPROTO_ICMP {
-		q.SPort = uint16(a.Key >> 4)
+		q.SPort = first.Ident
 	}
 	at, n := -1, 0
 	for i, r := range f.runs {

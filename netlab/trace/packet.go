@@ -25,6 +25,7 @@ type Packet struct {
 	Type   uint8      `json:"type,omitempty"`  // of ICMP
 	Code   uint8      `json:"code,omitempty"`
 	MTU    uint16     `json:"mtu,omitempty"`    // of ICMP "fragmentation needed"
+	Ident  uint16     `json:"ident,omitempty"`  // of an echo
 	Token  Key        `json:"token,omitempty"`  // in the load
 	Answer bool       `json:"answer,omitempty"` // a DNS message that is an answer
 	Load   uint32     `json:"load,omitempty"`   // a sum of the beginning of a datagram's load
@@ -123,6 +124,7 @@ func (p Ports) parseIP(b []byte) (*Packet, bool) {
 			}
 			k.Quoted, _ = p.parseIP(load[8:])
 		} else {
+			k.Ident = binary.BigEndian.Uint16(load[4:])
 			k.datagram(load[8:])
 		}
 	}

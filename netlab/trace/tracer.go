@@ -28,6 +28,8 @@ type Tracer struct {
 	home   *os.File
 	armed  *reader // nil: disarmed
 	count  uint32
+
+	watchers int // who need more than the packets of probes
 }
 
 // SetNames gives addresses and chains their names in what is followed next.
@@ -126,6 +128,7 @@ func (t *Tracer) armLocked() (err error) {
 		t.home.Close()
 		return err
 	}
+	t.armed.wide = t.watchers > 0
 	for _, s := range t.spaces {
 		if err = t.arm(s); err != nil {
 			return errors.Join(err, t.disarm())

@@ -1,0 +1,173 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"k8s.io/client-go/rest"
+
+	"github.com/klab-project/klab/core/step"
+	"github.com/klab-project/klab/core/step/remote"
+	"github.com/klab-project/klab/netlab/trace"
+)
+
+const packetWatchPath = remote.Prefix + "packets"
+
+// WatchPackets tells each of the flows that begin at a place, whoever began
+// them, until ctx ends or each returns an error, which it returns.
+func WatchPackets(ctx context.Context, d Dir, at string, each func(PacketAnswer) error) error {
+	if d.Daemon() == 0 {
+		return d.notUp()
+	}
+	c, err := d.RESTConfig()
+	if err != nil {
+		return err
+	}
+	client, err := rest.HTTPClientFor(c)
+	if err != nil {
+		return err
+	}
+	body, err := json.Marshal(PacketAsk{From: at})
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, c.Host+packetWatchPath, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		text, err := io.ReadAll(res.Body)
+		return errors.Join(err, errors.New(strings.TrimSpace(string(text))))
+	}
+	for lines := json.NewDecoder(res.Body); ; {
+		var a PacketAnswer
+		if err := lines.Decode(&a); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("the daemon ended: %w", err)
+		}
+		if a.ID == "" {
+			continue // it listens
+		}
+		if err := each(a); err != nil {
+			return err
+		}
+	}
+}
+
+// packetRefresh is how often a watch looks which pods there are.
+const packetRefresh = 2 * time.Second
+
+// serveWatch answers WatchPackets with one JSON object per flow, after an empty
+// one that says that it listens.
+func (p *packets) serveWatch() http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if err := p.d.allow(r, remote.Masters); err != nil {
+			http.Error(w, err.Error(), http.StatusForbidden)
+			return
+		}
+		var ask PacketAsk
+		if err := json.NewDecoder(io.LimitReader(r.Body, mostBody)).Decode(&ask); err != nil {
+			http.Error(w, fmt.Sprintf("the request is not as it should be: %v", err), http.StatusBadRequest)
+			return
+		}
+		ctx, cancel := context.WithCancel(step.With(r.Context(), p.d.lab))
+		defer cancel()
+		defer context.AfterFunc(p.life, cancel)()
+		tracer, names, spaces, done, err := p.use(ctx)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		defer done()
+		_, space, err := (&packetEnds{knownNames: names, spaces: spaces, namespace: "default"}).source(ask.From)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		go p.refresh(ctx)
+		out := json.NewEncoder(w)
+		say := func(a PacketAnswer) error {
+			err := out.Encode(a)
+			w.(http.Flusher).Flush()
+			return err
+		}
+		if err := say(PacketAnswer{}); err != nil {
+			return
+		}
+		_ = tracer.Watch(ctx, space, func(way trace.Way, c *trace.Capture) error {
+			return say(p.watched(ctx, way, c, spaces))
+		})
+	}
+}
+
+// refresh keeps the tracer looking into the pods that there are.
+func (p *packets) refresh(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(packetRefresh): // namespaces do not stand still with the lab
+		}
+		if _, _, _, done, err := p.use(ctx); err == nil {
+			done()
+		}
+	}
+}
+
+// watched records a flow that somebody else began.
+func (p *packets) watched(ctx context.Context, way trace.Way, c *trace.Capture, spaces []trace.Space) PacketAnswer {
+	names, err := knowNames(ctx, p.client)
+	if err != nil {
+		names = &knownNames{}
+	}
+	a := PacketAnswer{PacketDetail: step.PacketDetail{
+		ID: p.nextID(), From: placeOfSpace(c.Ask.From, spaces), To: names.place(c.Ask.To.Addr()),
+		Proto: c.Ask.Proto, Port: int(c.Ask.To.Port()), Watched: true,
+	}}
+	_ = step.Do(ctx, step.Action{Actor: packetActor, Node: a.From.Node, Verb: step.Packet, Object: placeObject(a.From), Detail: a.PacketDetail}, func(ctx context.Context) error {
+		a.finish(ctx, way)
+		return nil
+	})
+	return a
+}
+
+// placeOfSpace is who a namespace belongs to.
+func placeOfSpace(name string, spaces []trace.Space) step.Place {
+	p := step.Place{Kind: placeKind(name), Name: name}
+	for _, s := range spaces {
+		if s.Name != name {
+			continue
+		}
+		if p.Node = s.Node; s.Pod != "" {
+			p.Kind = "pod"
+			p.Namespace, p.Name, _ = strings.Cut(s.Pod, "/")
+		} else if s.Node != "" {
+			p.Kind = "node"
+		}
+	}
+	return p
+}
+
+// place is whose address it is.
+func (k *knownNames) place(a netip.Addr) step.Place {
+	p := step.Place{Kind: "address", Address: a.String()}
+	if o := k.Address(a); o != nil {
+		p.Kind, p.Namespace, p.Name = strings.TrimSuffix(o.Resource, "s"), o.Namespace, o.Name
+	}
+	return p
+}

@@ -1,0 +1,94 @@
+package trace_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/net/icmp"
+	"golang.org/x/net/ipv4"
+
+	"github.com/klab-project/klab/core/step"
+	"github.com/klab-project/klab/netlab/netns"
+	"github.com/klab-project/klab/netlab/trace"
+)
+
+// Flows that somebody else begins are followed as probes are: a connection to
+// a Service, a datagram, a ping, and what comes to the pod as to a server.
+func TestWatch(t *testing.T) {
+	l := build(t)
+	l.web(t, nil, "b")
+	enough := errors.New("enough")
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	for _, x := range []struct {
+		name, space string
+		begin       func()
+		from, proto string
+		dnat        bool
+	}{
+		{"a connection", "pod/default/client", func() { l.connect(t, "client", "tcp4", "10.96.0.10:80") }, "pod/default/client", "tcp", true},
+		{"a datagram", "pod/default/client", func() { l.connect(t, "client", "udp4", "10.96.0.10:80") }, "pod/default/client", "udp", true},
+		{"a ping", "pod/default/client", func() { l.ping(t, "client", l.ip["b"]) }, "pod/default/client", "icmp", false},
+		{"at the server", "pod/default/b", func() { l.connect(t, "client", "tcp4", "10.96.0.10:80") }, "pod/default/client", "tcp", true},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			var way trace.Way
+			var got *trace.Capture
+			done := make(chan error, 1)
+			go func() {
+				done <- l.tracer.Watch(ctx, x.space, func(w trace.Way, c *trace.Capture) error {
+					way, got = w, c
+					return enough
+				})
+			}()
+			require.Eventually(t, l.tracer.Watching, 5*time.Second, time.Millisecond)
+			x.begin()
+			require.ErrorIs(t, <-done, enough)
+			require.Equal(t, "answered", way.Outcome, trace.Lines(way.Hops))
+			require.Equal(t, x.from, got.Ask.From)
+			require.Equal(t, x.proto, got.Ask.Proto)
+			var layers, dnat int
+			for _, h := range way.Hops {
+				if h.Verdict == "dnat" {
+					dnat++
+				}
+				if h.Layer == step.LayerEncap || h.Layer == step.LayerDecap {
+					layers++
+				}
+			}
+			require.Equal(t, 4, layers, "there and back through the overlay: %v", trace.Lines(way.Hops))
+			require.Equal(t, x.dnat, dnat == 1)
+		})
+	}
+	require.False(t, l.tracer.Watching())
+}
+
+// ping sends one echo request from a pod.
+func (l *lab) ping(t *testing.T, pod string, to netip.Addr) {
+	c, err := netns.ListenPacket(context.Background(), l.ns[pod], "ip4:icmp", "0.0.0.0")
+	require.NoError(t, err)
+	defer c.Close()
+	m := icmp.Message{Type: ipv4.ICMPTypeEcho, Body: &icmp.Echo{ID: 77, Seq: 1, Data: []byte("not ours")}}
+	b, err := m.Marshal(nil)
+	require.NoError(t, err)
+	_, err = c.WriteTo(b, &net.IPAddr{IP: to.AsSlice()})
+	require.NoError(t, err)
+}
+
+// connect sends a word from a pod and reads what comes back, or the end.
+func (l *lab) connect(t *testing.T, pod, network, to string) {
+	c, err := netns.Dialer(l.ns[pod])(context.Background(), network, to)
+	require.NoError(t, err)
+	defer c.Close()
+	_, err = c.Write([]byte("hello"))
+	require.NoError(t, err)
+	require.NoError(t, c.SetReadDeadline(time.Now().Add(5*time.Second)))
+	_, err = c.Read(make([]byte, 9))
+	var late net.Error
+	require.False(t, errors.As(err, &late) && late.Timeout())
+}
