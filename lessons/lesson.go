@@ -183,10 +183,20 @@ type Check struct {
 	After  string        `yaml:"after"` // a prediction: the event is one after its step's command
 	Text   Text          `yaml:"text"`
 	NotYet Text          `yaml:"notyet"`
+	// Points is what the goal is worth in a lesson that is graded; 0 in others.
+	Points int `yaml:"points"`
 	// Wrong are states in which the check must not pass: "klab lesson test" sees to it.
 	Wrong []Wrong `yaml:"wrong"`
 
 	Line int `yaml:"-"`
+}
+
+// grade is what the goal earned, and what it is worth.
+func (c *Check) grade(done bool) (points, of int) {
+	if done {
+		points = c.Points
+	}
+	return points, c.Points
 }
 
 // Wrong is a state that is not the check's goal, however much it looks so: the

@@ -44,6 +44,10 @@ type Line struct {
 	Answer  string   `json:"answer,omitempty"` // what really happened
 	Done    *bool    `json:"done,omitempty"`   // of goals, and of the end
 	Event   uint64   `json:"event,omitempty"`
+	// Points are those that were earned, Of those that could be: of goals and
+	// of the end, in a lesson that is graded.
+	Points int `json:"points,omitempty"`
+	Of     int `json:"of,omitempty"`
 }
 
 // ErrGoals is the error of Run when not all goals were reached.
@@ -258,7 +262,9 @@ func (p *Plain) goals(ctx context.Context, i int) error {
 		if !done {
 			key = "plain.notyet"
 		}
-		p.print(Line{Kind: "goal", ID: st.Checks[k].ID, Done: &done, Text: p.w(key, "text", g.Text, "notyet", st.Checks[k].NotYet.In(p.Lang))})
+		line := Line{Kind: "goal", ID: st.Checks[k].ID, Done: &done, Text: p.w(key, "text", g.Text, "notyet", st.Checks[k].NotYet.In(p.Lang))}
+		line.Points, line.Of = st.Checks[k].grade(done)
+		p.print(line)
 	}
 	if err != nil {
 		return fmt.Errorf("step %q: %w", st.ID, ErrGoals)
@@ -367,18 +373,25 @@ func (p *Plain) outcome(i int) {
 func (p *Plain) end() error {
 	s := p.Session
 	s.mu.Lock()
-	all, n := 0, 0
-	for _, w := range s.see.steps {
-		for _, c := range w.checks {
+	all, n, points, of := 0, 0, 0, 0
+	for i, w := range s.see.steps {
+		for k, c := range w.checks {
 			if all++; c {
 				n++
 			}
+			got, most := s.lesson.Steps[i].Checks[k].grade(c)
+			points, of = points+got, of+most
 		}
 	}
 	s.mu.Unlock()
 	done := n == all
+	line := Line{Kind: "end", ID: s.lesson.ID, Done: &done, Points: points, Of: of,
+		Text: p.w("plain.done", "n", strconv.Itoa(n), "all", strconv.Itoa(all))}
+	if of > 0 {
+		line.Text += " " + p.w("plain.points", "n", strconv.Itoa(points), "all", strconv.Itoa(of))
+	}
 	p.text("")
-	p.print(Line{Kind: "end", ID: s.lesson.ID, Done: &done, Text: p.w("plain.done", "n", strconv.Itoa(n), "all", strconv.Itoa(all))})
+	p.print(line)
 	if !done {
 		return ErrGoals
 	}

@@ -40,6 +40,7 @@ var words = map[string]Text{
 	"plain.solution":   {"Nobody types here, so the lesson's own solution is run: {line}", "这里没有人输入，所以运行本课自带的答案：{line}"},
 	"plain.yourturn":   {"Do it in another terminal; this goes on when the goal is reached. (Enter: look again)", "请在另一个终端里完成；达到目标后会自动继续。"},
 	"plain.recorded":   {"(This is a recording: somebody has done it before you.)", "（这是录像：已经有人做过了。）"},
+	"plain.points":     {"Points: {n} of {all}.", "得分：{n}，满分 {all}。"},
 	"plain.done":       {"The lesson is finished: {n} of {all} goals reached.", "本课完成：{all} 个目标达到了 {n} 个。"},
 	"plain.live":       {"This is a live cluster.", "这是一个真实运行的集群。"},
 	"plain.replaying":  {"This is a recording of a live cluster; nothing runs now.", "这是真实集群的录像，现在并没有东西在运行。"},

@@ -49,6 +49,9 @@ type Card struct {
 	Sees  Text `json:"sees"`
 	Heals Text `json:"heals"`
 
+	// Hidden is set for a card that is not listed: it does not say what it breaks.
+	Hidden bool `json:"hidden,omitempty"`
+
 	plan func(Lab, ask) ([]Change, error)
 }
 
@@ -90,6 +93,11 @@ func Find(name string) (Card, error) {
 			return c, nil
 		}
 		names = append(names, c.Name)
+	}
+	for _, c := range cases() {
+		if c.Name == name {
+			return c, nil
+		}
 	}
 	return Card{}, wrong("there is no card %q; the cards are %s", name, strings.Join(names, ", "))
 }
@@ -153,7 +161,7 @@ func (c Card) target(lab Lab, target string, a *ask) (err error) {
 	}
 	a.target = namespace + "/" + name
 	if c.On == OnPod || c.On == OnLink {
-		a.node, a.link, err = lab.pod(a.target)
+		a.node, a.target, a.link, err = lab.pod(a.target)
 	}
 	return err
 }

@@ -69,28 +69,30 @@ func (l Lab) peer(a ask) (Node, error) {
 	return Node{}, wrong("peer=%s is no other node than %s", name, a.node.Name)
 }
 
-// pod finds a pod's cable: the port of its node's bridge that bears its name.
-func (l Lab) pod(name string) (Node, string, error) {
+// pod finds a pod's cable: the port of its node's bridge that bears its name,
+// or for "web-*" the first one whose name begins so.
+func (l Lab) pod(want string) (n Node, name, cable string, err error) {
+	prefix, any := strings.CutSuffix(want, "*")
 	for _, n := range l.Nodes {
 		if n.NetNS == "" {
 			continue
 		}
 		own, err := link.Open(n.NetNS, link.By{Actor: Actor, Node: n.Name})
 		if err != nil {
-			return n, "", err
+			return n, "", "", err
 		}
 		links, err := own.Links()
 		own.Close()
 		if err != nil {
-			return n, "", err
+			return n, "", "", err
 		}
 		for _, one := range links {
-			if one.Alias == name && one.Kind == "veth" {
-				return n, one.Name, nil
+			if one.Kind == "veth" && (one.Alias == want || any && strings.HasPrefix(one.Alias, prefix)) {
+				return n, one.Alias, one.Name, nil
 			}
 		}
 	}
-	return Node{}, "", wrong("no node has a cable of the pod %s: it does not run, or it has the node's network or another one of its own", name)
+	return Node{}, "", "", wrong("no node has a cable of the pod %s: it does not run, or it has the node's network or another one of its own", want)
 }
 
 // in is a change inside the node.

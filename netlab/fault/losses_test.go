@@ -61,6 +61,8 @@ func deaths() []death {
 		{name: "the bridge is hidden from iptables", ask: card("bridge-nf", "node-1"), to: service, reason: "bridge-nf-off", place: "pod/default/client", saw: "pod/default/a", evidence: "true; echo none", word: "none"},
 		{name: "the connection table is full", ask: card("conntrack-full", "node-1"), to: "c", reason: "conntrack-full", place: "node-1", saw: "node-1", unseen: "underlay", evidence: "sysctl net.netfilter.nf_conntrack_count", word: "= 26214"},
 		{name: "a chain is empty", ask: card("flush-chain", "node-1"), to: service, reason: "no-route", place: "gateway", saw: "gateway", unseen: "pod/default/a", evidence: "true; echo none", word: "none"},
+		{name: "hairpin mode is off", ask: card("no-hairpin", "a"), from: "a", to: service, reason: "hairpin-off", place: "node-1", saw: "node-1", evidence: "bridge -d link show", word: "hairpin off"},
+		{name: "strict reverse path filter", ask: card("rp-filter", "node-1"), to: "c", reason: "rp-filter", place: "node-1", saw: "node-2", evidence: "sysctl net.ipv4.conf.flannel/1.rp_filter", word: "= 1"},
 		{name: "nobody listens", to: "c:9", reason: "no-listener", place: "pod/default/c", saw: "pod/default/c", evidence: "ss -ltn; echo none", word: "none"},
 		{name: "no such pod on the own subnet: nobody answers the ARP question", to: "10.244.1.99:8080", reason: "arp-missing", place: "pod/default/client", unseen: "underlay", evidence: "ip neigh show dev eth0", word: "10.244.1.99"},
 		{name: "no such pod", to: "10.244.2.99:8080", reason: "no-such-pod", place: "node-2", saw: "node-2", unseen: "pod/default/c", evidence: "ip neigh show dev cni0", word: "10.244.2.99"},
@@ -150,7 +152,7 @@ func (l *lab) addr(to string) netip.AddrPort {
 	return netip.MustParseAddrPort(to)
 }
 
-// ear is a tcpdump, which listens to what the client or a sends.
+// ear is a tcpdump, which listens to what is sent to an address, or to a.
 type ear struct {
 	cmd   *exec.Cmd
 	lines chan string
@@ -158,8 +160,11 @@ type ear struct {
 
 func listen(t *testing.T, path string, l *lab, to netip.AddrPort) *ear {
 	t.Helper()
-	// Inside of VXLAN the address is 50 bytes later: any packet of the tunnel counts.
-	filter := fmt.Sprintf("(src host %s or src host %s or dst host %s) and not arp or udp port 8472", l.ip["client"], l.ip["a"], to.Addr())
+	// Inside of VXLAN the destination is 46 bytes behind the UDP header. Answers
+	// to earlier packets, which may be sent again, are not meant.
+	b := to.Addr().As4()
+	filter := fmt.Sprintf("ip dst host %s or (udp port 8472 and udp[46:4] = 0x%x) or (ip dst host %s and not src host %s)",
+		to.Addr(), b[:], l.ip["a"], l.ip["c"])
 	e := &ear{cmd: exec.Command("tcpdump", "-i", "any", "-nn", "-l", "--immediate-mode", filter), lines: make(chan string, 1000)}
 	e.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := e.cmd.StdoutPipe()
