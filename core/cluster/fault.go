@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"github.com/klab-project/klab/core/step"
 	"github.com/klab-project/klab/core/step/remote"
 	"github.com/klab-project/klab/netlab/fault"
 	"github.com/klab-project/klab/netlab/link"
@@ -82,10 +83,11 @@ func (d *daemon) renewFaults(ctx context.Context) {
 // serveFaults answers Break, Mend and Broken.
 func (d *daemon) serveFaults(mux *http.ServeMux) {
 	mux.Handle("PUT "+breakPath, serveCommand(d, func(ctx context.Context, _ *http.Request, a fault.Ask) (any, error) {
-		f, err := d.book.Break(ctx, a)
+		f, err := d.book.Break(step.With(ctx, d.lab), a)
 		return f, wrongAsk(err)
 	}))
 	mux.Handle("PUT "+mendPath, serveCommand(d, func(ctx context.Context, _ *http.Request, id string) (any, error) {
+		ctx = step.With(ctx, d.lab)
 		if id == "" {
 			return d.book.MendAll(ctx)
 		}
