@@ -55,21 +55,54 @@ func TestPacketScreens(t *testing.T) {
 				}
 				name := fmt.Sprintf("%dx%d-%s-%s", size[0], size[1], lang, signs)
 				t.Run(name, func(t *testing.T) {
-					d := drive(t, size[0], size[1], Config{Source: &story{}, Lang: lang, ASCII: ascii}, foldtest.Packets())
-					walk(d, 0, 12)
+					d := drive(t, size[0], size[1], Config{Source: &story{}, Lang: lang, ASCII: ascii}, foldtest.RecordedPackets(t))
+					walkTo(d, 0, func(h *step.Hop) bool { return h.Outer != nil && h.Iface == "eth0" && h.Layer == step.LayerLink })
 					golden(t, "packet-wrapped-"+name, d)
 					walk(d, 1, atEnd)
-					golden(t, "packet-dropped-"+name, d)
+					d.Press("n")
+					golden(t, "packet-refused-"+name, d)
 				})
 			}
 		}
 	}
 }
 
-// Other moments of it, once each.
+// walkTo opens the stage at the first hop of the i-th packet that is so.
+func walkTo(d *driver, i int, is func(*step.Hop) bool) {
+	for n, h := range d.m.history.Now().Packets[i].Walk {
+		if is(&h.Hop) {
+			walk(d, i, n)
+			return
+		}
+	}
+	require.Fail(d.t, "no such hop")
+}
+
+// Recorded packets at other moments, once each.
+func TestRecordedPackets(t *testing.T) {
+	d := drive(t, 120, 37, Config{Source: &story{}, Lang: i18n.English}, foldtest.RecordedPackets(t))
+	walkTo(d, 0, func(h *step.Hop) bool { return h.Verdict == "dnat" })
+	d.Expect(layout.Stage, "DNAT", "KUBE-SEP-")
+	d.Expect(layout.Inspect, "EndpointSlice/api-", "addresses[0]: 10.244.2.2")
+	golden(t, "packet-recorded-nat", d)
+	walkTo(d, 0, func(h *step.Hop) bool { return h.NS == "underlay" })
+	golden(t, "packet-recorded-wire", d)
+	walk(d, 2, atEnd)
+	d.Expect(layout.Stage, "cable cut", "lost: a link is down")
+	golden(t, "packet-recorded-cut", d)
+	walkTo(d, 3, func(h *step.Hop) bool { return h.Pod == "default/near" })
+	golden(t, "packet-recorded-same-node", d)
+	walkTo(d, 4, func(h *step.Hop) bool { return h.Verdict == "dnat" })
+	golden(t, "packet-recorded-outside", d)
+	d = drive(t, 160, 50, Config{Source: &story{}, Lang: i18n.English}, foldtest.RecordedPackets(t))
+	walkTo(d, 4, func(h *step.Hop) bool { return h.Verdict == "dnat" })
+	golden(t, "packet-recorded-outside-160", d)
+}
+
+// Moments of the story, once each.
 func TestPacketMoments(t *testing.T) {
 	d := drive(t, 120, 37, Config{Source: &story{}, Lang: i18n.English}, foldtest.Packets())
-	for name, at := range map[string][2]int{"nat": {0, 4}, "reply": {0, 28}, "answered": {0, atEnd}, "cut": {2, atEnd}} {
+	for name, at := range map[string][2]int{"reply": {0, 28}, "differs": {1, atEnd}, "cut": {2, atEnd}} {
 		walk(d, at[0], at[1])
 		golden(t, "packet-"+name, d)
 	}
@@ -121,12 +154,17 @@ func TestAPacketIsSent(t *testing.T) {
 		d.Press("enter", "esc")
 	}
 	require.Equal(t, []string{"break cut-link node-1", "mend --all"}, s.ran[1:])
-	d.send(sentMsg{line: "packet a b", out: "there is no pod a", err: errGone})
-	require.Equal(t, none, d.m.over, "the newest packet is known, so that is no news")
-	d.m.receive([]*step.Event{{Seq: 1 << 20, Verb: step.Packet, Phase: step.PhaseBegin, Step: 1 << 20, Class: step.ClassNet}})
+	d.send(sentMsg{line: "packet a b", out: "1 hop\nlost", err: exited(2)})
+	require.Equal(t, none, d.m.over, "it was lost, which the stage shows")
 	d.send(sentMsg{line: "packet a b", out: "there is no pod a", err: errGone})
 	require.Equal(t, reading, d.m.over, "but this is")
 }
+
+// exited is a command's exit code.
+type exited int
+
+func (e exited) Error() string { return "it failed" }
+func (e exited) ExitCode() int { return int(e) }
 
 func TestPacketsAreChosen(t *testing.T) {
 	d := drive(t, 120, 37, Config{Source: &story{}, Lang: i18n.English}, foldtest.Packets())
@@ -263,5 +301,5 @@ func TestThePacketStageAllocatesLittle(t *testing.T) {
 }
 
 func TestFindingsOfAPacketView(t *testing.T) {
-	require.Nil(t, view.NewPacketStage(fold.New(), nil, view.Mask{}, "", ""))
+	require.Nil(t, view.NewPacketStage(fold.New(), nil, view.Mask{}, "", "", true))
 }

@@ -1,6 +1,7 @@
 package tui
 
 import (
+	"errors"
 	"slices"
 	"strings"
 
@@ -41,7 +42,7 @@ func (m *Model) ahead() *fold.State {
 }
 
 func (m *Model) packetStage() *view.PacketStage {
-	return view.NewPacketStage(m.state(), m.ahead(), m.mask, m.way.packet, m.way.leg)
+	return view.NewPacketStage(m.state(), m.ahead(), m.mask, m.way.packet, m.way.leg, m.way.open)
 }
 
 func (m *Model) drawNetwork(pen pane.Pen, in canvas.Rect) {
@@ -75,15 +76,7 @@ func (m *Model) hop(n int) {
 	if whole := m.history.Now().Packet(p.ID); whole != nil && whole.Step == p.Step {
 		p = whole
 	}
-	stops := make([]uint64, 0, len(p.Walk)+2)
-	stops = append(stops, p.Seq)
-	for i := range p.Walk {
-		stops = append(stops, p.Walk[i].EventSeq)
-	}
-	if p.Ended {
-		stops = append(stops, p.EndSeq)
-	}
-	slices.Sort(stops)
+	stops := view.Stops(p, m.way.open)
 	eye := m.eye()
 	at, exact := slices.BinarySearch(stops, eye)
 	if !exact && n > 0 {
@@ -183,13 +176,14 @@ func (m *Model) packetCommand(line string) (tea.Cmd, bool) {
 // sentMsg is what the sending of a packet printed.
 type sentMsg ranMsg
 
-// sent looks whether the packet's way is known; if not, what was printed says why.
+// exitLost is the exit code of "klab packet" for a packet that was refused or
+// lost: its way is known.
+const exitLost = 2
+
+// sent says why a packet could not be sent.
 func (m *Model) sent(msg sentMsg) {
-	if msg.err == nil {
-		return
-	}
-	now := m.history.Now().Packets
-	if n := len(now); n > 0 && now[n-1].Ended && now[n-1].Err == "" && len(now[n-1].Walk) > 0 {
+	var exit interface{ ExitCode() int }
+	if msg.err == nil || errors.As(msg.err, &exit) && exit.ExitCode() == exitLost {
 		return
 	}
 	m.printed(ranMsg(msg))

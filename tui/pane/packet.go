@@ -141,7 +141,17 @@ func (p Pen) lane(r canvas.Rect, l view.PacketLane, shown bool) {
 	if 2*len(l.Hops)+8 > room.W {
 		wire = 0
 	}
-	for i, h := range l.Hops {
+	from := 0
+	if len(l.Hops)+8 > room.W { // the part around the packet
+		now := 0
+		for i, h := range l.Hops {
+			if h.Now {
+				now = i
+			}
+		}
+		from = min(max(0, now-room.W/2), len(l.Hops)+8-room.W)
+	}
+	for i, h := range l.Hops[from:] {
 		g, st := p.G.Good, good
 		switch {
 		case h.Now && h.Bad:

@@ -1,6 +1,7 @@
 package pane
 
 import (
+	"net"
 	"strconv"
 	"strings"
 
@@ -21,8 +22,11 @@ func (p Pen) hopDetail(v *view.PacketStage, w int, open, mapped bool) [][]seg {
 	case h == nil:
 		return [][]seg{{{p.L.T("packet.notyet"), dim}}}
 	}
-	mark := here(strconv.Itoa(h.N))
-	head := []seg{{mark, keyed}, {" " + p.clean(h.Ground) + " ", strong}}
+	mark := seg{here(strconv.Itoa(h.N)), keyed}
+	if v.Now < 0 { // the packet is in another leg
+		mark = seg{"(" + strconv.Itoa(h.N) + ")", dim}
+	}
+	head := []seg{mark, {" " + p.clean(h.Ground) + " ", strong}}
 	if h.Pod != "" {
 		head = append(head, seg{p.L.T("packet.pod", "name", p.clean(h.Pod)) + " ", strong})
 	}
@@ -159,15 +163,28 @@ func (p Pen) decided(h *view.HopRow, w int, mapped bool) [][]seg {
 
 // nested is a packet within a packet.
 func (p Pen) nested(h *view.HopRow) []seg {
+	src, _ := hostPort(h.Outer.Src)
+	dst, port := hostPort(h.Outer.Dst)
 	kind := "UDP"
-	if h.Outer.Kind == "vxlan" {
+	switch {
+	case port != "":
+		kind = "UDP " + port
+	case h.Outer.Kind == "vxlan":
 		kind = "UDP 8472"
 	}
-	line := []seg{{"[" + kind + " " + p.clean(h.Outer.Src) + ">" + p.clean(h.Outer.Dst) + " ", title}, {"[" + p.clean(h.Out.Src) + ">" + p.clean(h.Out.Dst) + "]", plain}, {"]", title}}
+	line := []seg{{"[" + p.clean(kind+" "+src+">"+dst) + " ", title}, {"[" + p.clean(h.Out.Src) + ">" + p.clean(h.Out.Dst) + "]", plain}, {"]", title}}
 	if h.Outer.VNI != 0 {
 		line = append(line, seg{"  VNI " + strconv.Itoa(h.Outer.VNI), dim})
 	}
 	return line
+}
+
+// hostPort divides "10.0.0.1:80"; an address alone has no port.
+func hostPort(s string) (host, port string) {
+	if host, port, err := net.SplitHostPort(s); err == nil {
+		return host, port
+	}
+	return s, ""
 }
 
 func (p Pen) conntrack(c *step.HopCT) []seg {
@@ -289,10 +306,11 @@ func (p Pen) neighNote(n *step.HopNeigh) []seg {
 
 // hopList is the list of hops around the one at which the packet is.
 func (p Pen) hopList(r canvas.Rect, v *view.PacketStage, open bool) {
-	ground, place := 4, 10
+	ground, place, digits := 4, 10, 2
 	for i := range v.Rows {
 		ground = max(ground, text.Width(p.where(&v.Rows[i])))
 		place = max(place, text.Width(p.clean(v.Rows[i].Place)))
+		digits = max(digits, len(strconv.Itoa(v.Rows[i].N)))
 	}
 	ground, place = min(ground, r.W/6), min(place, max(12, r.W/4))
 	flow := 0
@@ -302,7 +320,7 @@ func (p Pen) hopList(r canvas.Rect, v *view.PacketStage, open bool) {
 	p.C.Fill(canvas.Rect{X: r.X, Y: r.Y, W: r.W, H: 1}, p.G.H, canvas.As(canvas.Frame))
 	p.C.Put(r, r.X+1, r.Y, " "+p.L.T("packet.hoplist", "leg", p.L.T("packet."+v.Leg))+" ", title)
 	body := r.From(1)
-	lines, at := p.hopLines(v, ground, place, flow, open, body.W)
+	lines, at := p.hopLines(v, [4]int{digits, ground, place, flow}, open, body.W)
 	skip := min(max(0, at-body.H/2), max(0, len(lines)-body.H))
 	p.rows(body, lines, skip)
 	p.Beyond(canvas.Rect{X: r.X, Y: r.Y, W: r.W, H: 2}.Row(0), skip, 0)
@@ -316,7 +334,10 @@ func (p Pen) where(h *view.HopRow) string {
 	return p.clean(h.Ground)
 }
 
-func (p Pen) hopLines(v *view.PacketStage, ground, place, flow int, open bool, w int) (lines [][]seg, at int) {
+// hopLines are the rows of the list, with columns for numbers, machines, places
+// and addresses, and the row at which the packet is.
+func (p Pen) hopLines(v *view.PacketStage, columns [4]int, open bool, w int) (lines [][]seg, at int) {
+	digits, ground, place, flow := columns[0], columns[1], columns[2], columns[3]
 	before := ""
 	for i := range v.Rows {
 		h := &v.Rows[i]
@@ -333,7 +354,7 @@ func (p Pen) hopLines(v *view.PacketStage, ground, place, flow int, open bool, w
 		} else {
 			before = where
 		}
-		line := []seg{{lead, keyed}, {text.Left(strconv.Itoa(h.N), 2) + " ", look}, {text.Fit(where, ground) + " ", look}, {text.Pad(text.Middle(p.clean(h.Place), place), place) + " ", look}}
+		line := []seg{{lead, keyed}, {text.Left(strconv.Itoa(h.N), digits) + " ", look}, {text.Fit(where, ground) + " ", look}, {text.Pad(text.Middle(p.clean(h.Place), place), place) + " ", look}}
 		if h.Ahead {
 			lines = append(lines, append(line, seg{p.G.Dot, dim}))
 			continue
@@ -369,7 +390,9 @@ func (p Pen) hopCells(h *view.HopRow, i, flow int) []seg {
 	}
 	line = append(line, p.hopNote(h)...)
 	if h.Outer != nil && h.Layer != step.LayerDecap {
-		line = append(line, seg{"  [" + p.clean(h.Outer.Kind) + " " + p.clean(h.Outer.Src) + ">" + p.clean(h.Outer.Dst) + "]", title})
+		src, _ := hostPort(h.Outer.Src)
+		dst, _ := hostPort(h.Outer.Dst)
+		line = append(line, seg{"  [" + p.clean(h.Outer.Kind+" "+src+">"+dst) + "]", title})
 	}
 	if flow == 0 && changed && i > 0 {
 		if h.In.Src != h.Out.Src {

@@ -16,7 +16,7 @@ const mapMost = 1 << 10
 
 // columns are the widths of the machines of the map, if they fit.
 func (p Pen) columns(w int, v *view.PacketStage) ([]int, bool) {
-	n := len(v.Grounds)
+	n := len(machines(v))
 	if n == 0 || w < mapColumns {
 		return nil, false
 	}
@@ -30,6 +30,16 @@ func (p Pen) columns(w int, v *view.PacketStage) ([]int, bool) {
 	}
 	list[n-1] += w - mapGap*(n-1) - each*n
 	return list, true
+}
+
+// machines are the grounds that have a box of their own on the map.
+func machines(v *view.PacketStage) (list []*view.Ground) {
+	for i := range v.Grounds {
+		if !v.Grounds[i].Wire {
+			list = append(list, &v.Grounds[i])
+		}
+	}
+	return list
 }
 
 // mapLine is a row of a machine on the map: a station, the frame of a pod, or
@@ -121,12 +131,13 @@ func halves(list []view.Station) (down, up []view.Station) {
 // mapHeight is how many rows the map takes, at most most.
 func (p Pen) mapHeight(v *view.PacketStage, most int) int {
 	rows := 0
-	for i, g := range v.Grounds {
+	all := machines(v)
+	for i, g := range all {
 		lines := len(mapLines(g.Stations, i > 0, mapMost))
-		if len(v.Grounds) == 1 {
+		if len(all) == 1 {
 			down, up := halves(g.Stations)
 			lines = max(len(mapLines(down, false, mapMost)), len(mapLines(up, true, mapMost)))
-		} else if i > 0 && i < len(v.Grounds)-1 {
+		} else if i > 0 && i < len(all)-1 {
 			lines = 2
 		}
 		rows = max(rows, lines+2+len(g.Broken))
@@ -144,11 +155,11 @@ func (p Pen) packetMap(r canvas.Rect, v *view.PacketStage, columns []int) {
 		boxes[i] = canvas.Rect{X: x, Y: r.Y, W: w, H: r.H - 1}
 		x += w + mapGap
 	}
-	for i := range v.Grounds {
-		g := &v.Grounds[i]
+	all := machines(v)
+	for i, g := range all {
 		in := p.machine(boxes[i], g)
 		switch {
-		case len(v.Grounds) == 1:
+		case len(all) == 1:
 			down, up := halves(g.Stations)
 			half := split(in, 2)
 			if len(up) == 0 {
@@ -160,14 +171,15 @@ func (p Pen) packetMap(r canvas.Rect, v *view.PacketStage, columns []int) {
 				p.across(in.Row(in.H-1), end+1, half[1].X+1, &up[0], down[len(down)-1].Bad)
 			}
 		case i == 0:
-			p.leave(in, p.column(in, mapLines(g.Stations, false, in.H), false), g.Stations, v.Grounds[1].Stations)
-		case i == len(v.Grounds)-1:
+			p.leave(in, p.column(in, mapLines(g.Stations, false, in.H), false), g.Stations, all[1].Stations)
+		case i == len(all)-1:
 			p.column(in, mapLines(g.Stations, true, in.H), true)
 		default:
 			p.passage(in, g.Stations)
 		}
 		if i > 0 {
-			p.crossing(boxes[i-1], boxes[i], v.Grounds[i-1].Stations, g.Stations)
+			p.crossing(boxes[i-1], boxes[i], all[i-1].Stations, g.Stations)
+			p.onWire(boxes[i-1], boxes[i], v, all[i-1])
 		}
 	}
 	if h := v.Row(); h != nil && h.Outer != nil {
@@ -334,6 +346,25 @@ func (p Pen) crossing(a, b canvas.Rect, from, to []view.Station) {
 	if word != "" {
 		over := canvas.Rect{X: a.X + a.W, Y: row.Y - 1, W: mapGap, H: 1}
 		p.C.Put(over, over.X+max(0, (mapGap-text.Width(word))/2), over.Y, text.Cut(p.clean(word), mapGap), title)
+	}
+}
+
+// onWire marks the packet between two machines.
+func (p Pen) onWire(a, b canvas.Rect, v *view.PacketStage, from *view.Ground) {
+	for i := range v.Grounds {
+		if &v.Grounds[i] != from || i+1 >= len(v.Grounds) || !v.Grounds[i+1].Wire {
+			continue
+		}
+		for _, t := range v.Grounds[i+1].Stations {
+			mark, st := here(strconv.Itoa(t.N)), keyed.R()
+			if t.N == 0 {
+				continue
+			}
+			if t.Bad {
+				mark, st = here(p.G.Bad+strconv.Itoa(t.N)), bad.R()
+			}
+			p.C.Put(canvas.Rect{X: a.X + a.W, Y: a.Y, W: b.X - a.X - a.W, H: a.H}, a.X+a.W+max(0, (b.X-a.X-a.W-text.Width(mark))/2), a.Y+a.H-2, mark, st)
+		}
 	}
 }
 

@@ -78,9 +78,9 @@ type FaultRow struct {
 
 // NewPacketStage shows the packet with that id, or else the newest one. Ahead
 // is a later state, if what comes after s may be shown as what comes; leg is
-// the leg to show, if not the one in which the packet is. It returns nil if
-// there is no packet.
-func NewPacketStage(s, ahead *fold.State, m Mask, id, leg string) *PacketStage {
+// the leg to show, if not the one in which the packet is; all shows also rules
+// that only passed the packet on. It returns nil if there is no packet.
+func NewPacketStage(s, ahead *fold.State, m Mask, id, leg string, all bool) *PacketStage {
 	if len(s.Packets) == 0 {
 		return nil
 	}
@@ -93,7 +93,7 @@ func NewPacketStage(s, ahead *fold.State, m Mask, id, leg string) *PacketStage {
 		v.List = append(v.List, packetName(s.Packets[i], m))
 	}
 	v.PacketName = packetName(p, m)
-	w := newWalk(p, ahead, m)
+	w := newWalk(p, ahead, m, all)
 	v.Hidden = !w.whole
 	v.Leg = leg
 	if !slices.Contains(w.legs(), leg) {
@@ -171,7 +171,7 @@ type walk struct {
 	whole bool
 }
 
-func newWalk(p *fold.Packet, ahead *fold.State, m Mask) walk {
+func newWalk(p *fold.Packet, ahead *fold.State, m Mask, all bool) walk {
 	w := walk{hops: p.Walk, seen: len(p.Walk)}
 	full := p
 	if ahead != nil {
@@ -182,7 +182,58 @@ func newWalk(p *fold.Packet, ahead *fold.State, m Mask) walk {
 	w.hops = full.Walk
 	n, whole := m.seenHops(full)
 	w.hops, w.seen, w.whole = w.hops[:n], min(w.seen, n), whole
-	return w
+	if all {
+		return w
+	}
+	few := walk{whole: whole}
+	for i := range w.hops {
+		if minor(&w.hops[i].Hop) {
+			continue
+		}
+		few.hops = append(few.hops, w.hops[i])
+		if i < w.seen {
+			few.seen = len(few.hops)
+		}
+	}
+	return few
+}
+
+// minor tells whether a hop is a rule that only passes a packet on: it changes
+// nothing, and nobody but the node itself is behind it.
+func minor(h *step.Hop) bool {
+	switch h.Layer {
+	case step.LayerRoute:
+		return h.Route != nil && h.Route.Type == "local"
+	case step.LayerRule:
+	default:
+		return false
+	}
+	if h.Object != nil || moved(h.Changed) {
+		return false
+	}
+	switch h.Verdict {
+	case "jump", "goto", "return", "continue", "":
+		return true
+	case "accept":
+		return h.Rule == nil || h.Outer != nil || h.Rule.Text == ""
+	}
+	return false
+}
+
+// Stops are the events of a packet's way at which to stop: its begin, its
+// hops, its end.
+func Stops(p *fold.Packet, all bool) []uint64 {
+	stops := []uint64{p.Seq}
+	for i := range p.Walk {
+		if all || !minor(&p.Walk[i].Hop) {
+			stops = append(stops, p.Walk[i].EventSeq)
+		}
+	}
+	if p.Ended {
+		stops = append(stops, p.EndSeq)
+	}
+	slices.Sort(stops)
+	return stops
 }
 
 // leg is the leg in which the packet is.
@@ -232,6 +283,9 @@ func (v *PacketStage) rows(w walk) {
 		}
 		if h.Leg == v.Leg {
 			r := newHopRow(h, before, i >= w.seen)
+			if before != nil && h.Hdr.TTL != before.TTL && h.Hdr.ID == before.ID && i < w.seen && !r.Has("ttl") {
+				r.Changed = append(slices.Clip(r.Changed), "ttl") // by a hop that is folded
+			}
 			if i == w.seen-1 {
 				v.Now = len(v.Rows)
 			}

@@ -101,14 +101,20 @@ func PacketLine(p *fold.Packet) string {
 }
 
 func placeWord(p step.Place) string {
-	kind := map[string]string{"pod": "pod/", "service": "svc/", "node": "node/"}[p.Kind]
+	other := p.Namespace != "" && p.Namespace != "default"
 	switch {
 	case p.Name == "" && p.Address != "":
 		return p.Address
 	case p.Name == "":
 		return p.Kind
-	case p.Namespace != "" && p.Namespace != "default":
-		return kind + p.Namespace + "/" + p.Name
+	case p.Kind == "pod" && other:
+		return p.Namespace + "/" + p.Name
+	case p.Kind == "pod":
+		return "pod/" + p.Name
+	case p.Kind == "service" && other:
+		return "svc/" + p.Name + "." + p.Namespace
+	case p.Kind == "service":
+		return "svc/" + p.Name
 	}
-	return kind + p.Name
+	return p.Name
 }

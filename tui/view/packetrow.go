@@ -111,6 +111,7 @@ type Ground struct {
 	Name     string
 	Address  string
 	Stations []Station
+	Wire     bool       // it only joins the machines beside it
 	Broken   []FaultRow // faults of it that are at none of its stations
 }
 
@@ -158,6 +159,7 @@ func grounds(s *fold.State, v *PacketStage, p *fold.Packet) []Ground {
 	}
 	for i := range list {
 		list[i].faults(s)
+		list[i].Wire = i > 0 && i < len(list)-1 && list[i].Name == "underlay"
 	}
 	return list
 }

@@ -57,8 +57,15 @@ func stops(e *step.Event) (step.Zoom, bool) {
 	switch e.Phase {
 	case step.PhaseFact:
 		switch e.Verb {
-		case step.Mark, step.Exited, step.Lost, step.Connected, step.Reset, step.Pressure, step.PowerSet, step.HopSeen:
+		case step.Mark, step.Exited, step.Lost, step.Connected, step.Reset, step.Pressure, step.PowerSet:
 			return step.Coarse, true
+		}
+		if e.Verb == step.HopSeen {
+			var d step.HopDetail
+			if e.Decode(&d) == nil && !minor(&d.Hop) {
+				return step.Coarse, true
+			}
+			return step.Fine, true
 		}
 		if e.Verb == step.Probe {
 			return step.Fine, true

@@ -21,10 +21,7 @@ func (s *State) Apply(e *step.Event) {
 	case step.PhaseEnd:
 		s.hands(e, s.end(e))
 	}
-	switch e.Verb {
-	case step.Break, step.Mend:
-		s.fault(e)
-	case step.HopSeen:
+	if e.Verb == step.HopSeen {
 		s.hop(e)
 	}
 	if e.Err != "" {
@@ -206,8 +203,11 @@ func (s *State) end(e *step.Event) *Step {
 	delete(s.Open, e.Step)
 	s.actor(e, func(a *Actor) { a.ends(st, e.Seq) })
 	s.turn(st, e)
-	if e.Verb == step.Packet {
+	switch e.Verb {
+	case step.Packet:
 		s.packet(e, st)
+	case step.Break, step.Mend:
+		s.fault(e, st)
 	}
 	switch st.Class {
 	case step.ClassStage:

@@ -111,10 +111,11 @@ func (s *State) follow(of uint64, id string, change func(*Packet), make bool) {
 	s.Packets = append(slices.Clone(list), p)
 }
 
-// fault notes what is broken on purpose.
-func (s *State) fault(e *step.Event) {
+// fault notes what is broken on purpose, or no longer is, when the step st of it
+// has ended.
+func (s *State) fault(e *step.Event, st *Step) {
 	var d step.FaultDetail
-	if e.Err != "" || e.Phase != step.PhaseEnd || e.Decode(&d) != nil {
+	if e.Err != "" || (&step.Event{Detail: st.Detail}).Decode(&d) != nil || e.Decode(&d) != nil {
 		return
 	}
 	same := func(f Fault) bool {
