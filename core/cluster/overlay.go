@@ -73,7 +73,7 @@ func (f *flannel) begin(l *controller.Loop) (controller.Reconcile, error) {
 	f.nodes, f.settings = nodes.GetStore(), settings.GetStore()
 	err := errors.Join(
 		controller.Watch(l, nodes, func(old, cur *corev1.Node) {
-			if old == nil || cur == nil || leaseOf(old) != leaseOf(cur) {
+			if old == nil || cur == nil || leaseOf(old) != leaseOf(cur) || peer6(old) != peer6(cur) {
 				l.Add(allPeers, 0)
 			}
 		}),
@@ -143,7 +143,7 @@ func (f *flannel) reconcile(ctx context.Context) error {
 	if errors.Is(err, overlay.ErrNoLink) {
 		err = nil // the link wakes us when it is back
 	}
-	return errors.Join(append(errs, err)...)
+	return errors.Join(append(errs, err, f.sync6(ctx))...)
 }
 
 func (f *flannel) node(name string) (*corev1.Node, bool) {

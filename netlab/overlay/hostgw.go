@@ -12,7 +12,8 @@ import (
 
 // Gateway is the backend host-gw: other nodes are the gateways to their pods.
 // There is one route for each, via its address in the underlay, and nothing
-// around the packets. All nodes must be neighbours on one link.
+// around the packets. All nodes must be neighbours on one link. It is of the
+// family of its IP.
 type Gateway struct {
 	Dev     string       // the uplink: eth0
 	IP      netip.Addr   // of the uplink
@@ -60,7 +61,7 @@ func (g Gateway) Plan(n *link.Net, want []Peer) (Plan, error) {
 func (g Gateway) Diff(have []link.Route, want []Peer) (plan Plan) {
 	wanted := map[netip.Prefix]bool{}
 	for _, p := range want {
-		if p.IP == g.IP || !p.IP.Is4() || !p.Subnet.Addr().Is4() {
+		if p.IP == g.IP || p.IP.Is4() != g.IP.Is4() || p.Subnet.Addr().Is4() != g.IP.Is4() {
 			continue
 		}
 		wanted[p.Subnet.Masked()] = true
