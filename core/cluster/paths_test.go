@@ -9,7 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,6 +20,7 @@ import (
 
 	"github.com/klab-project/klab/core/cluster"
 	"github.com/klab-project/klab/netlab/netns"
+	"github.com/klab-project/klab/netlab/overlay"
 	"github.com/klab-project/klab/netlab/proxy"
 )
 
@@ -35,7 +38,7 @@ spec:
 apiVersion: v1
 kind: Service
 metadata: {name: NAME}
-spec: {type: NodePort, selector: {app: NAME}, externalIPs: [172.30.0.OUT], ports: [{port: 80, targetPort: 8080, nodePort: 30080NUMBER}]}
+spec: {type: NodePort, ipFamilyPolicy: RequireDualStack, selector: {app: NAME}, externalIPs: [172.30.0.OUT], ports: [{port: 80, targetPort: 8080, nodePort: 30080NUMBER}]}
 ---
 apiVersion: v1
 kind: Service
@@ -46,14 +49,14 @@ spec: {type: NodePort, externalTrafficPolicy: Local, selector: {app: NAME}, port
 // paths is a cluster with those pods.
 type paths struct {
 	*lab
-	ip    map[string]string // of the pods
-	vip   map[string]string // of their Services
-	nodes map[string][]string
+	ip, ip6   map[string]string // of the pods
+	vip, vip6 map[string]string // of their Services
+	nodes     map[string][]string
 }
 
 func newPaths(t *testing.T) *paths {
-	p := &paths{lab: newLab(t), ip: map[string]string{}, vip: map[string]string{}, nodes: map[string][]string{}}
-	p.up(2)
+	p := &paths{lab: newLab(t), ip: map[string]string{}, ip6: map[string]string{}, vip: map[string]string{}, vip6: map[string]string{}, nodes: map[string][]string{}}
+	require.NoError(t, cluster.Up(t.Context(), p.Dir, cluster.UpOptions{Nodes: 2, DualStack: true, Wait: true, Without: cluster.Addons(), Self: p.klab}))
 	for i, pod := range []struct{ name, node string }{{"a", "node-1"}, {"b", "node-1"}, {"c", "node-2"}} {
 		text := strings.NewReplacer("NAME", pod.name, "NODE", pod.node, "30080NUMBER", fmt.Sprint(30080+i), "30090NUMBER", fmt.Sprint(30090+i), "OUT", fmt.Sprint(100+i)).Replace(pathsOf)
 		file := filepath.Join(t.TempDir(), "pod.yaml")
@@ -62,8 +65,8 @@ func newPaths(t *testing.T) *paths {
 	}
 	p.kubectl("wait", "--for=condition=Ready", "pod", "--all", "--timeout=60s")
 	for _, name := range []string{"a", "b", "c"} {
-		p.ip[name] = p.kubectl("get", "pod", name, "-o", "jsonpath={.status.podIP}")
-		p.vip[name] = p.kubectl("get", "service", name, "-o", "jsonpath={.spec.clusterIP}")
+		p.ip[name], p.ip6[name], _ = strings.Cut(p.kubectl("get", "pod", name, "-o", "jsonpath={.status.podIPs[*].ip}"), " ")
+		p.vip[name], p.vip6[name], _ = strings.Cut(p.kubectl("get", "service", name, "-o", "jsonpath={.spec.clusterIPs[*]}"), " ")
 	}
 	return p
 }
@@ -82,7 +85,7 @@ func (p *paths) look() {
 		require.NoError(p.t, netns.Do(p.ns(node), func() error {
 			addrs, err := net.InterfaceAddrs()
 			for _, a := range addrs {
-				if ip := a.(*net.IPNet).IP; ip.To4() != nil && !ip.IsLoopback() {
+				if ip := a.(*net.IPNet).IP; !ip.IsLoopback() {
 					p.nodes[node] = append(p.nodes[node], ip.String())
 				}
 			}
@@ -101,6 +104,7 @@ type path struct {
 
 func (p *paths) all() []path {
 	const node1, node2, client = "172.30.0.11", "172.30.0.12", "192.0.2.10"
+	const node16, client6 = "fd00:172:30::b", "2001:db8:192::a"
 	return []path{
 		{"pod to pod, same node", "a", p.ip["b"] + ":8080", "b", "a"},
 		{"pod to pod, other node", "a", p.ip["c"] + ":8080", "c", "a"},
@@ -118,12 +122,21 @@ func (p *paths) all() []path {
 		{"outside to local node port where there is no pod", "outside", node1 + ":30092", "", ""},
 		{"node to external IP", "node-1", "172.30.0.102:80", "c", "node-1"},
 		{"pod to outside", "a", client + ":8088", "outside", node1},
+		{"IPv6, pod to pod, same node", "a", six(p.ip6["b"], 8080), "b", "a"},
+		{"IPv6, pod to pod, other node", "a", six(p.ip6["c"], 8080), "c", "a"},
+		{"IPv6, pod to Service, same node", "a", six(p.vip6["b"], 80), "b", "a"},
+		{"IPv6, pod to Service, other node", "a", six(p.vip6["c"], 80), "c", "a"},
+		{"IPv6, pod to itself by its Service", "a", six(p.vip6["a"], 80), "a", "node-1"},
+		{"IPv6, outside to node port, other node", "outside", six(node16, 30082), "c", "node-1"},
+		{"IPv6, pod to outside", "a", six(client6, 8088), "outside", node16},
 	}
 }
 
+func six(ip string, port int) string { return fmt.Sprintf("[%s]:%d", ip, port) }
+
 var (
 	saidPod    = regexp.MustCompile(`(?m)^pod +(\S+)`)
-	saidClient = regexp.MustCompile(`(?m)^client +(\S+):\d+`)
+	saidClient = regexp.MustCompile(`(?m)^client +\[?([^\]\s]+)\]?:\d+`)
 )
 
 // get asks over HTTP, from a node, the outside or a pod.
@@ -156,7 +169,7 @@ func (p *paths) wrong(way path) string {
 	}
 	want := []string{way.sees}
 	if ip := p.ip[way.sees]; ip != "" {
-		want = []string{ip}
+		want = []string{ip, p.ip6[way.sees]}
 	} else if list := p.nodes[way.sees]; list != nil {
 		want = list
 	}
@@ -168,14 +181,16 @@ func (p *paths) wrong(way path) string {
 
 // serveOutside answers as a pod would, from the outside.
 func (p *paths) serveOutside() {
-	l, err := netns.Listen(context.Background(), p.ns("outside"), "tcp4", "192.0.2.10:8088")
-	require.NoError(p.t, err)
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, "pod outside\nclient %s\n", r.RemoteAddr)
 	})}
-	done := make(chan struct{})
-	go func() { defer close(done); _ = server.Serve(l) }()
-	p.t.Cleanup(func() { _ = server.Close(); <-done })
+	var serving sync.WaitGroup
+	for _, addr := range []string{"192.0.2.10:8088", "[2001:db8:192::a]:8088"} {
+		l, err := netns.Listen(context.Background(), p.ns("outside"), "tcp", addr)
+		require.NoError(p.t, err)
+		serving.Go(func() { _ = server.Serve(l) })
+	}
+	p.t.Cleanup(func() { _ = server.Close(); serving.Wait() })
 }
 
 // Every way of a packet, whatever leads it: who gets it, and from whom he
@@ -183,13 +198,25 @@ func (p *paths) serveOutside() {
 func TestEveryPathInEveryWorld(t *testing.T) {
 	p := newPaths(t)
 	p.serveOutside()
-	for _, mode := range []proxy.Mode{proxy.IPTables, proxy.NFTables} {
-		require.NoError(t, cluster.SetProxyMode(t.Context(), p.Dir, mode))
-		p.look()
-		for _, way := range p.all() {
-			wrong := ""
-			assert.Eventually(t, func() bool { wrong = p.wrong(way); return wrong == "" }, 10*time.Second, tick)
-			require.Empty(t, wrong, "%s: %s", mode, way.name)
+	for i, backend := range overlay.Types {
+		require.NoError(t, cluster.SetBackend(t.Context(), p.Dir, backend))
+		modes := []proxy.Mode{proxy.IPTables, proxy.NFTables}
+		if i%2 == 1 {
+			slices.Reverse(modes) // each change is of one thing
 		}
+		for _, mode := range modes {
+			require.NoError(t, cluster.SetProxyMode(t.Context(), p.Dir, mode))
+			p.hold(fmt.Sprint(backend, ", ", mode))
+		}
+	}
+}
+
+// hold sees that all ways are as they should be.
+func (p *paths) hold(world string) {
+	p.look()
+	for _, way := range p.all() {
+		wrong := ""
+		assert.Eventually(p.t, func() bool { wrong = p.wrong(way); return wrong == "" }, 10*time.Second, tick)
+		require.Empty(p.t, wrong, "%s: %s", world, way.name)
 	}
 }

@@ -46,6 +46,7 @@ type serviceProxy struct {
 	wanted atomic.Pointer[proxyConfig] // what its ConfigMap says
 	again  atomic.Pointer[func()]      // has the rules looked at, while it runs
 	tried  *proxyConfig                // the configuration that modes were set for
+	untold bool                        // what came of it has not been reported yet
 	failed string                      // why it is not as configured
 }
 

@@ -88,11 +88,13 @@ func (p *serviceProxy) modes(ctx context.Context, l *controller.Loop, sync func(
 	if err != nil {
 		return err
 	}
-	p.tried = want
-	if changed {
-		return reportProxy(ctx, l, p.node, p.status())
+	p.tried, p.untold = want, p.untold || changed
+	if !p.untold {
+		return nil
 	}
-	return nil
+	err = reportProxy(ctx, l, p.node, p.status())
+	p.untold = err != nil // the Node may not be there yet
+	return err
 }
 
 func (p *serviceProxy) sync(f func(family) error) error {
