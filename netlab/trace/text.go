@@ -12,8 +12,9 @@ import (
 
 // Style is how Lines writes.
 type Style struct {
-	// All hops, also the rules that only let the packet pass; otherwise several
-	// of these are one line.
+	// All hops, each with its ends in a column of their own. Otherwise several
+	// rules that only let the packet pass are one line, and the ends are there
+	// where they are others than before.
 	All bool
 	// Width is where lines are cut, in characters; 0: nowhere.
 	Width int
@@ -31,8 +32,15 @@ func (s Style) Lines(hops []step.Hop) (lines []string) {
 	}
 	var rows []row
 	var width [5]int
+	last := ""
 	add := func(h step.Hop, what string) {
 		r := row{h.Leg, [5]string{fmt.Sprint(h.Seq), h.NS, at(h), ends(h), what}}
+		if !s.All {
+			if addresses := ends(h); addresses != last || len(h.Changed) > 0 && strings.Contains(addresses, "*") {
+				r.cells[4] = addresses + "  " + what
+			}
+			last, r.cells[3] = strings.ReplaceAll(ends(h), "*", ""), ""
+		}
 		for i, cell := range r.cells {
 			width[i] = max(width[i], len([]rune(cell)))
 		}
@@ -56,8 +64,12 @@ func (s Style) Lines(hops []step.Hop) (lines []string) {
 			leg = r.leg
 			lines = append(lines, leg)
 		}
-		line := fmt.Sprintf("%*s  %s  %s  %s  %s", width[0], r.cells[0],
-			pads(r.cells[1], width[1]), pads(r.cells[2], width[2]), pads(r.cells[3], width[3]), r.cells[4])
+		line := fmt.Sprintf("%*s", width[0], r.cells[0])
+		for i, cell := range r.cells[1:] {
+			if width[i+1] > 0 {
+				line += "  " + pads(cell, width[i+1])
+			}
+		}
 		lines = append(lines, s.cut(harmless(strings.TrimRight(line, " "))))
 	}
 	return lines
@@ -84,7 +96,7 @@ func harmless(s string) string {
 func pads(s string, n int) string { return s + strings.Repeat(" ", n-len([]rune(s))) }
 
 // telling are chains whose jumps say something about the packet.
-var telling = regexp.MustCompile(`^KUBE-(SVC|SVL|EXT|SEP|FW|POD-FW|NWPLCY|MARK-MASQ|NODEPORTS)|^(service|external|firewall|endpoint)-|^mark-for-masq`)
+var telling = regexp.MustCompile(`^KUBE-(SVC-|SVL-|EXT-|SEP-|FW-|POD-FW-|NWPLCY-|MARK-MASQ)|^(service|external|firewall|endpoint)-[A-Z2-7]{8}-`)
 
 // passing is a rule that decides nothing about the packet.
 func passing(h step.Hop) bool {
@@ -219,8 +231,8 @@ func ruleWords(h step.Hop) string {
 
 // Words of a rule that say nothing to people.
 var (
-	moduleWord = regexp.MustCompile(`-m (?:comment|tcp|udp|mark|conntrack|addrtype|statistic|set|icmp) `)
-	anyComment = regexp.MustCompile(`(?:--comment|comment) (?:"(?:[^"\\]|\\.)*"|\S+) ?`)
+	moduleWord = regexp.MustCompile(`-m (?:tcp|udp|mark|conntrack|addrtype|statistic|set|icmp) `)
+	anyComment = regexp.MustCompile(`-m comment --comment (?:"(?:[^"\\]|\\.)*"|\S+) ?|comment "(?:[^"\\]|\\.)*" ?`)
 	spaces     = regexp.MustCompile(` {2,}`)
 )
 
