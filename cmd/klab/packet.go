@@ -143,11 +143,30 @@ func printPacket(out io.Writer, a cluster.PacketAnswer, style trace.Style) error
 			b.WriteString("  responsible: " + a.Drop.Object.String() + "\n")
 		}
 	}
+	if a.Differs > 0 {
+		fmt.Fprintf(&b, "at hop %d it goes another way than routes, entries and Services say: %s\n", a.Differs, predictedAt(a))
+	}
 	for _, n := range a.Notes {
 		b.WriteString("note: " + n + "\n")
 	}
 	_, err := io.WriteString(out, b.String())
 	return err
+}
+
+// predictedAt is where the packet should have been instead.
+func predictedAt(a cluster.PacketAnswer) string {
+	passed := map[string]bool{}
+	for _, h := range a.Hops {
+		if h.Layer == step.LayerLink && h.Leg == step.LegRequest && h.Seq < a.Differs {
+			passed[h.NS+" "+h.Dir+" "+h.Iface] = true
+		}
+	}
+	for _, h := range a.Predicted {
+		if at := h.NS + " " + h.Dir + " " + h.Iface; !passed[at] {
+			return "next would be " + at
+		}
+	}
+	return "it should have ended before"
 }
 
 // columns is how wide lines may be: as the terminal is; 0 if there is none.

@@ -207,10 +207,11 @@ func (p *packets) send(ctx context.Context, ask PacketAsk) (*PacketAnswer, error
 	detail := step.PacketDetail{ID: p.nextID(), From: way.from, To: way.to, Proto: way.ask.Proto, Port: int(way.ask.To.Port())}
 	answer := &PacketAnswer{PacketDetail: detail}
 	err = step.Do(ctx, step.Action{Actor: packetActor, Node: way.from.Node, Verb: step.Packet, Object: placeObject(way.from), Detail: detail}, func(ctx context.Context) error {
-		w, _, err := tracer.Follow(ctx, way.ask)
+		w, c, err := tracer.Follow(ctx, way.ask)
 		if err != nil {
 			return err
 		}
+		answer.Predicted, answer.Differs = tracer.Predict(c, w)
 		answer.finish(ctx, w)
 		return nil
 	})

@@ -19,6 +19,7 @@ type Capture struct {
 	Refusal  string              `json:"refusal,omitempty"`
 	Errno    int                 `json:"errno,omitempty"` // why the kernel would not send
 	Spaces   []SpaceSeen         `json:"spaces"`
+	All      []Space             `json:"all"`  // that were looked into
 	Seen     []Seen              `json:"seen"` // in each space in order
 	Events   []Event             `json:"events,omitempty"`
 	Rules    map[string]*Ruleset `json:"rules,omitempty"` // by space
@@ -224,6 +225,9 @@ func (t *Tracer) complete(ctx context.Context, c *Capture) error {
 	c.Events = c.ownEvents(mine)
 	c.Seen = slices.DeleteFunc(c.Seen, func(s Seen) bool { return c.leg(s.P) == "" && !(arp(s) && slices.Contains(names, s.Space)) })
 	c.Rules = map[string]*Ruleset{}
+	for _, s := range t.spaces {
+		c.All = append(c.All, s.Space)
+	}
 	for _, name := range names {
 		s := t.spaces[name]
 		if s == nil {

@@ -27,11 +27,25 @@ func (cluster) Chain(name, comment string) *step.Object {
 
 func (cluster) Address(netip.Addr) *step.Object { return nil }
 
-func (c cluster) Endpoints(at netip.AddrPort, proto string) (*step.Object, bool, []netip.AddrPort) {
-	if at.Addr() != netip.MustParseAddr("10.96.0.10") {
-		return nil, false, nil
+// names are the lab's with these pods behind the Service.
+func (l *lab) names(pods ...string) cluster {
+	c := cluster{}
+	for _, pod := range pods {
+		c.endpoints = append(c.endpoints, netip.AddrPortFrom(l.ip[pod], 8080))
 	}
-	return webService, at.Port() == 80, c.endpoints
+	return c
+}
+
+func (c cluster) Endpoints(at netip.AddrPort, proto string) (*step.Object, bool, []netip.AddrPort) {
+	switch at.Addr().String() {
+	case "10.96.0.10", "192.0.2.50":
+		return webService, at.Port() == 80, c.endpoints
+	case "172.30.0.11", "172.30.0.12":
+		if at.Port() == 30080 {
+			return webService, true, c.endpoints
+		}
+	}
+	return nil, false, nil
 }
 
 // loss is a way to lose a packet: what is broken in which namespace, what is
@@ -47,18 +61,19 @@ type loss struct {
 	outcome    string
 	reason, at string
 	says       string // part of the sentence or the evidence
+	differs    bool   // the configuration says that it should go on
 }
 
 const hairpin = `for l in $(ip -o link show master cni0 | sed 's/^[0-9]*: \([^@]*\)@.*/\1/'); do bridge link set dev $l hairpin `
 
 var losses = []loss{
-	{name: "a rule drops it", in: "node-1", breaks: "iptables -I FORWARD -p tcp --dport 8080 -j DROP", mends: "iptables -D FORWARD 1",
+	{name: "a rule drops it", differs: true, in: "node-1", breaks: "iptables -I FORWARD -p tcp --dport 8080 -j DROP", mends: "iptables -D FORWARD 1",
 		from: "client", to: "b:8080", outcome: "lost", reason: trace.ReasonRule, at: "node-1", says: "FORWARD"},
 	{name: "a chain's policy drops it", in: "node-2", breaks: "iptables -P FORWARD DROP; iptables -I FORWARD -j RETURN", mends: "iptables -P FORWARD ACCEPT; iptables -D FORWARD 1",
 		from: "client", to: "b:8080", outcome: "lost", reason: trace.ReasonPolicy, at: "node-2"},
 	{name: "a rule rejects it", in: "node-1", breaks: "iptables -I FORWARD -p tcp --dport 8080 -j REJECT", mends: "iptables -D FORWARD 1",
 		from: "client", to: "b:8080", outcome: "refused", reason: trace.ReasonReject, at: "node-1"},
-	{name: "a NetworkPolicy", in: "node-2", breaks: "iptables -N KUBE-NWPLCY-X; iptables -A KUBE-NWPLCY-X -d 10.244.2.2 -j DROP; iptables -I FORWARD -j KUBE-NWPLCY-X",
+	{name: "a NetworkPolicy", differs: true, in: "node-2", breaks: "iptables -N KUBE-NWPLCY-X; iptables -A KUBE-NWPLCY-X -d 10.244.2.2 -j DROP; iptables -I FORWARD -j KUBE-NWPLCY-X",
 		mends: "iptables -D FORWARD 1; iptables -F KUBE-NWPLCY-X; iptables -X KUBE-NWPLCY-X",
 		from:  "client", to: "b:8080", outcome: "lost", reason: trace.ReasonNetworkPolicy, at: "node-2"},
 	{name: "no endpoints", from: "client", to: "10.96.0.10:80", outcome: "refused", reason: trace.ReasonNoEndpoints, at: "node-1"},
@@ -84,7 +99,7 @@ var losses = []loss{
 		from: "client", to: "b:8080", outcome: "lost", reason: trace.ReasonFDB, at: "node-1"},
 	{name: "VXLAN down", in: "node-2", breaks: "ip link set flannel.1 down", mends: "ip link set flannel.1 up; ip route replace 10.244.1.0/24 via 10.244.1.0 dev flannel.1 onlink; ip neigh replace 10.244.1.0 lladdr 0a:58:0a:f4:01:00 dev flannel.1 nud permanent",
 		from: "client", to: "b:8080", reason: trace.ReasonVXLAN, at: "node-2"},
-	{name: "a cable is cut", in: "underlay", breaks: "ip link set n-2 down", mends: "ip link set n-2 up; until bridge link show dev n-2 | grep -q 'state forwarding'; do sleep 0.01; done",
+	{name: "a cable is cut", differs: true, in: "underlay", breaks: "ip link set n-2 down", mends: "ip link set n-2 up; until bridge link show dev n-2 | grep -q 'state forwarding'; do sleep 0.01; done",
 		from: "client", to: "b:8080", outcome: "lost", reason: trace.ReasonLinkDown},
 	{name: "nobody listens", from: "client", to: "b:81", outcome: "refused", reason: trace.ReasonNoListener, at: "pod/default/b"},
 	{name: "nobody listens to datagrams", from: "client", to: "b:81", proto: "udp", outcome: "refused", reason: trace.ReasonNoListener, at: "pod/default/b"},
@@ -105,11 +120,7 @@ func TestLosses(t *testing.T) {
 }
 
 func (l *lab) lose(t *testing.T, x loss) {
-	c := cluster{}
-	for _, pod := range x.pods {
-		c.endpoints = append(c.endpoints, netip.AddrPortFrom(l.ip[pod], 8080))
-	}
-	l.tracer.SetNames(c)
+	l.tracer.SetNames(l.names(x.pods...))
 	l.web(t, nil, x.pods...)
 	if x.breaks != "" {
 		spaces := l.tracer.Spaces()
@@ -121,7 +132,7 @@ func (l *lab) lose(t *testing.T, x loss) {
 	if proto == "" {
 		proto = "tcp"
 	}
-	w, _ := l.follow(t, "pod/default/"+x.from, x.to, proto)
+	w, c := l.follow(t, "pod/default/"+x.from, x.to, proto)
 	text := strings.Join(trace.Lines(w.Hops), "\n")
 	require.NotNil(t, w.Drop, "%s\n%s", w.Outcome, text)
 	require.Equal(t, x.reason, w.Drop.Reason, "%s: %s\n%s", w.Drop.Says, w.Drop.Evidence, text)
@@ -132,6 +143,10 @@ func (l *lab) lose(t *testing.T, x loss) {
 	require.GreaterOrEqual(t, i, 0)
 	if x.at != "" {
 		require.Equal(t, x.at, w.Hops[i].NS, text)
+	}
+	if x.differs {
+		_, differs := l.tracer.Predict(c, w)
+		require.Equal(t, w.Hops[i].Seq, differs, text)
 	}
 	require.Contains(t, w.Drop.Says+strings.Join(w.Drop.Evidence, "\n"), x.says)
 }

@@ -114,8 +114,9 @@ func (l *lab) paths(t *testing.T) {
 
 func (l *lab) path(t *testing.T, p path) trace.Way {
 	l.web(t, p.service, p.pods...)
+	l.tracer.SetNames(l.names(p.pods...))
 	before := []map[string]int{counters(t, l.nodes[0].Path()), counters(t, l.nodes[1].Path())}
-	w, _ := l.follow(t, p.from, p.to, p.proto)
+	w, c := l.follow(t, p.from, p.to, p.proto)
 	text := strings.Join(trace.Lines(w.Hops), "\n")
 	require.Equal(t, "answered", w.Outcome, text)
 	for i, n := range l.nodes {
@@ -124,5 +125,7 @@ func (l *lab) path(t *testing.T, p path) trace.Way {
 	for _, want := range p.has {
 		require.True(t, slices.ContainsFunc(w.Hops, func(h step.Hop) bool { return h.Layer == want || h.Verdict == want }), "no %s in\n%s", want, text)
 	}
+	predicted, differs := l.tracer.Predict(c, w)
+	require.Zero(t, differs, "%s\nbut predicted was\n%s", text, strings.Join(trace.Lines(predicted), "\n"))
 	return w
 }
