@@ -89,9 +89,9 @@ func (d *daemon) serveFaults(mux *http.ServeMux) {
 	mux.Handle("PUT "+mendPath, serveCommand(d, func(ctx context.Context, _ *http.Request, id string) (any, error) {
 		ctx = step.With(ctx, d.lab)
 		if id == "" {
-			return d.book.MendAll(step.With(ctx, d.lab))
+			return d.book.MendAll(ctx)
 		}
-		f, err := d.book.Mend(step.With(ctx, d.lab), id)
+		f, err := d.book.Mend(ctx, id)
 		return []fault.Fault{f}, wrongAsk(err)
 	}))
 	mux.Handle("PUT "+brokenPath, serveCommand(d, func(context.Context, *http.Request, any) (any, error) {
