@@ -132,8 +132,8 @@ func (m *Model) packetCommand(line string) (tea.Cmd, bool) {
 	switch args[0] {
 	case "packet":
 	case "break", "mend":
-		if len(args) == 1 && args[0] == "break" {
-			return nil, false
+		if len(args) == 1 && args[0] == "break" { // the cards, in the language of the screen
+			line += " --lang " + string(m.lang)
 		}
 		return m.run(line), true
 	default:

@@ -12,8 +12,8 @@ func Cards() []Card { return slices.Concat(cableCards(), nodeCards(), serviceCar
 var (
 	staysBroken  = Text{"Nobody repairs it: it stays until it is mended.", "没有谁会修复它：一直保持到撤销为止。"}
 	overlayHeals = Text{
-		"The overlay puts it right when it next looks at its entries: when a node joins, leaves or changes, or when the node's agent starts again.",
-		"覆盖网络下次核对自己的表项时会把它补回来：有节点加入、离开或变化，或该节点的 agent 重新启动时。"}
+		"The overlay puts it right when it next looks at its entries: when a node joins, leaves or changes, when a link of this node goes up or down, or when its agent starts again.",
+		"覆盖网络下次核对自己的表项时会把它补回来：有节点加入、离开或变化，本节点的链路通断，或本节点的 agent 重新启动时。"}
 	podHeals = Text{
 		"It goes with the pod: a new pod gets a new cable.",
 		"故障随 Pod 一起消失：新的 Pod 会得到新的网线。"}

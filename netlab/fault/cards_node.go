@@ -13,8 +13,10 @@ func overlayCards() []Card {
 			Does:  Text{"The node's VXLAN device is switched off. The kernel drops the routes and ARP entries that lead through it.", "关闭节点的 VXLAN 设备；内核随即删掉经过它的路由和 ARP 表项。"},
 			Sees: Text{"Pods of this node reach nobody on other nodes: their packets take the default route and are lost at the gateway.",
 				"该节点上的 Pod 到不了其他节点：数据包走默认路由，在网关处丢失。"},
-			Heals: overlayHeals,
-			plan:  func(_ Lab, a ask) ([]Change, error) { return a.node.tunnel(a.node.in("up", a.node.VTEP, "down")) },
+			Heals: Text{
+				"The overlay watches its links: in a running cluster the device is up again at once, with all that leads through it. The events show how.",
+				"覆盖网络一直盯着自己的链路：在运行的集群里，设备马上又会打开，经过它的表项也全部恢复。事件里看得到过程。"},
+			plan: func(_ Lab, a ask) ([]Change, error) { return a.node.tunnel(a.node.in("up", a.node.VTEP, "down")) },
 		},
 		{
 			Name: "no-fdb", On: OnNode, Args: []Arg{peerArg},
