@@ -157,6 +157,9 @@ func (s *Session) doing(i int, lang string) *lesson.Command {
 		}
 		c.Output = cmp.Or(w.printed[k], c.Output)
 	}
+	for k := from - 1; c.Done && c.Line == "" && k >= 0; k-- { // what it only waited for
+		c.Line = st.Do[k].line(lang, s.see)
+	}
 	if from > 0 && c.Output == "" && !c.Done {
 		c.Output = w.printed[from-1] // until the next command has printed something
 	}

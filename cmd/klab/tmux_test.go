@@ -182,3 +182,25 @@ func settings(screen, name string) string {
 	}
 	return found[1]
 }
+
+// A recorded packet is walked through, hop by hop, forward and back, by anybody.
+func TestAPacketsWayInATerminal(t *testing.T) {
+	file := recordOf(t, filepath.Join(t.TempDir(), "packets.klab"), foldtest.RecordedPackets(t))
+	term := newTerminal(t, 120, 37, filepath.Join(bin(t), "klab")+" tui --lang en --replay "+file)
+	term.Expect("REPLAY")
+	term.Press("End")
+	term.Expect("Packet")
+	term.Press("3")
+	term.Expect("outside → no/node-1:30080", "answered", "hops of the reply")
+	term.Press("Up", "Up")
+	term.Expect("on its way", "hops of the reply")
+	term.Press("n")
+	term.Expect("hops of the request", "DNAT")
+	term.Press("Enter")
+	term.Expect("po/client → svc/near:80")
+	term.Press("Enter")
+	term.Expect("lost: a link is down", "cable cut")
+	term.Press("3")
+	term.Expect("10.244.2.0/24", "!hops of the")
+	term.Press("q")
+}

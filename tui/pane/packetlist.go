@@ -53,6 +53,9 @@ func (p Pen) hopLines(v *view.PacketStage, columns [4]int, open bool, w int) (li
 		case h.Ahead:
 			look = dim
 		}
+		if v.Now < 0 && h.Drop != nil {
+			at = len(lines)
+		}
 		where := p.where(h)
 		if where == before && i != v.Now {
 			where = ""

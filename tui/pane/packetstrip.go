@@ -34,7 +34,7 @@ func (p Pen) strip(r canvas.Rect, v *view.PacketStage) {
 		if t.Pod != "" && (i+1 == len(ties) || ties[i+1].owner != t.owner) { // so that its name has room
 			x = max(x, p.first(ties, i)+min(16, 1+max(text.Width(t.owner), text.Width(t.address))))
 		}
-		if t.N > 0 {
+		if t.N > 0 || now < 0 && t.Bad {
 			now = i
 		}
 	}

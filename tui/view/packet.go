@@ -98,6 +98,11 @@ func NewPacketStage(s, ahead *fold.State, m Mask, id, leg string, all bool) *Pac
 	v.Leg = leg
 	if !slices.Contains(w.legs(), leg) {
 		v.Leg = w.leg()
+		for i := range w.hops { // of a packet that is over, the leg in which it was lost
+			if p.Ended && i < w.seen && w.hops[i].Drop != nil {
+				v.Leg = w.hops[i].Leg
+			}
+		}
 	}
 	v.lanes(w)
 	v.rows(w)
