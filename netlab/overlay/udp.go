@@ -93,6 +93,9 @@ func (t *Tunnel) configure(ctx context.Context, n *link.Net) error {
 		at := t.Subnet.Masked().Addr()
 		err = n.Addr(ctx, t.name(), netip.PrefixFrom(at, at.BitLen()))
 	}
+	if err == nil { // the forwarder's ICMP errors come in with the node's own address
+		err = n.Sysctl(ctx, link.Sysctl{Key: "net.ipv4.conf." + t.name() + ".accept_local", Value: "1"})
+	}
 	if err == nil {
 		err = n.Up(ctx, t.name())
 	}
