@@ -221,6 +221,8 @@ var words = map[string][2]string{
 	"net.peers":     {"overlay", "覆盖网络"},
 	"net.pods":      {"pod addresses", "Pod 地址"},
 	"net.noaddress": {"no address yet", "还没有地址"},
+	"net.backend":   {"overlay: {backend}", "覆盖网络：{backend}"},
+	"net.carried":   {"{out} out, {in} in", "发 {out}，收 {in}"},
 	"net.routes":    {"routes", "路由"},
 	"net.via":       {"{dst} via {via}", "{dst} 经 {via}"},
 	"net.peer":      {"{subnet} via {peer}", "{subnet} 经 {peer}"},

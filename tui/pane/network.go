@@ -59,8 +59,15 @@ func (p Pen) netLines(n view.NetNode, w int) [][]seg {
 		}
 		out = append(out, []seg{{p.G.Last + " ", dim}, {text.Middle(view.Short(p.clean(d.Name)), max(12, w-text.Width(address)-3)) + " ", plain}, {address, code}})
 	}
+	if n.Backend != "" {
+		out = append(out, []seg{{p.L.T("net.backend", "backend", p.clean(n.Backend)), title}})
+	}
 	for _, d := range n.Peers {
-		out = append(out, whole(w, []seg{{p.G.To + " ", held}, {p.L.T("net.peer", "subnet", p.clean(d.Subnet), "peer", p.clean(d.Peer)), plain}, {"  " + p.clean(d.Underly), dim}}))
+		last := p.clean(d.Underly)
+		if c := d.Carried; c != nil {
+			last = p.L.T("net.carried", "out", strconv.FormatUint(c.OutPackets, 10), "in", strconv.FormatUint(c.InPackets, 10))
+		}
+		out = append(out, whole(w, []seg{{p.G.To + " ", held}, {p.L.T("net.peer", "subnet", p.clean(d.Subnet), "peer", p.clean(d.Peer)), plain}, {"  " + last, dim}}))
 	}
 	if len(n.Routes) > 0 {
 		out = append(out, nil, []seg{{p.L.T("net.routes"), title}})

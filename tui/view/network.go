@@ -14,12 +14,33 @@ type Network struct{ Nodes []NetNode }
 
 // NetNode is the network of a node.
 type NetNode struct {
-	Name   string
-	Links  []NetLink
-	Peers  []step.OverlayDetail
-	Routes []step.NodeRoute
-	Pods   []NetPod // those that no link of the node is known to lead to
-	Faults []FaultRow
+	Name    string
+	Backend string // of the overlay: what leads to other nodes
+	Links   []NetLink
+	Peers   []NetPeer
+	Routes  []step.NodeRoute
+	Pods    []NetPod // those that no link of the node is known to lead to
+	Faults  []FaultRow
+}
+
+// NetPeer is another node to which the overlay leads; Carried are the packets
+// that the backend's forwarder took there and back, if it counts them.
+type NetPeer struct {
+	step.OverlayDetail
+	Carried *step.CarriedPeer
+}
+
+func netPeers(seen *fold.Node) (list []NetPeer) {
+	for _, d := range seen.Peers {
+		p := NetPeer{OverlayDetail: d}
+		for i, c := range seen.Carried.Peers {
+			if c.Peer == d.Peer && seen.Carried.Backend == d.Backend {
+				p.Carried = &seen.Carried.Peers[i]
+			}
+		}
+		list = append(list, p)
+	}
+	return list
 }
 
 // NetLink is a link with its addresses.
@@ -46,7 +67,7 @@ func NewNetwork(s *fold.State, m Mask) *Network {
 }
 
 func netNode(seen *fold.Node, hide bool) NetNode {
-	row := NetNode{Name: seen.Name, Peers: seen.Peers, Routes: slices.Clone(seen.Net.Routes)}
+	row := NetNode{Name: seen.Name, Backend: seen.Backend, Peers: netPeers(seen), Routes: slices.Clone(seen.Net.Routes)}
 	led := map[fold.Key]bool{}
 	for _, l := range seen.Net.Links {
 		link := NetLink{NodeLink: l, Port: l.Master != ""}
@@ -102,7 +123,7 @@ func arrange(links []NetLink) {
 		switch l.Type {
 		case "bridge":
 			return 1
-		case "vxlan":
+		case "vxlan", "tuntap":
 			return 3
 		}
 		if l.Port || l.Lead != nil {

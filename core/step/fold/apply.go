@@ -35,7 +35,7 @@ func (s *State) fact(e *step.Event) {
 		s.commit(e)
 	case step.Snapshot:
 		s.commit(e)
-	case step.Exited, step.Links:
+	case step.Exited, step.Links, step.Carried:
 		s.hands(e, nil)
 	case step.PodSeen, step.Processes, step.Usage, step.Probe, step.Worker:
 		s.sight(e)

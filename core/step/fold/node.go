@@ -16,6 +16,8 @@ type Node struct {
 	Net       step.LinksDetail // the newest "links" fact
 	Pulling   []string         // images under way
 	Peers     []step.OverlayDetail
+	Backend   string             // of the overlay; empty if it was not said
+	Carried   step.CarriedDetail // by the backend's forwarder, if it has one
 }
 
 // Sandbox is a pod as the runtime has it.
@@ -73,6 +75,15 @@ func (s *State) hands(e *step.Event, st *Step) {
 		return
 	case step.OverlayAdd, step.OverlayRemove:
 		s.node(e, func(n *Node) { n.peer(e) })
+		return
+	case step.BackendSet:
+		s.node(e, func(n *Node) { n.backend(e) })
+		return
+	case step.Carried:
+		var carried step.CarriedDetail
+		if e.Decode(&carried) == nil {
+			s.node(e, func(n *Node) { n.Carried = carried })
+		}
 		return
 	case step.Links:
 		var net step.LinksDetail
@@ -205,11 +216,23 @@ func (n *Node) peer(e *step.Event) {
 	if e.Phase != step.PhaseEnd && len(e.Detail) == 0 || e.Decode(&d) != nil || e.Err != "" || d.Peer == "" {
 		return
 	}
-	peers := slices.DeleteFunc(slices.Clone(n.Peers), func(p step.OverlayDetail) bool { return p.Peer == d.Peer })
+	// A backend that is left takes away its own entries, after the new one has its.
+	peers := slices.DeleteFunc(slices.Clone(n.Peers), func(p step.OverlayDetail) bool {
+		return p.Peer == d.Peer && (e.Verb == step.OverlayAdd || p.Backend == d.Backend)
+	})
 	if e.Verb == step.OverlayAdd {
 		peers = append(peers, d)
 	}
 	n.Peers = peers
+}
+
+// backend is a backend that came into use.
+func (n *Node) backend(e *step.Event) {
+	var d step.BackendDetail
+	if e.Phase != step.PhaseEnd || e.Err != "" || e.Decode(&d) != nil || d.Done || d.Backend == "" {
+		return
+	}
+	n.Backend, n.Carried = d.Backend, step.CarriedDetail{}
 }
 
 func imageOf(e *step.Event, d step.RuntimeDetail) string {
