@@ -33,6 +33,9 @@ type packetEnds struct {
 
 func resolvePacket(names *knownNames, spaces []trace.Space, outside netip.Addr, ask PacketAsk) (w packetWay, err error) {
 	e := &packetEnds{knownNames: names, spaces: spaces, outside: outside, namespace: "default", proto: cmp.Or(ask.Proto, "tcp")}
+	if err := trace.CheckProto(e.proto); err != nil {
+		return w, err
+	}
 	if w.from, w.ask.From, err = e.source(ask.From); err != nil {
 		return w, err
 	}

@@ -28,10 +28,18 @@ type Ask struct {
 
 var protocols = map[string]uint8{"tcp": unix.IPPROTO_TCP, "udp": unix.IPPROTO_UDP, "icmp": unix.IPPROTO_ICMP}
 
+// CheckProto says what is wrong with the name of a protocol.
+func CheckProto(proto string) error {
+	if protocols[proto] == 0 {
+		return fmt.Errorf("the protocol %q cannot be followed: use tcp, udp or icmp", proto)
+	}
+	return nil
+}
+
 // Check says what is wrong with an Ask.
 func (a *Ask) Check() error {
-	if protocols[a.Proto] == 0 {
-		return fmt.Errorf("the protocol %q cannot be followed: use tcp, udp or icmp", a.Proto)
+	if err := CheckProto(a.Proto); err != nil {
+		return err
 	}
 	if !a.To.Addr().Is4() {
 		return fmt.Errorf("%s is no IPv4 address: the packets that are followed are IPv4's", a.To.Addr())

@@ -101,6 +101,9 @@ func places(lines []string) []string {
 				continue
 			}
 		}
+		if strings.HasSuffix(m[4], ".8285") {
+			continue // see wrapped
+		}
 		if counts(m[5]) {
 			list = append(list, fmt.Sprintf("%s %s %s", m[1], dir, ends(m[3], m[4])))
 		}
@@ -115,11 +118,36 @@ func ours(w trace.Way, space string) []string {
 		if h.Layer != step.LayerLink || h.NS != space {
 			continue
 		}
+		if h.Outer != nil && h.Outer.Kind == "udp" {
+			continue // see wrapped
+		}
 		s := fmt.Sprintf("%s %s %s → %s", h.Iface, h.Dir, h.Hdr.Src, h.Hdr.Dst)
 		if h.Outer != nil {
 			s += fmt.Sprintf(" in %s → %s", h.Outer.Src, h.Outer.Dst)
 		}
 		list = append(list, s)
+	}
+	return list
+}
+
+// wrapped are the places of packets of the backend udp, into which tcpdump does
+// not look: it cannot say which of them begins a connection.
+func wrapped(w trace.Way, space string) (list []string) {
+	for _, h := range w.Hops {
+		if h.Layer == step.LayerLink && h.NS == space && h.Outer != nil && h.Outer.Kind == "udp" {
+			list = append(list, fmt.Sprintf("%s %s %s → %s", h.Iface, h.Dir, h.Outer.Src, h.Outer.Dst))
+		}
+	}
+	return list
+}
+
+// outers are the same in tcpdump's lines.
+func outers(lines []string) (list []string) {
+	for _, line := range lines {
+		if m := dumpLine.FindStringSubmatch(line); m != nil && strings.HasSuffix(m[4], ".8285") {
+			dir := map[bool]string{true: "out", false: "in"}[m[2] == "Out"]
+			list = append(list, fmt.Sprintf("%s %s %s → %s", m[1], dir, dotPort.ReplaceAllString(m[3], "$1:$2"), dotPort.ReplaceAllString(m[4], "$1:$2")))
+		}
 	}
 	return list
 }

@@ -1,6 +1,7 @@
 package trace_test
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -25,7 +26,13 @@ func (cluster) Chain(name, comment string) *step.Object {
 	return nil
 }
 
-func (cluster) Address(netip.Addr) *step.Object { return nil }
+// Address knows the nodes' ends of the overlay.
+func (cluster) Address(a netip.Addr) *step.Object {
+	if b := a.As4(); b[0] == 10 && b[1] == 244 && b[3] == 0 {
+		return &step.Object{Resource: "nodes", Name: fmt.Sprint("node-", b[2])}
+	}
+	return nil
+}
 
 // names are the lab's with these pods behind the Service.
 func (l *lab) names(pods ...string) cluster {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/klab-project/klab/core/step"
 	"github.com/klab-project/klab/netlab/nettest"
+	"github.com/klab-project/klab/netlab/overlay"
 	"github.com/klab-project/klab/netlab/proxy"
 	"github.com/klab-project/klab/netlab/trace"
 )
@@ -77,11 +78,46 @@ func TestPaths(t *testing.T) {
 	_, err := exec.LookPath("tcpdump")
 	require.NoError(t, err, "the lists are held against tcpdump's: install the package tcpdump")
 	for _, mode := range []proxy.Mode{proxy.IPTables, proxy.NFTables} {
-		t.Run(string(mode), func(t *testing.T) { buildIn(t, mode).paths(t) })
+		t.Run(string(mode), func(t *testing.T) { buildIn(t, mode).paths(t, paths) })
 	}
 }
 
-func (l *lab) paths(t *testing.T) {
+// The same over the other backends, on the paths between nodes.
+func TestPathsOverBackends(t *testing.T) {
+	for _, kind := range []string{overlay.HostGW, overlay.UDP} {
+		t.Run(kind, func(t *testing.T) {
+			l := build(t)
+			l.backend(t, kind)
+			var between []path
+			for _, p := range paths {
+				if slices.Contains([]string{"pod to pod, other node", "ClusterIP, other node", "NodePort with SNAT", "UDP, other node", "ping, other node"}, p.name) {
+					p.has = slices.DeleteFunc(slices.Clone(p.has), func(s string) bool { return kind == overlay.HostGW && strings.HasSuffix(s, "cap") })
+					between = append(between, p)
+				}
+			}
+			l.paths(t, between)
+		})
+	}
+}
+
+// backend changes how packets get to the other node.
+func (l *lab) backend(t *testing.T, kind string) {
+	ctx := context.Background()
+	for i, n := range l.nodes {
+		require.NoError(t, overlay.VTEP{IP: l.peers[i].IP, Subnet: l.peers[i].Subnet}.Down(ctx, n))
+		var b overlay.Backend = overlay.Gateway{IP: l.peers[i].IP, Network: podsNet}
+		if kind == overlay.UDP {
+			tunnel := &overlay.Tunnel{IP: l.peers[i].IP, Subnet: l.peers[i].Subnet, Network: podsNet}
+			t.Cleanup(func() { require.NoError(t, tunnel.Close()) })
+			b = tunnel
+		}
+		require.NoError(t, b.Up(ctx, n))
+		_, err := overlay.Sync(ctx, n, b, overlay.Kernel{Net: n}, l.peers, nil)
+		require.NoError(t, err)
+	}
+}
+
+func (l *lab) paths(t *testing.T, paths []path) {
 	serve(t, l.OutsideNS())
 	for _, n := range l.nodes {
 		serve(t, n.Path())
@@ -101,8 +137,10 @@ func (l *lab) paths(t *testing.T) {
 		t.Run(p.name, func(t *testing.T) { ways = append(ways, l.path(t, p)) })
 	}
 	for name, d := range dumps {
-		seen := places(d.stop())
+		lines := d.stop()
+		seen, around := places(lines), outers(lines)
 		for i, w := range ways {
+			require.Subset(t, around, wrapped(w, name), "%s: %s", paths[i].name, name)
 			list := ours(w, name)
 			n := min(len(list), len(seen))
 			require.Equal(t, seen[:n], list, "%s: %s\n%s", paths[i].name, name, strings.Join(trace.Lines(w.Hops), "\n"))

@@ -192,10 +192,11 @@ func (p *prediction) spaceOf(a netip.Addr) string {
 	return ""
 }
 
+// nodeOf is the node of the pod that has an address.
 func (p *prediction) nodeOf(a netip.Addr) string {
 	space := p.spaceOf(a)
 	for _, s := range p.All {
-		if s.Name == space {
+		if s.Name == space || space == "" && s.Pod != "" && owner(p.links(s.Name), a) {
 			return s.Node
 		}
 	}
@@ -235,6 +236,10 @@ func (p *prediction) see(space string, l Link, dir string, outer *step.HopOuter)
 func (p *prediction) compare(w Way) int {
 	i, end := 0, 0
 	for _, h := range w.Hops {
+		if h.Layer == step.LayerDrop && h.Leg == legRequest {
+			end = h.Seq
+			break
+		}
 		if h.Leg != legRequest || h.Attempt > 1 {
 			continue
 		}
