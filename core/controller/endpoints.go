@@ -28,6 +28,7 @@ type selecting struct {
 	*Loop
 	services listerscorev1.ServiceLister
 	pods     listerscorev1.PodLister
+	written  written // slices
 }
 
 func newSelecting(l *Loop) (*selecting, error) {
@@ -88,7 +89,7 @@ func newEndpointSlices(l *Loop) (Reconcile, error) {
 			l.Add(keyOf(svc), revisionOf(newest(old, cur)))
 		}
 	}
-	err = errors.Join(err, Watch(l, nodes.Informer(), moved))
+	err = errors.Join(err, Watch(l, nodes.Informer(), moved), Watch(l, l.Informers.Discovery().V1().EndpointSlices().Informer(), c.sliceChanged))
 	return func(ctx context.Context, key string) error {
 		svc, groups, err := c.backends(key)
 		if svc == nil || err != nil {
@@ -107,6 +108,17 @@ func newEndpointSlices(l *Loop) (Reconcile, error) {
 		}
 		return c.writePlanned(ctx, svc.Namespace, have.Items, want)
 	}, err
+}
+
+// sliceChanged queues the service whose slice somebody else changed or deleted.
+func (c *selecting) sliceChanged(old, cur *discoveryv1.EndpointSlice) {
+	if old == nil || old.Labels[discoveryv1.LabelManagedBy] != sliceManager || cur != nil && c.written.mine(cur) {
+		return
+	}
+	if cur == nil {
+		c.written.forget(old.UID)
+	}
+	c.Add(old.Namespace+"/"+old.Labels[discoveryv1.LabelServiceName], revisionOf(newest(old, cur)))
 }
 
 // pairSlices gives each wanted slice one that is there, of the same family,
@@ -137,8 +149,10 @@ func (c *selecting) writePlanned(ctx context.Context, namespace string, have []d
 		switch is := pairs[i]; {
 		case is == nil:
 			plan = append(plan, "create a slice")
-			_, err = client.Create(ctx, w, metav1.CreateOptions{})
-			if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+			var now *discoveryv1.EndpointSlice
+			if now, err = client.Create(ctx, w, metav1.CreateOptions{}); err == nil {
+				c.written.wrote(now)
+			} else if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 				err = nil
 			}
 		case equality.Semantic.DeepEqual(is.Endpoints, w.Endpoints) && equality.Semantic.DeepEqual(is.Ports, w.Ports) &&
@@ -148,7 +162,9 @@ func (c *selecting) writePlanned(ctx context.Context, namespace string, have []d
 			changed := is.DeepCopy()
 			changed.Endpoints, changed.Ports, changed.Labels = w.Endpoints, w.Ports, w.Labels
 			changed.Annotations = w.Annotations
-			_, err = client.Update(ctx, changed, metav1.UpdateOptions{})
+			if changed, err = client.Update(ctx, changed, metav1.UpdateOptions{}); err == nil {
+				c.written.wrote(changed)
+			}
 		}
 		errs = append(errs, err)
 	}

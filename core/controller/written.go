@@ -33,6 +33,13 @@ func (w *written) forget(uid types.UID) {
 	delete(w.revisions, uid)
 }
 
+// mine tells whether obj is as it was written last, by nobody else since.
+func (w *written) mine(obj metav1.Object) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.revisions[obj.GetUID()] == revisionOf(obj)
+}
+
 // shown tells whether obj, from the cache, is as new as what was written.
 func (w *written) shown(obj metav1.Object) bool {
 	w.mu.Lock()

@@ -7,6 +7,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -20,6 +21,7 @@ type State struct {
 	Pods        []corev1.Pod
 	Nodes       []corev1.Node
 	Namespaces  []corev1.Namespace
+	Slices      []discoveryv1.EndpointSlice
 }
 
 // State reads the store.
@@ -34,6 +36,10 @@ func (w *World) State() (s State, err error) {
 			return
 		},
 		func() (err error) { s.Pods, err = list[corev1.Pod](w.Store, "/registry/pods/"); return },
+		func() (err error) {
+			s.Slices, err = list[discoveryv1.EndpointSlice](w.Store, "/registry/endpointslices/")
+			return
+		},
 		func() (err error) { s.Nodes, err = list[corev1.Node](w.Store, "/registry/minions/"); return },
 		func() (err error) {
 			s.Namespaces, err = list[corev1.Namespace](w.Store, "/registry/namespaces/")
