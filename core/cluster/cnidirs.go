@@ -35,7 +35,7 @@ func (a *agent) cniPlaces() map[string]string {
 // another one by now.
 func (a *agent) mountCNI() error {
 	for place, dir := range a.cniPlaces() {
-		if err := errors.Join(os.MkdirAll(dir, 0o755), os.MkdirAll(place, 0o755)); err != nil {
+		if err := errors.Join(os.MkdirAll(dir, 0o755), makePlace(place)); err != nil {
 			return fmt.Errorf("a node has its network plugins at %s, for which the machine needs an empty directory: %w", place, err)
 		}
 		there, err := os.Stat(place)

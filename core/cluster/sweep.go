@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/klab-project/klab/core/runtime"
+	"github.com/klab-project/klab/netlab/cni"
 	"github.com/klab-project/klab/netlab/nodens"
 	"github.com/klab-project/klab/netlab/topology"
 )
@@ -28,7 +29,8 @@ func Sweep(ctx context.Context, d Dir, keep bool) error {
 	for _, name := range d.nodeNames() {
 		errs = append(errs, d.sweepNode(ctx, name, keep))
 	}
-	errs = append(errs, topology.Destroy(d.net()), unlinkNames(d), removeCgroups(d))
+	errs = append(errs, topology.Destroy(d.net()), unlinkNames(d), removeCgroups(d),
+		removePlaces(cniConfDir, cniBinDir, cniStateDir, filepath.Dir(cni.SubnetFile)))
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("clean up: %w; \"klab --cluster %s down\" tries again", err, d.Name)
 	}
