@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/klab-project/klab/core/step"
 	"github.com/klab-project/klab/core/step/fold"
 )
 
@@ -53,4 +54,21 @@ func TestEachKeyInTheCodeIsThere(t *testing.T) {
 		require.True(t, Has(k), "no text %q", k)
 	}
 	t.Log(n, "uses")
+}
+
+// The verbs of the interfaces CRI and CNI keep their own names.
+func TestEachVerbHasWords(t *testing.T) {
+	src, err := os.ReadFile("../../core/step/verb.go")
+	require.NoError(t, err)
+	verbs := regexp.MustCompile(`(?m)^\t\w+ +Verb = "([^"]+)"`).FindAllStringSubmatch(string(src), -1)
+	require.Len(t, verbs, strings.Count(string(src), " Verb = "))
+	require.NotEmpty(t, verbs)
+	for _, m := range verbs {
+		v := step.Verb(m[1])
+		if c := v.Class(); c == step.ClassCRI || c == step.ClassCNI {
+			require.Equal(t, string(v), Chinese.Verb(v))
+			continue
+		}
+		require.True(t, Has("verb."+m[1]), "no words for the verb %q", m[1])
+	}
 }

@@ -106,6 +106,15 @@ var packetWords = map[string][2]string{
 	"verb.break":  {"break", "制造故障"},
 	"verb.mend":   {"mend", "修复"},
 
+	"verb.overlay-add":    {"overlay: add", "覆盖网络：加入"},
+	"verb.overlay-remove": {"overlay: remove", "覆盖网络：移除"},
+	"verb.backend":        {"overlay backend", "更换覆盖网络后端"},
+	"verb.carried":        {"carried", "已转发"},
+	"verb.proxy-sync":     {"Service rules", "更新 Service 规则"},
+	"verb.proxy-mode":     {"proxy mode", "切换代理模式"},
+	"verb.balance":        {"load balancer", "更新负载均衡"},
+	"verb.policy-sync":    {"policy rules", "更新网络策略规则"},
+
 	"key.rules":  {"packet: show or fold the rules that did not match", "数据包：展开或折叠未匹配的规则"},
 	"key.send":   {"send a packet and follow it", "发出一个数据包并跟踪"},
 	"short.leg":  {"reply", "应答"},

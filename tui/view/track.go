@@ -128,7 +128,7 @@ func laneOf(e *step.Event) Lane {
 		return Hands
 	case step.Commit, step.Snapshot:
 		return Requests
-	case step.Links, step.HopSeen:
+	case step.Links, step.HopSeen, step.Carried:
 		return Net
 	}
 	return You
@@ -157,8 +157,14 @@ func letter(e *step.Event) byte {
 		return 'x'
 	case step.CNIAdd:
 		return 'n'
-	case step.CNIDel:
+	case step.CNIDel, step.OverlayRemove:
 		return 'x'
+	case step.ProxySet:
+		return 'M'
+	case step.Balance:
+		return 'L'
+	case step.PolicySync:
+		return 'f'
 	case step.Lost:
 		return '!'
 	case step.Sync:

@@ -85,3 +85,19 @@ func TestLinksLeadToPods(t *testing.T) {
 		require.NotEqual(t, "veth1", l.Name, "where a pod is stays hidden")
 	}
 }
+
+func TestLettersOfTheNetworkDiffer(t *testing.T) {
+	of := map[byte]step.Verb{}
+	for _, v := range []step.Verb{
+		step.CNIAdd, step.CNIDel, step.CNICheck, step.CNIStatus, step.CNIGC, step.OverlayAdd, step.BackendSet, step.ProxySync,
+		step.ProxySet, step.Balance, step.PolicySync, step.Packet, step.HopSeen, step.Break, step.Mend, step.Links, step.Carried,
+	} {
+		var track view.Track
+		track.Append(&step.Event{Seq: 1, Verb: v, Class: v.Class(), Phase: step.PhaseFact})
+		ticks, _ := track.Window(step.Finest, 1, 1)
+		require.Equal(t, view.Net, ticks[0].Lane, v)
+		letter := ticks[0].Letter
+		require.NotContains(t, of, letter, "%s has the letter of %s", v, of[letter])
+		of[letter] = v
+	}
+}
