@@ -55,8 +55,12 @@ func (m *Model) do(a keys.Action) tea.Cmd {
 // walkTo carries out what has a meaning of its own while a packet's way is
 // shown; it returns whether it was that.
 func (m *Model) walkTo(a keys.Action) bool {
-	if a == keys.Send {
+	switch a {
+	case keys.Send:
 		m.askPacket()
+		return true
+	case keys.Break:
+		m.openCards()
 		return true
 	}
 	if !m.onPacket() {

@@ -54,6 +54,16 @@ func (m *Model) hints() []pane.Hint {
 		}
 		list = append(list, pane.Hint{Key: key, Word: t(word)})
 	}
+	if m.over == choosingCard {
+		add("1-9", "pick")
+		add("↑↓", "card")
+		if m.plays() {
+			add("enter", "play.card")
+		}
+		add("esc", "close")
+		add(show(keys.Language), "lang")
+		return list
+	}
 	if m.choosing() {
 		add("a-"+string(rune('a'+len(m.lv.Prompt.Choices)-1)), "choose")
 		add("1-3", "sure")

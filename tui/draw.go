@@ -80,7 +80,7 @@ func (m *Model) draw() *canvas.Canvas {
 	} else {
 		pen.Hints(m.panes[layout.Hints], m.hints())
 	}
-	body := canvas.Rect{X: 0, Y: 1, W: m.w, H: m.h - 2}
+	body := m.body()
 	switch m.over {
 	case helping:
 		m.drawHelp(pen, body)
@@ -88,6 +88,8 @@ func (m *Model) draw() *canvas.Canvas {
 		c.Cursor(pen.Palette(body, m.line.input(), m.matching(), m.chosen))
 	case filtering:
 		c.Cursor(pen.Filter(m.panes[layout.Hints], m.line.input()))
+	case choosingCard:
+		pen.Cards(body, m.cardPage())
 	case reading:
 		m.drawOutput(pen, body)
 	}

@@ -45,6 +45,7 @@ const (
 	commanding
 	filtering
 	reading
+	choosingCard
 )
 
 // Model is the interface: what has been received, where the eye is, and what
@@ -56,6 +57,7 @@ type Model struct {
 	lesson  lesson.Lesson
 	live    bool
 	keys    []keys.Binding
+	cards   []view.Card
 
 	w, h   int
 	lang   i18n.Lang
@@ -93,6 +95,7 @@ type Model struct {
 	over    overlay
 	line    line // the palette's or the filter's
 	chosen  int  // in the palette
+	deck    deck // the page of cards
 	page    viewport.Model
 	outName string
 
@@ -105,7 +108,7 @@ type Model struct {
 // New makes a model; Run does, and tests.
 func New(ctx context.Context, c Config) *Model {
 	m := &Model{
-		ctx: ctx, pump: newPump(c.Source), control: c.Control, lesson: c.Lesson, live: c.Source.Live(), keys: keys.Table(),
+		ctx: ctx, pump: newPump(c.Source), control: c.Control, lesson: c.Lesson, live: c.Source.Live(), keys: keys.Table(), cards: c.Cards,
 		lang: c.Lang, ascii: c.ASCII, theme: canvas.NewTheme(c.Light), start: c.Start,
 		history: fold.NewHistory(), track: &view.Track{}, speed: 4, at: c.Start,
 		focus: layout.Pending, sel: map[layout.Pane]int{}, skip: map[layout.Pane]int{}, picked: map[uint64]bool{},
@@ -199,6 +202,8 @@ func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		m.printed(msg)
 	case sentMsg:
 		m.sent(msg)
+	case brokeMsg:
+		m.broke(msg)
 	}
 	return m, nil
 }

@@ -123,7 +123,7 @@ func (m *Model) nextPacket() {
 }
 
 // packetCommand carries out ":packet", ":packet FROM TO:PORT [PROTO]", ":break
-// CARD …" and ":mend …".
+// CARD …" and ":mend …"; ":break" alone opens the page of cards.
 func (m *Model) packetCommand(line string) (tea.Cmd, bool) {
 	args := strings.Fields(line)
 	if len(args) == 0 {
@@ -132,8 +132,9 @@ func (m *Model) packetCommand(line string) (tea.Cmd, bool) {
 	switch args[0] {
 	case "packet":
 	case "break", "mend":
-		if len(args) == 1 && args[0] == "break" { // the cards, in the language of the screen
-			line += " --lang " + string(m.lang)
+		if len(args) == 1 && args[0] == "break" {
+			m.openCards()
+			return nil, true
 		}
 		return m.run(line), true
 	default:

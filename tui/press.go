@@ -21,6 +21,8 @@ func (m *Model) press(msg tea.KeyPressMsg) tea.Cmd {
 		return m.edit(msg)
 	case helping, reading:
 		return m.read(msg)
+	case choosingCard:
+		return m.chooseCard(msg)
 	}
 	if cmd, ok := m.answering(name); ok {
 		m.place()
@@ -111,6 +113,10 @@ func (m *Model) wheel(msg tea.MouseWheelMsg) {
 	}
 	if m.over == helping || m.over == reading {
 		m.page, _ = m.page.Update(msg)
+		return
+	}
+	if m.over == choosingCard {
+		m.wheelCards(n)
 		return
 	}
 	for p, r := range m.panes {

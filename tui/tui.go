@@ -25,6 +25,7 @@ import (
 	"github.com/klab-project/klab/tui/canvas"
 	"github.com/klab-project/klab/tui/i18n"
 	"github.com/klab-project/klab/tui/lesson"
+	"github.com/klab-project/klab/tui/view"
 )
 
 // Source gives the events of a lab in order.
@@ -56,6 +57,7 @@ type Config struct {
 	Source  Source
 	Control Control       // nil: only look
 	Lesson  lesson.Lesson // nil: none
+	Cards   []view.Card   // ways to break the lab
 
 	Lang  i18n.Lang // "" is English
 	ASCII bool      // signs of ASCII only

@@ -258,11 +258,11 @@ func check(t require.TestingT, d *driver, w, h int) {
 
 func TestAnySizeAndKeysGiveAWholeFrame(t *testing.T) {
 	stories := [][]*step.Event{foldtest.Deployment(), foldtest.Pod(), foldtest.Packets()}
-	pressable := []string{"space", "b", "right", "p", "s", "[", "]", "g", "G", "v", "+", "-", "z", "w", "up", "down", "pgup", "pgdown", "tab", "shift+tab", "/", ":", "?", "!", "y", "L", "esc", "enter", "1", "3", "5", "6", "a", "n", "h", "backspace", "f", "x", "d", "k", "o", "t", "中"}
+	pressable := []string{"space", "b", "right", "p", "s", "[", "]", "g", "G", "v", "+", "-", "z", "w", "up", "down", "pgup", "pgdown", "tab", "shift+tab", "/", ":", "?", "!", "y", "L", "esc", "enter", "1", "3", "5", "6", "a", "n", "h", "backspace", "f", "x", "d", "k", "o", "t", "B", "中"}
 	rapid.Check(t, func(rt *rapid.T) {
 		w, h := rapid.IntRange(1, 200).Draw(rt, "w"), rapid.IntRange(1, 60).Draw(rt, "h")
 		s := &story{live: rapid.Bool().Draw(rt, "live")}
-		c := Config{Source: s, ASCII: rapid.Bool().Draw(rt, "ascii"), Lang: rapid.SampledFrom([]i18n.Lang{i18n.English, i18n.Chinese}).Draw(rt, "lang")}
+		c := Config{Source: s, Cards: someCards(), ASCII: rapid.Bool().Draw(rt, "ascii"), Lang: rapid.SampledFrom([]i18n.Lang{i18n.English, i18n.Chinese}).Draw(rt, "lang")}
 		if s.live {
 			c.Control = s
 		}

@@ -51,7 +51,7 @@ func (a *app) tui(ctx context.Context, o tuiOptions) error {
 	if err != nil {
 		return err
 	}
-	c := tui.Config{Lang: lang, ASCII: o.ascii || os.Getenv("RUNEWIDTH_EASTASIAN") == "1"}
+	c := tui.Config{Cards: cards(), Lang: lang, ASCII: o.ascii || os.Getenv("RUNEWIDTH_EASTASIAN") == "1"}
 	d, err := a.dir()
 	if err != nil {
 		return err

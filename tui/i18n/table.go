@@ -2,7 +2,7 @@ package i18n
 
 // table has all texts: English, Chinese. Names of API objects, fields, verbs
 // of interfaces and programs stay as they are in both.
-var table = together(words, podWords, packetWords)
+var table = together(words, podWords, packetWords, cardWords)
 
 var words = map[string][2]string{
 	"mode.live":   {"LIVE", "实时"},

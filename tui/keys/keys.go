@@ -50,6 +50,7 @@ const (
 	Filter   Action = "filter"
 
 	Send  Action = "send"
+	Break Action = "break"
 	Rules Action = "rules"
 
 	Hint  Action = "hint"
@@ -124,6 +125,7 @@ func Table() []Binding {
 
 		bind(Palette, "other", ":"),
 		bind(Send, "other", "t", "shift+f7"),
+		bind(Break, "other", "B", "shift+f6"),
 		bind(Shell, "other", "!"),
 		bind(Copy, "other", "y", "f8"),
 		bind(Language, "other", "L", "f10"),
