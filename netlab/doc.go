@@ -12,10 +12,14 @@
 //   - [github.com/klab-project/klab/netlab/ipam]: addresses of one subnet
 //   - [github.com/klab-project/klab/netlab/cni]: pods connected to their node
 //   - [github.com/klab-project/klab/netlab/overlay]: pods of different nodes connected
+//   - [github.com/klab-project/klab/netlab/proxy]: packets to Services led to their endpoints
+//   - [github.com/klab-project/klab/netlab/balancer]: packets from outside spread over nodes
 //   - [github.com/klab-project/klab/netlab/policy]: pods kept apart
-//   - [github.com/klab-project/klab/netlab/ingress]: HTTP from outside, by host and path
-//   - [github.com/klab-project/klab/netlab/fault]: all of that broken on purpose, and mended
+//   - [github.com/klab-project/klab/netlab/kube]: the API as a pod has it
 //   - [github.com/klab-project/klab/netlab/dns]: names of Services and pods, and of the world outside
+//   - [github.com/klab-project/klab/netlab/ingress]: HTTP from outside, by host and path
+//   - [github.com/klab-project/klab/netlab/trace]: one packet followed through all of that
+//   - [github.com/klab-project/klab/netlab/fault]: all of that broken on purpose, and mended
 //
 // Beside them stand [github.com/klab-project/klab/netlab/probe] (what can this
 // machine do?), [github.com/klab-project/klab/netlab/leak] (what is left
