@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/klab-project/klab/netlab/ingress"
+	"github.com/klab-project/klab/netlab/kube"
 )
 
 func ingressApplets() []applet {
@@ -27,7 +28,7 @@ func serveIngress(c *call) int {
 		return 2
 	}
 	logger := log.New(c.out, "", 0)
-	api, err := ingress.InCluster(logger)
+	api, err := kube.InCluster("ingress-controller/klab")
 	if err != nil {
 		return c.failf("%v", err)
 	}

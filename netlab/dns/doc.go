@@ -13,8 +13,7 @@
 //   - A [Handler] answers a [Request]; a stage is a Handler around the next one.
 //     Their order is a table, directives in config.go, and not the Corefile's.
 //   - [Server] listens, and reads its Corefile again when that has changed.
-//   - [Kube] keeps a Snapshot up to date by list and watch, over plain HTTP: the
-//     server is part of a small image, and client-go is larger than all of it.
+//   - [Kube] keeps a Snapshot up to date by list and watch (package kube).
 //
 // [Outside] is no part of the cluster: it is the resolver of the world behind the
 // lab's gateway, with a few names reserved for examples.

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/klab-project/klab/netlab/dns"
+	"github.com/klab-project/klab/netlab/kube"
 )
 
 // api is as much of an API server as a Kube needs: lists, and watches that the
@@ -87,7 +88,7 @@ func newAPI(t *testing.T) (*api, *dns.Kube, *output) {
 	a.items[servicesPath] = `{"metadata":{"namespace":"shop","name":"web","resourceVersion":"5"},"spec":{"clusterIP":"10.96.7.1"}}`
 	srv, out := httptest.NewServer(a), &output{}
 	t.Cleanup(srv.Close)
-	k := dns.NewKube(srv.URL, srv.Client(), func() (string, error) { return "secret", nil }, log.New(out, "", 0))
+	k := dns.NewKube(&kube.Client{Base: srv.URL, HTTP: srv.Client(), Token: func() (string, error) { return "secret", nil }}, log.New(out, "", 0))
 	return a, k, out
 }
 

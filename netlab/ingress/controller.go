@@ -16,12 +16,14 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/klab-project/klab/netlab/kube"
 )
 
 // Controller serves requests as the API's Ingresses want it, and tells the API
 // where and with what trouble.
 type Controller struct {
-	API   *Kube
+	API   *kube.Client
 	Proxy *Proxy
 	Log   *log.Logger
 	// Publish is the controller's own Service, "namespace/name"; its load
@@ -54,7 +56,7 @@ func (c *Controller) Run(ctx context.Context, plain, secure, health net.Listener
 	following := make(chan struct{})
 	go func() {
 		defer close(following)
-		c.API.Follow(ctx, func(s Snapshot) { c.use(ctx, s) })
+		c.follow(ctx, func(s Snapshot) { c.use(ctx, s) })
 	}()
 	var err error
 	select {

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/klab-project/klab/netlab/ingress"
+	"github.com/klab-project/klab/netlab/kube"
 )
 
 // fakeAPI has lists, lets them be watched, and takes Events and status.
@@ -125,7 +126,7 @@ spec:
 	own, err := ingress.SelfSigned()
 	require.NoError(t, err)
 	c := &ingress.Controller{Log: logger, Proxy: ingress.NewProxy(logger, own), NodeIP: "172.30.0.11",
-		API: &ingress.Kube{Base: server.URL, HTTP: server.Client(), Token: func() (string, error) { return "secret", nil }, Log: logger}}
+		API: &kube.Client{Base: server.URL, HTTP: server.Client(), Token: func() (string, error) { return "secret", nil }}}
 	var at []net.Listener
 	for range 3 {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
