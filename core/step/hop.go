@@ -134,6 +134,8 @@ type HopRoute struct {
 	Dev   string `json:"dev,omitempty"`
 	Via   string `json:"via,omitempty"`
 	Src   string `json:"src,omitempty"`
+	// Proto is who put it in, unless it is an administrator: "kernel", "bgp".
+	Proto string `json:"proto,omitempty"`
 }
 
 // HopCT is a connection as conntrack has it, each tuple as "src → dst".

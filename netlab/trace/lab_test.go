@@ -37,10 +37,11 @@ type lab struct {
 
 var podsNet, servicesNet = netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("10.96.0.0/12")
 
-func build(t testing.TB) *lab { return buildIn(t, proxy.IPTables) }
+func build(t testing.TB) *lab { return buildIn(t, proxy.IPTables, overlay.VXLAN) }
 
-// buildIn is build with another mode of the proxies.
-func buildIn(t testing.TB, mode proxy.Mode) *lab {
+// buildIn is build with another mode of the proxies, or backend. That of bgp
+// has pods that are routed.
+func buildIn(t testing.TB, mode proxy.Mode, backend string) *lab {
 	t.Helper()
 	nettest.NeedRoot(t)
 	ctx, dir := context.Background(), t.TempDir()
@@ -62,7 +63,7 @@ func buildIn(t testing.TB, mode proxy.Mode) *lab {
 		path, root := nettest.Namespace(t, name), filepath.Join(dir, name)
 		at, err := top.AddNode(ctx, topology.Node{N: i + 1, Name: name, NetNS: path})
 		require.NoError(t, err)
-		require.NoError(t, cni.WriteConflist(filepath.Join(root, "net.d"), cni.NodeConfig{Pods: at.Pods, DataDir: root, MTU: 1450}))
+		require.NoError(t, cni.WriteConflist(filepath.Join(root, "net.d"), cni.NodeConfig{Pods: at.Pods, DataDir: root, MTU: 1450, Routed: backend == overlay.BGP}))
 		network := &cni.PodNetwork{ConfDir: filepath.Join(root, "net.d"), Runner: &cni.Runner{
 			Plugins: cni.Builtin(path, link.By{}), Cache: filepath.Join(root, "results")}}
 		spaces = append(spaces, trace.Space{Name: name, Path: path, Node: name})
@@ -79,6 +80,10 @@ func buildIn(t testing.TB, mode proxy.Mode) *lab {
 		l.nodes, l.proxies = append(l.nodes, n), append(l.proxies, p)
 	}
 	for i, n := range l.nodes {
+		if other := l.peers[1-i]; backend == overlay.BGP { // what a speaker learns, see netlab/overlay
+			require.NoError(t, n.Route(ctx, link.Route{Dst: other.Subnet, Via: other.IP, Dev: "eth0", Proto: "bgp"}))
+			continue
+		}
 		require.NoError(t, overlay.VTEP{IP: l.peers[i].IP, Subnet: l.peers[i].Subnet}.Sync(ctx, n, nil, l.peers))
 	}
 	l.tracer = &trace.Tracer{Home: top.GatewayNS(), Tool: tool}

@@ -78,7 +78,7 @@ func TestPaths(t *testing.T) {
 	_, err := exec.LookPath("tcpdump")
 	require.NoError(t, err, "the lists are held against tcpdump's: install the package tcpdump")
 	for _, mode := range []proxy.Mode{proxy.IPTables, proxy.NFTables} {
-		t.Run(string(mode), func(t *testing.T) { buildIn(t, mode).paths(t, paths) })
+		t.Run(string(mode), func(t *testing.T) { buildIn(t, mode, overlay.VXLAN).paths(t, paths) })
 	}
 }
 
@@ -98,6 +98,39 @@ func TestPathsOverBackends(t *testing.T) {
 			l.paths(t, between)
 		})
 	}
+}
+
+// Pods of the backend bgp have no bridge: each has a pair of links to the node,
+// which answers ARP for the gateway that nobody has, and a route of its own.
+func TestPathsOfRoutedPods(t *testing.T) {
+	l := buildIn(t, proxy.IPTables, overlay.BGP)
+	var routed []path
+	for _, p := range paths {
+		p.has = slices.DeleteFunc(slices.Clone(p.has), func(s string) bool { return strings.HasSuffix(s, "cap") })
+		routed = append(routed, p)
+	}
+	l.paths(t, routed)
+	w, _ := l.follow(t, "pod/default/client", "a:8080", "tcp")
+	text := strings.Join(trace.Lines(w.Hops), "\n")
+	require.Equal(t, "answered", w.Outcome, text)
+	has := func(what string, is func(step.Hop) bool) {
+		require.True(t, slices.ContainsFunc(w.Hops, is), "%s is not in\n%s", what, text)
+	}
+	has("the gateway's MAC", func(h step.Hop) bool {
+		return h.Neigh != nil && h.NS == "pod/default/client" && h.Neigh.Key == "169.254.1.1" && h.Neigh.Found == "ee:ee:ee:ee:ee:ee" && h.Neigh.State != "PERMANENT"
+	})
+	has("the pod's own route", func(h step.Hop) bool {
+		return h.Route != nil && h.NS == "node-1" && h.Route.Dst == l.ip["a"].String()+"/32" && strings.HasPrefix(h.Route.Dev, "cali") && h.Route.Via == ""
+	})
+	has("the pod's link", func(h step.Hop) bool {
+		return h.Layer == step.LayerLink && h.Dir == "out" && strings.HasPrefix(h.Iface, "cali") && h.Peer == "pod/default/a eth0"
+	})
+	w, _ = l.follow(t, "pod/default/client", "b:8080", "tcp")
+	text = strings.Join(trace.Lines(w.Hops), "\n")
+	has("the learned route", func(h step.Hop) bool {
+		return h.Route != nil && h.NS == "node-1" && h.Route.Dst == "10.244.2.0/24" && h.Route.Via == "172.30.0.12" && h.Route.Proto == "bgp"
+	})
+	require.Contains(t, text, "proto bgp")
 }
 
 // backend changes how packets get to the other node.

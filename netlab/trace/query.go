@@ -78,6 +78,11 @@ var routeTypes = map[uint8]string{
 	unix.RTN_BLACKHOLE: "blackhole", unix.RTN_UNREACHABLE: "unreachable", unix.RTN_PROHIBIT: "prohibit",
 }
 
+// routeProtos are who puts in routes, in the words of ip route; that of an
+// administrator is not said.
+var routeProtos = map[uint8]string{unix.RTPROT_KERNEL: "kernel", unix.RTPROT_REDIRECT: "redirect", unix.RTPROT_RA: "ra", unix.RTPROT_DHCP: "dhcp",
+	unix.RTPROT_BIRD: "bird", unix.RTPROT_ZEBRA: "zebra", unix.RTPROT_BGP: "bgp"}
+
 // routeOf asks for a route, as ip route get does. FIB_MATCH has the answer be the
 // entry that matched.
 func (s *space) routeOf(q Question) (*step.HopRoute, error) {
@@ -102,7 +107,7 @@ func (s *space) routeOf(q Question) (*step.HopRoute, error) {
 			if len(body) < 12 {
 				return
 			}
-			r = &step.HopRoute{Type: routeTypes[body[7]], Table: tableNameOf(uint32(body[4]))}
+			r = &step.HopRoute{Type: routeTypes[body[7]], Table: tableNameOf(uint32(body[4])), Proto: routeProtos[body[5]]}
 			bits := int(body[1])
 			dst := netip.IPv4Unspecified()
 			for kind, data := range attrs(body[12:]) {
@@ -130,7 +135,7 @@ func (s *space) routeOf(q Question) (*step.HopRoute, error) {
 		return nil, err
 	}
 	if full, err := ask(unix.RTM_F_LOOKUP_TABLE | unix.RTM_F_FIB_MATCH); err == nil && full != nil {
-		r.Dst = full.Dst
+		r.Dst, r.Proto = full.Dst, full.Proto
 	}
 	return r, nil
 }

@@ -270,5 +270,8 @@ func routeWords(r *step.HopRoute) string {
 	if r.Table != "" && r.Table != "main" {
 		s += " table " + r.Table
 	}
+	if r.Proto != "" && r.Proto != "kernel" {
+		s += " proto " + r.Proto
+	}
 	return s
 }
