@@ -54,6 +54,8 @@ func (a *app) showProxies(cmd *cobra.Command, d cluster.Dir) error {
 			state = "the node is off"
 		case p.Stopped:
 			state = "is stopped; the rules stay"
+		case p.Mode == "":
+			p.Mode, state = "-", "starts"
 		case p.Failed != "":
 			state = "runs; " + p.Failed
 		}

@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/klab-project/klab/core/cluster"
 	"github.com/klab-project/klab/netlab/leak"
+	"github.com/klab-project/klab/netlab/probe"
 )
 
 // bin is where "make" puts klab and kubectl.
@@ -59,8 +61,19 @@ func TestScripts(t *testing.T) {
 			env.Defer(func() { sweep(t, root) })
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"until": until, "pick": pick, "outside": outside, "certificate": certificate},
+		Cmds:      map[string]func(*testscript.TestScript, bool, []string){"until": until, "pick": pick, "outside": outside, "certificate": certificate, "browse": browse},
+		Condition: kernelHas,
 	})
+}
+
+// kernelHas tells whether a feature that klab doctor knows works here.
+func kernelHas(feature string) (bool, error) {
+	for _, f := range probe.All(context.Background()) {
+		if f.Name == feature {
+			return f.OK, nil
+		}
+	}
+	return false, fmt.Errorf("klab doctor knows no feature %q", feature)
 }
 
 // sweep takes down all clusters below root, and the root.
