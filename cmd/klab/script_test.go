@@ -84,8 +84,11 @@ func sweep(t testing.TB, root string) {
 	}
 	for _, d := range dirs {
 		if t.Failed() {
-			log, _ := os.ReadFile(d.DaemonLog())
-			t.Logf("log of the daemon:\n%s", log)
+			logs, _ := filepath.Glob(filepath.Join(filepath.Dir(d.DaemonLog()), "*"))
+			for _, path := range logs {
+				text, _ := os.ReadFile(path)
+				t.Logf("%s:\n%s", filepath.Base(path), text)
+			}
 		}
 	}
 	if err := cluster.DownAll(root); err != nil {

@@ -80,5 +80,5 @@ func TestPowerOfAStrangeNode(t *testing.T) {
 	require.ErrorIs(t, cluster.SetPower(context.Background(), l.Dir, "node-1", cluster.PowerOff), cluster.ErrNotUp)
 	l.up(1)
 	err := cluster.SetPower(context.Background(), l.Dir, "node-7", cluster.PowerOff)
-	require.EqualError(t, err, `there is no node "node-7": this cluster has node-1 to node-1`)
+	require.EqualError(t, err, `there is no node "node-7": this cluster has node-1`)
 }
