@@ -52,8 +52,8 @@ func (m *Model) do(a keys.Action) tea.Cmd {
 	return nil
 }
 
-// walkTo carries out what has a meaning of its own while a packet's way is
-// shown; it returns whether it was that.
+// walkTo carries out what has a meaning of its own while a packet's way or a
+// pod is shown; it returns whether it was that.
 func (m *Model) walkTo(a keys.Action) bool {
 	switch a {
 	case keys.Send:
@@ -61,6 +61,10 @@ func (m *Model) walkTo(a keys.Action) bool {
 		return true
 	case keys.Break:
 		m.openCards()
+		return true
+	}
+	if a == keys.Rules && m.stage == podPage {
+		m.unfold, m.skip[layout.Stage] = !m.unfold, 0
 		return true
 	}
 	if !m.onPacket() {

@@ -85,6 +85,9 @@ func (m *Model) hints() []pane.Hint {
 	if key, ok := m.chosenKey(); m.focus == layout.Stage && ok && key.Resource == "pods" {
 		add("enter", map[bool]string{true: "nextpod", false: "openpod"}[m.stage == podPage])
 	}
+	if m.stage == podPage && m.focus == layout.Stage {
+		add(show(keys.Rules), "calls")
+	}
 	if m.onPacket() {
 		add("↑↓", "hop")
 		if m.lesson == nil || !m.lv.CanNext {

@@ -39,6 +39,7 @@ type paneKey struct {
 	picked    int
 	pending   int // selected there
 	pod       fold.Key
+	unfold    bool
 	way       way
 	zoom      step.Zoom
 }
@@ -100,7 +101,7 @@ func (m *Model) paneOnto(c *canvas.Canvas, p layout.Pane, r canvas.Rect) {
 	k := paneKey{
 		w: r.W, h: r.H, lang: m.lang, eye: m.eye(), last: m.history.Last(), mode: m.mode(), focus: m.focus == p, digits: m.digitsPick(),
 		stage: m.stage, sel: m.sel[p], skip: m.skip[p], lesson: m.lvAt, answer: m.answer, filter: m.filter, picked: len(m.picked),
-		zoom: m.grain(), pending: m.sel[layout.Pending], pod: m.pod, way: m.way,
+		zoom: m.grain(), pending: m.sel[layout.Pending], pod: m.pod, unfold: m.unfold, way: m.way,
 	}
 	if p == layout.Inspect {
 		k.sel = m.sel[layout.Stage]

@@ -86,6 +86,7 @@ type Model struct {
 	stage  stage
 	back   stage               // from which a pod was opened
 	pod    fold.Key            // whose page was opened
+	unfold bool                // what was said in calls of its network
 	way    way                 // how packets are shown
 	sel    map[layout.Pane]int // selected row
 	skip   map[layout.Pane]int // rows scrolled away

@@ -174,3 +174,47 @@ func TestAPodsPageAllocatesLittle(t *testing.T) {
 	require.Less(t, n, 2000.0)
 	t.Log(n, "allocations without any cache")
 }
+
+// Calls of a pod's network at three sizes, in both languages, with both sets
+// of signs: folded, and with all that was said.
+func TestCNICallScreens(t *testing.T) {
+	for _, size := range [][2]int{{80, 24}, {120, 37}, {160, 50}} {
+		for _, lang := range []i18n.Lang{i18n.English, i18n.Chinese} {
+			for _, ascii := range []bool{false, true} {
+				signs := "unicode"
+				if ascii {
+					signs = "ascii"
+				}
+				name := fmt.Sprintf("%dx%d-%s-%s", size[0], size[1], lang, signs)
+				t.Run(name, func(t *testing.T) {
+					d := drive(t, size[0], size[1], Config{Source: &story{}, Lang: lang, ASCII: ascii}, foldtest.Calls())
+					d.Press("end", "6", "z")
+					golden(t, "pod-calls-"+name, d)
+					d.Press("o")
+					golden(t, "pod-said-"+name, d)
+				})
+			}
+		}
+	}
+}
+
+// A wrong call is marked and says its code; what was said shows unfolded only,
+// and not at all while a prediction hides the address.
+func TestCNICalls(t *testing.T) {
+	d := drive(t, 160, 200, Config{Source: &story{}, Lang: i18n.English}, foldtest.Calls())
+	d.Press("end", "6", "z")
+	d.Expect(layout.Stage, "✗ portmap", "failed with code 11", "hostPort 8080/tcp is taken by pod default/other", "● host-local", "10.244.1.2/24")
+	d.ExpectNot(layout.Stage, "CNI_COMMAND")
+	d.Press("o")
+	d.Expect(layout.Stage, "CNI_COMMAND=ADD", "CNI_COMMAND=DEL", `"subnet": "10.244.1.0/24"`, "read on standard input", "prevResult")
+	d.Press("o")
+	d.ExpectNot(layout.Stage, "CNI_COMMAND")
+
+	for _, hide := range []string{"field/pods/status.podIP", "verb/ADD", "actor/kubelet"} {
+		d := drive(t, 160, 200, Config{Source: &story{}, Lesson: &hiding{hide: []string{hide}}, Lang: i18n.English}, foldtest.Calls())
+		d.m.turnEye(d.m.history.Last())
+		d.m.focus = layout.Stage
+		d.Press("6", "o")
+		d.ExpectNot(layout.Stage, "10.244.1.2", "CNI_COMMAND", "code 11")
+	}
+}

@@ -23,7 +23,7 @@ func (o Text) Pod(v *view.PodPage) string {
 	draw := func(rows int) (*canvas.Canvas, int) {
 		c := canvas.New(max(o.Width, 40), rows)
 		c.ASCII = o.ASCII
-		return c, pane.Pen{C: c, G: glyphs(o.ASCII), L: o.Lang}.Pod(c.All(), v, 0)
+		return c, pane.Pen{C: c, G: glyphs(o.ASCII), L: o.Lang}.Pod(c.All(), v, false, 0)
 	}
 	_, rows := draw(1)
 	c, _ := draw(rows)

@@ -59,7 +59,7 @@ func (m *Model) drawStage(pen pane.Pen, r canvas.Rect, focus bool) {
 	case events:
 		pen.Log(in, m.log(in.H+skip), m.filter)
 	case podPage:
-		n := pen.Pod(in, view.NewPodPage(s, m.mask, m.podKey()), skip)
+		n := pen.Pod(in, view.NewPodPage(s, m.mask, m.podKey()), m.unfold, skip)
 		m.skip[layout.Stage] = min(skip, max(0, n-in.H))
 		pen.Beyond(r, m.skip[layout.Stage], max(0, n-in.H-m.skip[layout.Stage]))
 	}

@@ -115,7 +115,7 @@ var packetWords = map[string][2]string{
 	"verb.balance":        {"load balancer", "更新负载均衡"},
 	"verb.policy-sync":    {"policy rules", "更新网络策略规则"},
 
-	"key.rules":  {"packet: show or fold the rules that did not match", "数据包：展开或折叠未匹配的规则"},
+	"key.rules":  {"unfold or fold: rules that did not match a packet, calls of a pod's network", "展开或折叠：数据包未匹配的规则，Pod 网络的调用"},
 	"key.send":   {"send a packet and follow it", "发出一个数据包并跟踪"},
 	"short.leg":  {"reply", "应答"},
 	"short.hop":  {"hop", "跳"},

@@ -13,8 +13,9 @@ import (
 const podColumns = 100
 
 // Pod draws a pod's page: the kernel's side of it, and beside or below that
-// its life. skip rows are scrolled away; it returns how many rows there are.
-func (p Pen) Pod(r canvas.Rect, v *view.PodPage, skip int) int {
+// its life; open unfolds what was said in calls of its network, and puts it
+// first. skip rows are scrolled away; it returns how many rows there are.
+func (p Pen) Pod(r canvas.Rect, v *view.PodPage, open bool, skip int) int {
 	if v == nil {
 		p.say(r, 0, p.L.T("podpage.none"), dim)
 		return 1
@@ -22,7 +23,7 @@ func (p Pen) Pod(r canvas.Rect, v *view.PodPage, skip int) int {
 	p.podHead(r, v)
 	body := r.From(2)
 	if r.W < podColumns {
-		lines := append(p.soon(v, body.W), p.podKernel(v, body.W)...)
+		lines := append(p.soon(v, body.W), p.podNode(v, open, body.W)...)
 		lines = append(lines, p.podLife(v, body.W)...)
 		p.rows(body, lines, skip)
 		return len(lines) + 2
@@ -30,10 +31,18 @@ func (p Pen) Pod(r canvas.Rect, v *view.PodPage, skip int) int {
 	left := canvas.Rect{X: body.X, Y: body.Y, W: body.W * 4 / 7, H: body.H}
 	right := canvas.Rect{X: left.X + left.W + 2, Y: body.Y, W: body.W - left.W - 2, H: body.H}
 	p.C.Fill(canvas.Rect{X: left.X + left.W, Y: body.Y, W: 1, H: body.H}, p.G.V, canvas.As(canvas.Frame))
-	a, b := p.podKernel(v, left.W-1), append(p.soon(v, right.W), p.podLife(v, right.W)...)
+	a, b := p.podNode(v, open, left.W-1), append(p.soon(v, right.W), p.podLife(v, right.W)...)
 	p.rows(canvas.Rect{X: left.X, Y: left.Y, W: left.W - 1, H: left.H}, a, skip)
 	p.rows(right, b, skip)
 	return max(len(a), len(b)) + 2
+}
+
+// podNode is what the node has of a pod.
+func (p Pen) podNode(v *view.PodPage, open bool, w int) [][]seg {
+	if open {
+		return append(p.podCalls(v, open, w), p.podKernel(v, w)...)
+	}
+	return append(p.podKernel(v, w), p.podCalls(v, open, w)...)
 }
 
 // podHead is the pod's name and its state in words.

@@ -40,10 +40,11 @@ type PodPage struct {
 	Cut        bool           `json:"historyCut,omitempty"` // there was more, which is forgotten
 	Probes     []fold.Probe   `json:"probes,omitempty"`
 	Plan       *Plan          `json:"plan,omitempty"`
+	Calls      []*CNICall     `json:"cni,omitempty"`
 }
 
 // Veil says which parts of a page are hidden while a prediction is open.
-type Veil struct{ Life, Kernel, Usage, Probes, Plan, Volumes, QoS, Node, IP bool }
+type Veil struct{ Life, Kernel, Usage, Probes, Plan, Volumes, QoS, Node, IP, Calls bool }
 
 // near tells whether a field, a part of it, or something around it is hidden.
 func (m Mask) near(resource, path string) bool {
@@ -75,6 +76,7 @@ func (m Mask) veil() Veil {
 	v.Usage = v.Kernel || does(step.Usage)
 	v.Probes = node || phase || does(step.Probe)
 	v.Volumes = v.Kernel
+	v.Calls = v.Kernel || v.IP || does(step.CNIAdd, step.CNIDel, step.CNICheck)
 	return v
 }
 
@@ -159,6 +161,9 @@ func NewPodPage(s *fold.State, m Mask, key fold.Key) *PodPage {
 	}
 	if !p.Hides.Life {
 		p.life(s, m, o, box)
+	}
+	if !p.Hides.Calls {
+		p.Calls = NewCNICalls(s, key)
 	}
 	if !p.Hides.Plan {
 		p.plan(s, m, key, node, g)

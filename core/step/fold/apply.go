@@ -17,9 +17,13 @@ func (s *State) Apply(e *step.Event) {
 	case step.PhasePending:
 		s.pending(e)
 	case step.PhaseBegin:
-		s.hands(e, s.begin(e))
+		st := s.begin(e)
+		s.hands(e, st)
+		s.call(e, st)
 	case step.PhaseEnd:
-		s.hands(e, s.end(e))
+		st := s.end(e)
+		s.hands(e, st)
+		s.call(e, st)
 	}
 	if e.Verb == step.HopSeen {
 		s.hop(e)

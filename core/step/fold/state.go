@@ -36,6 +36,7 @@ type State struct {
 	Marks     []Mark
 	Packets   []*Packet // the last ones that were followed, the newest last
 	Faults    []Fault   // what is broken on purpose, the newest last
+	Calls     []*Call   // of the network interface for pods; bounded, the newest last
 	Runs      int       // how often the lab was reset
 }
 
@@ -135,7 +136,7 @@ func (s *State) forget() {
 	s.Open, s.Pending, s.Timers = map[uint64]*Step{}, nil, nil
 	s.Nodes, s.Actors, s.Loops = map[string]*Node{}, map[ActorKey]*Actor{}, map[LoopKey]*Loop{}
 	s.Request, s.Commit, s.Committed, s.RV = nil, nil, Key{}, 0
-	s.Packets, s.Faults = nil, nil
+	s.Packets, s.Faults, s.Calls = nil, nil, nil
 }
 
 // Clone returns a state that can be applied to independently. It costs as much
@@ -145,7 +146,7 @@ func (s *State) Clone() *State {
 	c.Objects, c.Gone, c.Open = maps.Clone(s.Objects), maps.Clone(s.Gone), maps.Clone(s.Open)
 	c.Nodes, c.Actors, c.Loops = maps.Clone(s.Nodes), maps.Clone(s.Actors), maps.Clone(s.Loops)
 	c.Pending = slices.Clone(s.Pending)
-	c.Ran, c.Errors, c.Marks = slices.Clip(s.Ran), slices.Clip(s.Errors), slices.Clip(s.Marks)
+	c.Ran, c.Errors, c.Marks, c.Calls = slices.Clip(s.Ran), slices.Clip(s.Errors), slices.Clip(s.Marks), slices.Clip(s.Calls)
 	return &c
 }
 
