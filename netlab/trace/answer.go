@@ -31,6 +31,8 @@ const (
 	askListener  = "listener"  // Proto, Dst, DPort
 	askLinks     = "links"     // how the links are now
 	askHairpin   = "hairpin"   // Dev, a bridge's port
+	askNetdev    = "netdev"    // the rules of the devices' hooks; Dev is for which one
+	askQueue     = "queue"     // Dev: what its queues lose on purpose
 )
 
 // Answer is what it said. Errno is set if it said no.

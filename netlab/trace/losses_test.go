@@ -114,6 +114,22 @@ var losses = []loss{
 		from: "client", to: "10.96.0.10:80", pods: []string{"a"}, outcome: "lost", reason: trace.ReasonBridgeNF, says: "bridge-nf-call-iptables on node-1 is 0"},
 	{name: "no hairpin", in: "node-1", breaks: hairpin + "off; done", mends: hairpin + "on; done",
 		from: "a", to: "10.96.0.10:80", pods: []string{"a"}, outcome: "lost", reason: trace.ReasonHairpin, at: "node-1"},
+	{name: "a device's own rule, on the way in", in: "underlay", breaks: netdev("ingress", "n-1", "drop"), mends: "nft delete table netdev sieve",
+		from: "client", to: "b:8080", outcome: "lost", reason: trace.ReasonLinkLoss, at: "underlay", says: "rule 2 of chain holes of table netdev sieve drops everything at n-1"},
+	{name: "on the way out", in: "underlay", breaks: netdev("egress", "n-2", "counter drop"), mends: "nft delete table netdev sieve",
+		from: "client", to: "b:8080", outcome: "lost", reason: trace.ReasonLinkLoss, at: "underlay", says: "at n-2 of underlay (egress)"},
+	{name: "out of a node", in: "node-1", breaks: netdev("egress", "eth0", "udp dport 8472 drop"), mends: "nft delete table netdev sieve",
+		from: "client", to: "b:8080", outcome: "lost", reason: trace.ReasonLinkLoss, at: "node-1", says: "udp dport 8472 drop"},
+	{name: "into a pod", in: "pod/default/b", breaks: netdev("ingress", "eth0", "tcp dport 8080 drop"), mends: "nft delete table netdev sieve",
+		from: "client", to: "b:8080", outcome: "lost", reason: trace.ReasonLinkLoss, at: "pod/default/b", says: "table netdev sieve"},
+	{name: "out of a pod", in: "pod/default/client", breaks: netdev("egress", "eth0", "tcp dport 8080 drop"), mends: "nft delete table netdev sieve",
+		from: "client", to: "b:8080", outcome: "lost", reason: trace.ReasonLinkLoss, at: "pod/default/client", says: "table netdev sieve"},
+}
+
+// netdev makes a table of a device's own rules, of which the first is harmless.
+func netdev(hook, dev, rule string) string {
+	return fmt.Sprintf("nft add table netdev sieve; nft add chain netdev sieve holes '{ type filter hook %s device \"%s\" priority 0; policy accept; }'; "+
+		"nft add rule netdev sieve holes ip saddr 192.0.2.99 accept; nft add rule netdev sieve holes '%s'", hook, dev, rule)
 }
 
 // For each way to lose a packet the list ends where it was lost, and says why.

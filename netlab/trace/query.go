@@ -47,6 +47,10 @@ func (t *Tracer) answer(q Question) Answer {
 		}
 	case askHairpin:
 		a.Found, err = s.hairpin(q.Dev)
+	case askNetdev:
+		a.Found, err = s.netdevRules()
+	case askQueue:
+		a.Found, err = s.queue(q.Dev)
 	}
 	var errno unix.Errno
 	if errors.As(err, &errno) {
