@@ -63,6 +63,7 @@ type packets struct {
 
 	mu     sync.Mutex
 	tracer *trace.Tracer // nil: at rest
+	watch  *nameWatch    // not nil if tracer is not
 	rest   *time.Timer
 	users  int
 	count  int
@@ -94,7 +95,8 @@ func (p *packets) stop(ctx context.Context) {
 	if err := p.tracer.Close(); err != nil {
 		slog.Warn("the tracer does not end as it should", "err", err)
 	}
-	p.tracer = nil
+	p.watch.end()
+	p.tracer, p.watch = nil, nil
 }
 
 // serve answers SendPacket.
@@ -107,25 +109,19 @@ func (p *packets) serve() http.HandlerFunc {
 // use makes the tracer ready for the namespaces that there are now. It stays
 // so until done is called, and some time longer.
 func (p *packets) use(ctx context.Context) (t *trace.Tracer, names *knownNames, spaces []trace.Space, done func(), err error) {
-	if names, err = knowNames(ctx, p.client); err != nil {
-		return nil, nil, nil, nil, fmt.Errorf("names of addresses: %w", err)
-	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	if p.tracer == nil {
 		p.tracer = &trace.Tracer{Home: p.d.net.GatewayNS()}
 		if tool, err := firewall.Detect(ctx); err == nil {
 			p.tracer.Tool = tool
 		}
+		p.watch = watchNames(p.life, p.client)
 		p.rest = time.AfterFunc(packetIdle, func() { p.stop(p.life) })
 	}
 	p.rest.Stop()
-	spaces = p.spaces()
-	p.tracer.SetNames(names)
-	if err := p.tracer.Set(spaces); err != nil {
-		slog.Info("a network namespace cannot be looked into", "err", err) // its pod has just ended
-	}
 	p.users++
+	tracer, watch := p.tracer, p.watch
+	p.mu.Unlock()
 	done = func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -133,7 +129,18 @@ func (p *packets) use(ctx context.Context) (t *trace.Tracer, names *knownNames, 
 			p.rest.Reset(packetIdle)
 		}
 	}
-	return p.tracer, names, spaces, done, nil
+	if names, err = watch.names(ctx); err != nil {
+		done()
+		return nil, nil, nil, nil, fmt.Errorf("names of addresses: %w", err)
+	}
+	p.mu.Lock() // what is set last is newest
+	defer p.mu.Unlock()
+	spaces = p.spaces()
+	tracer.SetNames(names)
+	if err := tracer.Set(spaces); err != nil {
+		slog.Info("a network namespace cannot be looked into", "err", err) // its pod has just ended
+	}
+	return tracer, names, spaces, done, nil
 }
 
 // spaces are the network namespaces of the lab, its nodes and its pods.
@@ -201,6 +208,13 @@ func (p *packets) send(ctx context.Context, ask PacketAsk) (*PacketAnswer, error
 	}
 	defer done()
 	way, err := resolvePacket(names, spaces, p.d.net.ClientIP(), ask)
+	if err != nil { // or it is not told yet
+		if names, err = askNames(ctx, p.client); err != nil {
+			return nil, fmt.Errorf("names of addresses: %w", err)
+		}
+		tracer.SetNames(names)
+		way, err = resolvePacket(names, spaces, p.d.net.ClientIP(), ask)
+	}
 	if err != nil {
 		return nil, wrong{err}
 	}

@@ -113,7 +113,7 @@ func (e *packetEnds) nodeNames() string {
 func (e *packetEnds) node(name string) *corev1.Node {
 	for i := range e.nodes {
 		if e.nodes[i].Name == name {
-			return &e.nodes[i]
+			return e.nodes[i]
 		}
 	}
 	return nil
@@ -137,7 +137,7 @@ func (e *packetEnds) pod(name string) (*corev1.Pod, error) {
 		namespace, pod = e.namespace, rest
 	}
 	for i := range e.pods {
-		if p := &e.pods[i]; p.Namespace == namespace && p.Name == pod {
+		if p := e.pods[i]; p.Namespace == namespace && p.Name == pod {
 			return p, nil
 		}
 	}

@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"context"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -13,62 +12,40 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/client-go/kubernetes"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/klab-project/klab/core/step"
 	"github.com/klab-project/klab/netlab/proxy"
 )
 
 // knownNames is what the API says of addresses and chains, for the list of a
-// packet's hops. It implements trace.Names.
+// packet's hops. It implements trace.Names, and does not change.
 type knownNames struct {
-	pods     []corev1.Pod
-	services []corev1.Service
-	slices   []discoveryv1.EndpointSlice
-	nodes    []corev1.Node
-	policies []networkingv1.NetworkPolicy
+	pods     []*corev1.Pod
+	services []*corev1.Service
+	slices   []*discoveryv1.EndpointSlice
+	nodes    []*corev1.Node
+	policies []*networkingv1.NetworkPolicy
 
 	chains    map[string]*step.Object
 	addresses map[netip.Addr]*step.Object
-}
-
-// knowNames asks the API for what it has.
-func knowNames(ctx context.Context, c kubernetes.Interface) (*knownNames, error) {
-	k := &knownNames{chains: map[string]*step.Object{}, addresses: map[netip.Addr]*step.Object{}}
-	all := metav1.ListOptions{ResourceVersion: "0"}
-	pods, err := c.CoreV1().Pods("").List(ctx, all)
-	if err != nil {
-		return nil, err
-	}
-	services, err := c.CoreV1().Services("").List(ctx, all)
-	if err != nil {
-		return nil, err
-	}
-	endpoints, err := c.DiscoveryV1().EndpointSlices("").List(ctx, all)
-	if err != nil {
-		return nil, err
-	}
-	nodes, err := c.CoreV1().Nodes().List(ctx, all)
-	if err != nil {
-		return nil, err
-	}
-	policies, err := c.NetworkingV1().NetworkPolicies("").List(ctx, all)
-	if err != nil {
-		return nil, err
-	}
-	k.pods, k.services, k.slices, k.nodes, k.policies = pods.Items, services.Items, endpoints.Items, nodes.Items, policies.Items
-	k.index()
-	return k, nil
+	slicesOf  map[types.NamespacedName][]*discoveryv1.EndpointSlice // by Service
 }
 
 func (k *knownNames) index() {
+	k.chains, k.addresses = map[string]*step.Object{}, map[netip.Addr]*step.Object{}
+	k.slicesOf = map[types.NamespacedName][]*discoveryv1.EndpointSlice{}
+	for _, s := range k.slices {
+		of := types.NamespacedName{Namespace: s.Namespace, Name: s.Labels[discoveryv1.LabelServiceName]}
+		k.slicesOf[of] = append(k.slicesOf[of], s)
+	}
 	put := func(text string, o *step.Object) {
 		if a, err := netip.ParseAddr(text); err == nil {
 			k.addresses[a] = o
 		}
 	}
 	for i := range k.nodes {
-		n := &k.nodes[i]
+		n := k.nodes[i]
 		o := &step.Object{Resource: "nodes", Name: n.Name}
 		for _, a := range n.Status.Addresses {
 			put(a.Address, o)
@@ -79,7 +56,7 @@ func (k *knownNames) index() {
 		}
 	}
 	for i := range k.pods {
-		p := &k.pods[i]
+		p := k.pods[i]
 		if p.Spec.HostNetwork || finished(p) {
 			continue
 		}
@@ -88,7 +65,7 @@ func (k *knownNames) index() {
 		}
 	}
 	for i := range k.services {
-		k.indexService(&k.services[i], put)
+		k.indexService(k.services[i], put)
 	}
 }
 
@@ -103,11 +80,7 @@ func (k *knownNames) indexService(svc *corev1.Service, put func(string, *step.Ob
 	for _, p := range svc.Spec.Ports {
 		places := map[string]*step.Object{}
 		var at []string
-		for i := range k.slices {
-			s := &k.slices[i]
-			if s.Namespace != svc.Namespace || s.Labels[discoveryv1.LabelServiceName] != svc.Name {
-				continue
-			}
+		for _, s := range k.slicesOf[nameOf(svc)] {
 			for _, to := range sliceAt(s, p.Name, p.Protocol) {
 				at = append(at, to.String())
 				places[to.String()] = &step.Object{Resource: "endpointslices.discovery.k8s.io", Namespace: s.Namespace, Name: s.Name}
@@ -121,6 +94,10 @@ func (k *knownNames) indexService(svc *corev1.Service, put func(string, *step.Ob
 			k.chains[name] = places[place]
 		}
 	}
+}
+
+func nameOf(svc *corev1.Service) types.NamespacedName {
+	return types.NamespacedName{Namespace: svc.Namespace, Name: svc.Name}
 }
 
 // sliceAt is where a slice's endpoints take packets to a Service's port.
@@ -167,12 +144,12 @@ func (k *knownNames) Chain(name, comment string) *step.Object {
 
 // isolator is a policy that isolates a pod in a direction.
 func (k *knownNames) isolator(namespace, name, direction string) *step.Object {
-	i := slices.IndexFunc(k.pods, func(p corev1.Pod) bool { return p.Namespace == namespace && p.Name == name })
+	i := slices.IndexFunc(k.pods, func(p *corev1.Pod) bool { return p.Namespace == namespace && p.Name == name })
 	if i < 0 {
 		return nil
 	}
 	for j := range k.policies {
-		p := &k.policies[j]
+		p := k.policies[j]
 		selector, err := metav1.LabelSelectorAsSelector(&p.Spec.PodSelector)
 		of := policed(p).Isolates
 		if err == nil && p.Namespace == namespace && selector.Matches(labels.Set(k.pods[i].Labels)) && (direction == "ingress" && of.Ingress || direction == "egress" && of.Egress) {
@@ -190,7 +167,7 @@ func (k *knownNames) Endpoints(at netip.AddrPort, proto string) (service *step.O
 	o := k.addresses[at.Addr()]
 	nodePort := o != nil && o.Resource == "nodes"
 	for i := range k.services {
-		svc := &k.services[i]
+		svc := k.services[i]
 		if !nodePort && (o == nil || o.Resource != "services" || svc.Namespace != o.Namespace || svc.Name != o.Name) {
 			continue
 		}
@@ -198,10 +175,8 @@ func (k *knownNames) Endpoints(at netip.AddrPort, proto string) (service *step.O
 			if !strings.EqualFold(string(p.Protocol), proto) || int32(at.Port()) != map[bool]int32{true: p.NodePort, false: p.Port}[nodePort] {
 				continue
 			}
-			for j := range k.slices {
-				if s := &k.slices[j]; s.Namespace == svc.Namespace && s.Labels[discoveryv1.LabelServiceName] == svc.Name {
-					endpoints = append(endpoints, sliceAt(s, p.Name, p.Protocol)...)
-				}
+			for _, s := range k.slicesOf[nameOf(svc)] {
+				endpoints = append(endpoints, sliceAt(s, p.Name, p.Protocol)...)
 			}
 			return &step.Object{Resource: "services", Namespace: svc.Namespace, Name: svc.Name}, true, endpoints
 		}

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 
 	"github.com/klab-project/klab/core/step"
 )
@@ -29,7 +28,7 @@ func (e *packetEnds) service(name string) *corev1.Service {
 		svc, namespace = labels[0], labels[1]
 	}
 	for i := range e.services {
-		if s := &e.services[i]; s.Namespace == namespace && s.Name == svc {
+		if s := e.services[i]; s.Namespace == namespace && s.Name == svc {
 			if !said && !strings.Contains(rest, ".") && e.isPod(svc) {
 				return nil // a name that both have is the pod's
 			}
@@ -57,11 +56,7 @@ func (e *packetEnds) toService(svc *corev1.Service, port string, from step.Place
 		return place, netip.AddrPort{}, err
 	}
 	if svc.Spec.ClusterIP == corev1.ClusterIPNone {
-		for i := range e.slices {
-			s := &e.slices[i]
-			if s.Namespace != svc.Namespace || s.Labels[discoveryv1.LabelServiceName] != svc.Name {
-				continue
-			}
+		for _, s := range e.slicesOf[nameOf(svc)] {
 			for _, to := range sliceAt(s, named, corev1.Protocol(strings.ToUpper(e.proto))) {
 				place.Address = to.Addr().String()
 				return place, to, nil

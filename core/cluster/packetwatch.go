@@ -129,12 +129,22 @@ func (p *packets) refresh(ctx context.Context) {
 	}
 }
 
+// namesNow are for whoever uses the tracer.
+func (p *packets) namesNow(ctx context.Context) *knownNames {
+	p.mu.Lock()
+	watch := p.watch
+	p.mu.Unlock()
+	if watch != nil {
+		if names, err := watch.names(ctx); err == nil {
+			return names
+		}
+	}
+	return &knownNames{}
+}
+
 // watched records a flow that somebody else began.
 func (p *packets) watched(ctx context.Context, way trace.Way, c *trace.Capture, spaces []trace.Space) PacketAnswer {
-	names, err := knowNames(ctx, p.client)
-	if err != nil {
-		names = &knownNames{}
-	}
+	names := p.namesNow(ctx)
 	a := PacketAnswer{PacketDetail: step.PacketDetail{
 		ID: p.nextID(), From: placeOfSpace(c.Ask.From, spaces), To: names.place(c.Ask.To.Addr()),
 		Proto: c.Ask.Proto, Port: int(c.Ask.To.Port()), Watched: true,
