@@ -184,7 +184,7 @@ func (w *watcher) deliver(ctx context.Context, kind watch.EventType, e *entry, r
 }
 
 // housekeepers are watchers that act only when something went wrong elsewhere,
-// or once in the life of a namespace.
+// or once in the life of a namespace, or that only look.
 var housekeepers = map[string]bool{
 	"garbage-collector":                        true,
 	"pod-garbage-collector-controller":         true,
@@ -192,6 +192,7 @@ var housekeepers = map[string]bool{
 	"serviceaccount-controller":                true,
 	"taint-eviction-controller":                true,
 	"flannel":                                  true,
+	"klab-packet":                              true,
 }
 
 // quietDelivery tells whether deliveries to this watcher are housekeeping.
