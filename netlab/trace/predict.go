@@ -19,9 +19,11 @@ import (
 func Predict(c *Capture, w Way, names Names) (hops []step.Hop, differs int, missing []Question) {
 	p := &prediction{Capture: c, asker: newAsker(c.Answers), names: names, to: c.Ask.To}
 	if names != nil {
-		if service, port, endpoints := names.Endpoints(c.Ask.To, c.Ask.Proto); service != nil && port && len(endpoints) > 0 {
+		service, port, endpoints := names.Endpoints(c.Ask.To, c.Ask.Proto)
+		if service != nil && port && len(endpoints) > 0 {
 			p.endpoint = chosen(endpoints, w)
 		}
+		p.nowhere = service != nil && len(endpoints) == 0
 	}
 	p.walk()
 	number(p.hops)
@@ -44,6 +46,7 @@ type prediction struct {
 	names    Names
 	to       netip.AddrPort // where the packet is led at the moment
 	endpoint netip.AddrPort // to which a node translates it; not valid: to none
+	nowhere  bool           // a Service without endpoints: the first node refuses the packet
 	hops     []step.Hop
 	kinds    []string // of the hops' links
 }
@@ -56,6 +59,9 @@ func (p *prediction) walk() {
 	for range farthest {
 		if p.endpoint.IsValid() && p.isNode(space) {
 			p.to, p.endpoint = p.endpoint, netip.AddrPort{}
+		}
+		if p.nowhere && p.isNode(space) {
+			return
 		}
 		links := p.links(space)
 		if links == nil || owner(links, p.to.Addr()) {

@@ -306,10 +306,14 @@ func (v *PacketStage) differs(p *fold.Packet) {
 		return
 	}
 	v.Differs = &Differs{N: p.Differs}
-	at := slices.IndexFunc(p.Predicted, func(h step.Hop) bool { return h.Seq == p.Differs })
-	if at < 0 && p.Differs <= len(p.Predicted) {
-		at = p.Differs - 1
+	type place struct{ ns, iface, dir string }
+	passed := map[place]bool{}
+	for _, h := range p.Walk {
+		if h.Hop.Leg == step.LegRequest && h.Hop.Seq < p.Differs {
+			passed[place{h.NS, h.Iface, h.Dir}] = true
+		}
 	}
+	at := slices.IndexFunc(p.Predicted, func(h step.Hop) bool { return !passed[place{h.NS, h.Iface, h.Dir}] })
 	if at >= 0 {
 		row := newHopRow(&fold.Hop{Hop: p.Predicted[at]}, nil, false)
 		v.Differs.Expected = &row
