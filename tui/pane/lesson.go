@@ -191,9 +191,10 @@ func (p Pen) command(c *lesson.Command, lead []seg, w int) [][]seg {
 	if len(lines) == 0 {
 		lines = []string{""}
 	}
-	lead[1].s = lines[0] + "  "
+	lead[1].s = lines[0]
 	var out [][]seg
-	if len(lines) == 1 && text.Width(lead[1].s+lead[2].s) <= w-2 {
+	if len(lines) == 1 && text.Width(lines[0]+lead[2].s) <= w-4 {
+		lead[1].s += "  "
 		out = append(out, lead)
 	} else {
 		out = append(out, lead[:2])

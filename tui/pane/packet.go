@@ -93,12 +93,12 @@ func (p Pen) packetHead(r canvas.Rect, v *view.PacketStage) int {
 	return 1
 }
 
-// hops is how many hops have been.
+// hops is the number of the last hop that has been.
 func (p Pen) hops(v *view.PacketStage) (n int) {
 	for _, l := range v.Lanes {
 		for _, h := range l.Hops {
 			if !h.Ahead {
-				n++
+				n = max(n, h.N)
 			}
 		}
 	}

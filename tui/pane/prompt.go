@@ -56,16 +56,8 @@ func (p Pen) choices(q *lesson.Prompt, chosen, w int) [][]seg {
 		longest = max(longest, text.Width(p.clean(c)))
 	}
 	var out [][]seg
-	if q.Locked && q.Choice >= 0 && q.Choice < len(q.Choices) { // what was chosen, and what happened
-		for i := range q.Choices {
-			if i == q.Choice || i == q.Answer {
-				s := one(i)
-				out = append(out, []seg{s[0], s[1], {text.Cut(s[2].s, max(8, w-5)), s[2].st}})
-			}
-		}
-		return out
-	}
-	if half := w / 2; longest+6 <= half && len(q.Choices) > 2 {
+	chose := q.Locked && q.Choice >= 0 && q.Choice < len(q.Choices) // then only that, and what happened
+	if half := w / 2; !chose && longest+6 <= half && len(q.Choices) > 2 {
 		rows := (len(q.Choices) + 1) / 2
 		for i := range rows {
 			left := one(i)
@@ -82,6 +74,9 @@ func (p Pen) choices(q *lesson.Prompt, chosen, w int) [][]seg {
 		return out
 	}
 	for i := range q.Choices {
+		if chose && i != q.Choice && i != q.Answer {
+			continue
+		}
 		s := one(i)
 		lines := text.Wrap(s[2].s, max(8, w-5))
 		out = append(out, []seg{s[0], s[1], {lines[0], s[2].st}})
