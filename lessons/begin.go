@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -73,7 +74,8 @@ func (s *Session) begin(ctx context.Context) error {
 	return nil
 }
 
-// clear deletes what the lesson's manifests make, in a running lab.
+// clear deletes what manifests of lessons make, of this one and of those that
+// were taken before it, in a running lab.
 func (s *Session) clear(ctx context.Context) error {
 	if err := s.host.SetMode(ctx, step.Mode{State: step.Running}); err != nil {
 		return err
@@ -84,8 +86,37 @@ func (s *Session) clear(ctx context.Context) error {
 	if err := s.takeBack(ctx); err != nil {
 		return err
 	}
-	for _, name := range s.manifests() {
-		text, err := fs.ReadFile(s.lesson.Files, name)
+	others, err := Catalog(content)
+	if err != nil {
+		return err
+	}
+	for _, l := range append([]*Lesson{s.lesson}, others...) {
+		if err := s.remove(ctx, l); err != nil {
+			return err
+		}
+	}
+	var left []string
+	err = s.until(ctx, time.Minute, func() bool {
+		left = nil
+		for k := range s.see.state.Objects {
+			if k.Namespace == "default" && (k.Resource == "pods" || k.Resource == "replicasets.apps") {
+				left = append(left, k.Resource+"/"+k.Name)
+			}
+		}
+		return len(left) == 0
+	})
+	if err != nil {
+		slices.Sort(left)
+		return fmt.Errorf("a lesson needs the namespace default without pods, and there are %s: delete them, or take it in a new cluster (klab down): %w",
+			strings.Join(left, ", "), err)
+	}
+	return s.quiet(ctx, 200*time.Millisecond, 5*time.Second)
+}
+
+// remove deletes what a lesson's manifests make, if there is any of it.
+func (s *Session) remove(ctx context.Context, l *Lesson) error {
+	for _, name := range l.manifests() {
+		text, err := fs.ReadFile(l.Files, name)
 		if err != nil {
 			return err
 		}
@@ -97,18 +128,7 @@ func (s *Session) clear(ctx context.Context) error {
 			return err
 		}
 	}
-	err := s.until(ctx, waitPatience, func() bool {
-		for k := range s.see.state.Objects {
-			if k.Namespace == "default" && (k.Resource == "pods" || k.Resource == "replicasets.apps") {
-				return false
-			}
-		}
-		return true
-	})
-	if err != nil {
-		return fmt.Errorf("pods of an earlier run are still there: %w", err)
-	}
-	return s.quiet(ctx, 200*time.Millisecond, 5*time.Second)
+	return nil
 }
 
 // takeBack undoes what the lesson does beside its manifests.
@@ -178,8 +198,8 @@ func (s *Session) stored(manifest []byte) bool {
 	}
 }
 
-func (s *Session) manifests() (list []string) {
-	for _, st := range s.lesson.Steps {
+func (l *Lesson) manifests() (list []string) {
+	for _, st := range l.Steps {
 		for _, d := range st.Do {
 			if d.Apply != "" && !slices.Contains(list, d.Apply) {
 				list = append(list, d.Apply)

@@ -173,6 +173,19 @@ func hopWords(e *step.Event) string {
 	return strings.Join(list, " ") + ": " + d.Hdr.Src + " → " + d.Hdr.Dst
 }
 
+// packetWords says what became of a packet.
+func packetWords(e *step.Event, lang string) string {
+	var d step.PacketDetail
+	if e.Verb != step.Packet || e.Phase != step.PhaseEnd || e.Decode(&d) != nil {
+		return ""
+	}
+	s := word(lang, "packet."+d.Outcome)
+	if d.Drop != nil {
+		s += ": " + d.Drop.Says
+	}
+	return s
+}
+
 // disturbs tells whether an event may change what becomes of packets, so that
 // what was found before is worth nothing.
 func disturbs(e *step.Event) bool {

@@ -3,6 +3,7 @@ package lessons
 import (
 	"fmt"
 	"io/fs"
+	"strings"
 
 	"github.com/klab-project/klab/core/step"
 )
@@ -16,12 +17,14 @@ type Text struct {
 	ZH string `yaml:"zh"`
 }
 
-// In is the text in a language; English is what unknown ones get.
+// In is the text in a language, without the marks of code; English is what
+// unknown ones get.
 func (t Text) In(lang string) string {
+	s := t.EN
 	if lang == "zh" {
-		return t.ZH
+		s = t.ZH
 	}
-	return t.EN
+	return strings.ReplaceAll(s, "`", "")
 }
 
 // Lesson is a lesson as its author wrote it.

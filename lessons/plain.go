@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/klab-project/klab/core/step"
@@ -29,25 +30,12 @@ type Plain struct {
 	// Solve does what the learner would do; it returns the command line. Nil:
 	// somebody is there to do it.
 	Solve func(ctx context.Context, s *Step) (string, error)
+	// Hops words a packet's way, a line for each of its hops; nil: it is not told.
+	Hops func([]step.Hop) []string
 
 	decisions *decisions
-}
-
-// Line is a line of the JSON form.
-type Line struct {
-	Kind    string   `json:"kind"` // lesson, step, text, do, output, decision, question, answer, goal, end
-	ID      string   `json:"id,omitempty"`
-	Text    string   `json:"text,omitempty"`
-	Choices []string `json:"choices,omitempty"`
-	Choice  string   `json:"choice,omitempty"` // the learner's, "" if skipped
-	Sure    int      `json:"sure,omitempty"`
-	Answer  string   `json:"answer,omitempty"` // what really happened
-	Done    *bool    `json:"done,omitempty"`   // of goals, and of the end
-	Event   uint64   `json:"event,omitempty"`
-	// Points are those that were earned, Of those that could be: of goals and
-	// of the end, in a lesson that is graded.
-	Points int `json:"points,omitempty"`
-	Of     int `json:"of,omitempty"`
+	way       *way
+	doing     atomic.Bool // it carries out what a step does
 }
 
 // ErrGoals is the error of Run when not all goals were reached.
@@ -60,6 +48,7 @@ func (p *Plain) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	p.decisions = newDecisions(p)
+	p.way = &way{p, map[string][]step.Hop{}}
 	s := p.Session
 	live := s.host != nil
 	stopped := make(chan struct{})
@@ -91,6 +80,7 @@ func (p *Plain) pump(ctx context.Context) error {
 func (p *Plain) take(events []*step.Event) {
 	for _, e := range events {
 		p.decisions.see(e)
+		p.way.see(e)
 	}
 	p.Session.Follow(nil, events)
 }
@@ -201,6 +191,8 @@ func (p *Plain) step(ctx context.Context, i int) error {
 func (p *Plain) do(ctx context.Context, i int) error {
 	s := p.Session
 	list := s.lesson.Steps[i].Do
+	p.doing.Store(true)
+	defer p.doing.Store(false)
 	for at := 0; at < len(list); {
 		_, to := chunk(list, at)
 		last := to >= len(list)

@@ -8,6 +8,23 @@ import (
 	"github.com/klab-project/klab/tui/text"
 )
 
+// Line is a line of the JSON form.
+type Line struct {
+	Kind    string   `json:"kind"` // lesson, step, text, do, output, decision, hop, question, answer, goal, end
+	ID      string   `json:"id,omitempty"`
+	Text    string   `json:"text,omitempty"`
+	Choices []string `json:"choices,omitempty"`
+	Choice  string   `json:"choice,omitempty"` // the learner's, "" if skipped
+	Sure    int      `json:"sure,omitempty"`
+	Answer  string   `json:"answer,omitempty"` // what really happened
+	Done    *bool    `json:"done,omitempty"`   // of goals, and of the end
+	Event   uint64   `json:"event,omitempty"`
+	// Points are those that were earned, Of those that could be: of goals and
+	// of the end, in a lesson that is graded.
+	Points int `json:"points,omitempty"`
+	Of     int `json:"of,omitempty"`
+}
+
 func (p *Plain) w(key string, pairs ...string) string { return word(p.Lang, key, pairs...) }
 
 // print prints a line in the form that was asked for.

@@ -120,6 +120,9 @@ func (s *Session) what(p *Predict, e *step.Event, lang string) string {
 		if at := hopWords(e); at != "" {
 			return at + ", " + p.Answer.Path + " = " + s.see.seenBy(p)
 		}
+		if end := packetWords(e, lang); end != "" {
+			return end
+		}
 		return who(e) + ": " + string(e.Verb) + " " + e.Object.String() + ", " + p.Answer.Path[strings.LastIndexAny(p.Answer.Path, ".]")+1:] + " = " + s.see.seenBy(p)
 	case "field":
 		return who(e) + ": " + string(e.Verb) + " " + e.Object.String() + ", " + p.Answer.Path[strings.LastIndexAny(p.Answer.Path, ".]")+1:] + " = " + s.see.seenBy(p)
@@ -147,7 +150,7 @@ func (s *Session) doing(i int, lang string) *lesson.Command {
 		return nil
 	}
 	from, to := chunk(st.Do, w.did)
-	c := &lesson.Command{Done: w.did == len(st.Do), Busy: s.busy}
+	c := &lesson.Command{Done: w.did == len(st.Do), Busy: s.busy && s.ready}
 	if c.Done {
 		from, to = chunk(st.Do, lastChunk(st.Do))
 	}
@@ -159,6 +162,9 @@ func (s *Session) doing(i int, lang string) *lesson.Command {
 	}
 	for k := from - 1; c.Done && c.Line == "" && k >= 0; k-- { // what it only waited for
 		c.Line = st.Do[k].line(lang, s.see)
+	}
+	if c.Line == "" && !c.Done {
+		c.Line = word(lang, "do.wait")
 	}
 	if from > 0 && c.Output == "" && !c.Done {
 		c.Output = w.printed[from-1] // until the next command has printed something

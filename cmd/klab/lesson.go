@@ -21,6 +21,7 @@ import (
 	"github.com/klab-project/klab/core/step/recording"
 	"github.com/klab-project/klab/core/step/remote"
 	"github.com/klab-project/klab/lessons"
+	"github.com/klab-project/klab/netlab/trace"
 	"github.com/klab-project/klab/tui/lesson"
 )
 
@@ -120,7 +121,8 @@ func (a *app) plainLesson(ctx context.Context, name string, o lessonOptions) err
 	if err != nil {
 		return err
 	}
-	p := &lessons.Plain{Lang: string(lang), Out: os.Stdout, JSON: o.json, Ask: asker()}
+	p := &lessons.Plain{Lang: string(lang), Out: os.Stdout, JSON: o.json, Ask: asker(),
+		Hops: trace.Style{}.Lines}
 	d, err := a.dir()
 	if err != nil {
 		return err
