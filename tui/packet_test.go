@@ -96,6 +96,9 @@ func TestRecordedPackets(t *testing.T) {
 	d = drive(t, 160, 50, Config{Source: &story{}, Lang: i18n.English}, foldtest.RecordedPackets(t))
 	walkTo(d, 4, func(h *step.Hop) bool { return h.Verdict == "dnat" })
 	golden(t, "packet-recorded-outside-160", d)
+	walkTo(d, 4, func(h *step.Hop) bool { return h.Leg == step.LegReply && h.Verdict != "" && h.Node == "node-1" })
+	d.Expect(layout.Stage, "╭─ outside", "╭──│─ gateway", "[flannel.1]")
+	golden(t, "packet-recorded-back-160", d)
 }
 
 // Moments of the story, once each.

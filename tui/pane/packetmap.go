@@ -20,6 +20,9 @@ func (p Pen) columns(w int, v *view.PacketStage) ([]int, bool) {
 	if n == 0 || w < mapColumns {
 		return nil, false
 	}
+	if which := stack(machines(v)); which != 0 {
+		return stackColumns(w, which)
+	}
 	each := (w - mapGap*(n-1)) / n
 	if n > 2 && each < 22 || each < 26 && n > 1 || n > 4 {
 		return nil, false
@@ -132,6 +135,9 @@ func halves(list []view.Station) (down, up []view.Station) {
 func (p Pen) mapHeight(v *view.PacketStage, most int) int {
 	rows := 0
 	all := machines(v)
+	if stack(all) != 0 {
+		return min(stackHeight(all)+1, max(most, 9))
+	}
 	for i, g := range all {
 		lines := len(mapLines(g.Stations, i > 0, mapMost))
 		if len(all) == 1 {
@@ -149,6 +155,10 @@ func (p Pen) mapHeight(v *view.PacketStage, most int) int {
 // packet goes down, in the last one up, and from one to the next at the
 // bottom.
 func (p Pen) packetMap(r canvas.Rect, v *view.PacketStage, columns []int) {
+	if stack(machines(v)) != 0 {
+		p.stackMap(r, v, columns)
+		return
+	}
 	x := r.X
 	boxes := make([]canvas.Rect, len(columns))
 	for i, w := range columns {
@@ -192,16 +202,19 @@ func (p Pen) packetMap(r canvas.Rect, v *view.PacketStage, columns []int) {
 // is left inside.
 func (p Pen) machine(r canvas.Rect, g *view.Ground) canvas.Rect {
 	in := p.C.Box(r, p.G, "", false)
-	head := canvas.Rect{X: r.X + 2, Y: r.Y, W: r.W - 4, H: 1}
+	p.machineName(canvas.Rect{X: r.X + 2, Y: r.Y, W: r.W - 4, H: 1}, g)
+	for i := range g.Broken {
+		p.line(in, i, seg{" " + p.G.Bad + " ", bad}, seg{p.faultShort(&g.Broken[i]), bad})
+	}
+	return pad(in.From(len(g.Broken)))
+}
+
+func (p Pen) machineName(head canvas.Rect, g *view.Ground) {
 	line := []seg{{" " + p.clean(g.Name) + " ", strong}}
 	if g.Address != "" && text.Width(g.Name)+text.Width(g.Address)+4 <= head.W {
 		line = append(line, seg{p.clean(g.Address) + " ", code})
 	}
 	p.line(head, 0, line...)
-	for i := range g.Broken {
-		p.line(in, i, seg{" " + p.G.Bad + " ", bad}, seg{p.faultShort(&g.Broken[i]), bad})
-	}
-	return pad(in.From(len(g.Broken)))
 }
 
 // leave draws the wire from the last station of a machine to its side.
