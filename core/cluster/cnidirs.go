@@ -56,7 +56,8 @@ func (a *agent) mountCNI() error {
 	return nil
 }
 
-// writeSubnetEnv says what flannel's plugin reads, unless somebody has.
+// writeSubnetEnv says what flannel's plugin reads, unless somebody has. It is the
+// same under every backend of the overlay: pods' MTU does not depend on it.
 func (a *agent) writeSubnetEnv(e cni.SubnetEnv) error {
 	_, err := os.Stat(cni.SubnetFile)
 	if !errors.Is(err, fs.ErrNotExist) {
