@@ -25,6 +25,15 @@ func printable(s string) string {
 	}, s)
 }
 
+// printableLines is printable for text of several lines.
+func printableLines(s string) string {
+	lines := strings.Split(s, "\n")
+	for i, l := range lines {
+		lines[i] = printable(strings.ReplaceAll(l, "\t", "    "))
+	}
+	return strings.Join(lines, "\n")
+}
+
 func (a *app) eventsCommand() *cobra.Command {
 	var follow, asJSON bool
 	var since uint64

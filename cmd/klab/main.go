@@ -43,7 +43,7 @@ func main() {
 	case errors.As(err, &code):
 		os.Exit(int(code))
 	case err != nil:
-		fmt.Fprintln(os.Stderr, "klab:", err)
+		fmt.Fprintln(os.Stderr, "klab:", printableLines(err.Error()))
 		os.Exit(1)
 	}
 }

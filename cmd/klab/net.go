@@ -52,7 +52,7 @@ func printOverlay(ctx context.Context, out io.Writer, d cluster.Dir) error {
 		return err
 	}
 	if o.Wrong != nil {
-		fmt.Fprintf(out, "the ConfigMap kube-flannel-cfg is refused: %v\n\n", o.Wrong)
+		fmt.Fprintf(out, "the ConfigMap kube-flannel-cfg is refused: %s\n\n", printable(o.Wrong.Error()))
 	} else {
 		fmt.Fprintf(out, "backend: %s\n\n", o.Configured)
 	}
@@ -63,7 +63,7 @@ func printOverlay(ctx context.Context, out io.Writer, d cluster.Dir) error {
 			fmt.Fprintf(w, "%s\t-\t-\t-\tno lease\n", l.Node)
 			continue
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", l.Node, l.Subnet, l.PublicIP, l.BackendType, l.BackendData)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", l.Node, l.Subnet, l.PublicIP, printable(l.BackendType), printable(l.BackendData))
 	}
 	return w.Flush()
 }

@@ -135,19 +135,19 @@ func printPacket(out io.Writer, a cluster.PacketAnswer, style trace.Style) error
 	}
 	b.WriteString("\n")
 	if a.Drop != nil {
-		fmt.Fprintf(&b, "X %s: %s\n", a.Drop.Reason, a.Drop.Says)
+		fmt.Fprintf(&b, "X %s: %s\n", a.Drop.Reason, printable(a.Drop.Says))
 		for _, e := range a.Drop.Evidence {
-			b.WriteString("  " + e + "\n")
+			b.WriteString("  " + printable(e) + "\n")
 		}
 		if a.Drop.Object != nil {
-			b.WriteString("  responsible: " + a.Drop.Object.String() + "\n")
+			b.WriteString("  responsible: " + printable(a.Drop.Object.String()) + "\n")
 		}
 	}
 	if a.Differs > 0 {
-		fmt.Fprintf(&b, "at hop %d it goes another way than routes, entries and Services say: %s\n", a.Differs, predictedAt(a))
+		fmt.Fprintf(&b, "at hop %d it goes another way than routes, entries and Services say: %s\n", a.Differs, printable(predictedAt(a)))
 	}
 	for _, n := range a.Notes {
-		b.WriteString("note: " + n + "\n")
+		b.WriteString("note: " + printable(n) + "\n")
 	}
 	_, err := io.WriteString(out, b.String())
 	return err

@@ -114,7 +114,7 @@ func printSide(w io.Writer, direction string, s policy.Side) {
 func printChains(w io.Writer, c cluster.NodeChains, v policy.Verdict) {
 	switch {
 	case c.Trouble != "":
-		fmt.Fprintf(w, "  %s: %s\n", c.Node, c.Trouble)
+		fmt.Fprintf(w, "  %s: %s\n", c.Node, printable(c.Trouble))
 		return
 	case c.Differs != "":
 		fmt.Fprintf(w, "  %s: its rules are NOT what the policies want; until they are repaired, they let it %s\n", c.Node, fateText(c.Allowed))
@@ -124,7 +124,7 @@ func printChains(w io.Writer, c cluster.NodeChains, v policy.Verdict) {
 		fmt.Fprintf(w, "  %s: its rules let it %s\n", c.Node, fateText(c.Allowed))
 	}
 	for _, s := range c.Passed {
-		fmt.Fprintf(w, "    %-28s %2d  %s\n", s.Chain, s.N, said(s))
+		fmt.Fprintf(w, "    %-28s %2d  %s\n", printable(s.Chain), s.N, printable(said(s)))
 	}
 }
 

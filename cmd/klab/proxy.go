@@ -57,9 +57,9 @@ func (a *app) showProxies(cmd *cobra.Command, d cluster.Dir) error {
 		case p.Mode == "":
 			p.Mode, state = "-", "starts"
 		case p.Failed != "":
-			state = "runs; " + p.Failed
+			state = "runs; " + printable(p.Failed)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\n", p.Node, p.Mode, state)
+		fmt.Fprintf(w, "%s\t%s\t%s\n", p.Node, printable(p.Mode), state)
 	}
 	return w.Flush()
 }
