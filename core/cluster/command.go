@@ -21,18 +21,24 @@ import (
 
 // command sends one to the daemon; its answer goes to answer, unless that is nil.
 func (d Dir) command(ctx context.Context, path string, body, answer any) error {
+	client, host, err := d.commander()
+	if err != nil {
+		return err
+	}
+	return putJSON(ctx, client, host+path, body, answer)
+}
+
+// commander is who may command, and the daemon's address.
+func (d Dir) commander() (client *http.Client, host string, err error) {
 	if d.Daemon() == 0 {
-		return d.notUp()
+		return nil, "", d.notUp()
 	}
 	c, err := d.RESTConfig()
 	if err != nil {
-		return err
+		return nil, "", err
 	}
-	client, err := rest.HTTPClientFor(c)
-	if err != nil {
-		return err
-	}
-	return putJSON(ctx, client, c.Host+path, body, answer)
+	client, err = rest.HTTPClientFor(c)
+	return client, c.Host, err
 }
 
 // nodeCommand is command for one node.
@@ -40,29 +46,38 @@ func (d Dir) nodeCommand(ctx context.Context, path, node string, body, answer an
 	return d.command(ctx, strings.Replace(path, "{node}", node, 1), body, answer)
 }
 
-// putJSON sends body; an answer that is not OK is the error.
+// putJSON sends body, and reads the answer if one is wanted.
 func putJSON(ctx context.Context, client *http.Client, url string, body, answer any) error {
-	data, err := json.Marshal(body)
-	if err != nil {
-		return err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPut, url, bytes.NewReader(data))
-	if err != nil {
-		return err
-	}
-	res, err := client.Do(req)
+	res, err := put(ctx, client, url, body)
 	if err != nil {
 		return err
 	}
 	defer res.Body.Close()
 	text, err := io.ReadAll(res.Body)
-	if err == nil && res.StatusCode != http.StatusOK {
-		err = errors.New(strings.TrimSpace(string(text)))
-	}
 	if err != nil || answer == nil {
 		return err
 	}
 	return json.Unmarshal(text, answer)
+}
+
+// put sends body; an answer that is not OK is the error. The caller closes the
+// answer's body.
+func put(ctx context.Context, client *http.Client, url string, body any) (*http.Response, error) {
+	data, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, url, bytes.NewReader(data))
+	if err != nil {
+		return nil, err
+	}
+	res, err := client.Do(req)
+	if err != nil || res.StatusCode == http.StatusOK {
+		return res, err
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	return nil, errors.Join(err, errors.New(strings.TrimSpace(string(text))))
 }
 
 // mostBody bounds what a command may send, in bytes.
@@ -77,13 +92,8 @@ func wrongf(format string, args ...any) error { return wrong{fmt.Errorf(format, 
 // if it is not nil.
 func serveCommand[T any](d *daemon, do func(ctx context.Context, r *http.Request, body T) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if err := d.allow(r, remote.Masters); err != nil {
-			http.Error(w, err.Error(), http.StatusForbidden)
-			return
-		}
 		var body T
-		if err := json.NewDecoder(io.LimitReader(r.Body, mostBody)).Decode(&body); err != nil {
-			http.Error(w, fmt.Sprintf("the request is not as it should be: %v", err), http.StatusBadRequest)
+		if !d.commanded(w, r, &body) {
 			return
 		}
 		answer, err := do(r.Context(), r, body)
@@ -97,6 +107,20 @@ func serveCommand[T any](d *daemon, do func(ctx context.Context, r *http.Request
 			_ = json.NewEncoder(w).Encode(answer)
 		}
 	}
+}
+
+// commanded reads what the administrator sends. If it is false the request has
+// been answered.
+func (d *daemon) commanded(w http.ResponseWriter, r *http.Request, body any) bool {
+	if err := d.allow(r, remote.Masters); err != nil {
+		http.Error(w, err.Error(), http.StatusForbidden)
+		return false
+	}
+	if err := json.NewDecoder(io.LimitReader(r.Body, mostBody)).Decode(body); err != nil {
+		http.Error(w, fmt.Sprintf("the request is not as it should be: %v", err), http.StatusBadRequest)
+		return false
+	}
+	return true
 }
 
 // serveNodeCommand answers commands about a node of the cluster.

@@ -123,7 +123,7 @@ func (d *daemon) startAPI(ctx context.Context, fail context.CancelCauseFunc) (*a
 		return nil, err
 	}
 	mux.Handle("PUT "+packetPath, packets.serve())
-	mux.Handle("PUT "+packetWatchPath, packets.serveWatch())
+	mux.Handle("PUT "+packetWatchPath, packets.serveWatch(ctx))
 	mux.Handle("/", api.Handler())
 	tlsConfig := &tls.Config{
 		Certificates: []tls.Certificate{serving}, ClientAuth: tls.RequestClientCert,

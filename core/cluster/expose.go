@@ -88,7 +88,7 @@ func (d Dir) serviceWay(ctx context.Context, client kubernetes.Interface, namesp
 	if err != nil {
 		return Exposed{}, err
 	}
-	for n := 1; n <= config.Nodes; n++ {
+	for _, n := range config.numbers() {
 		if d.isOff(nodeName(n)) {
 			continue
 		}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
-	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -35,12 +34,10 @@ type flannel struct {
 	nodes    cache.Store
 	settings cache.Store
 
-	mu       sync.Mutex // of all below
-	m        *overlay.Manager
-	failed   string            // a backend that could not be used, and why
-	refused  string            // a configuration that was refused
-	told     map[string]string // nodes whose leases are not honoured, and why
-	lastSeen *overlay.Counts
+	m       *overlay.Manager
+	failed  string            // a backend that could not be used
+	refused string            // a configuration that was refused
+	told    map[string]string // nodes whose leases are not honoured, and why
 }
 
 // syncOverlay keeps this node's overlay as the cluster wants it.
@@ -86,8 +83,6 @@ func (f *flannel) begin(l *controller.Loop) (controller.Reconcile, error) {
 	l.Go(f.count)
 	return func(ctx context.Context, _ string) error {
 		defer f.a.seen.look(ctx)
-		f.mu.Lock()
-		defer f.mu.Unlock()
 		return f.reconcile(ctx)
 	}, err
 }

@@ -18,22 +18,21 @@ const countEvery = time.Second
 func (f *flannel) count(ctx context.Context) {
 	tick := time.NewTicker(countEvery)
 	defer tick.Stop()
+	var last *overlay.Counts
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		f.mu.Lock()
 		counts := f.m.Counts()
-		if counts != nil && !reflect.DeepEqual(counts, f.lastSeen) {
+		if counts != nil && !reflect.DeepEqual(counts, last) {
 			step.Fact(ctx, step.Action{
 				Actor: overlayActor, Node: f.a.name, Verb: step.Carried,
 				Object: step.Object{Resource: "nodes", Name: f.a.name}, Detail: carried(counts),
 			})
 		}
-		f.lastSeen = counts
-		f.mu.Unlock()
+		last = counts
 	}
 }
 

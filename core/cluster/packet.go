@@ -59,7 +59,7 @@ const packetIdle = 30 * time.Second
 type packets struct {
 	d      *daemon
 	client kubernetes.Interface
-	life   context.Context // the daemon's
+	begin  func() *nameWatch // one that lasts as long as the daemon, at most
 
 	mu     sync.Mutex
 	tracer *trace.Tracer // nil: at rest
@@ -74,21 +74,20 @@ func (d *daemon) newPackets(ctx context.Context, transport http.RoundTripper) (*
 	if err != nil {
 		return nil, err
 	}
-	p := &packets{d: d, client: client}
+	p := &packets{d: d, client: client, begin: func() *nameWatch { return watchNames(ctx, client) }}
 	d.work.Go(func() {
 		<-ctx.Done()
-		p.stop(ctx)
+		p.stop(true)
 	})
-	p.life = ctx
 	return p, nil
 }
 
-// stop disarms the tracer and lets go of all namespaces, unless somebody uses
-// it and the daemon goes on.
-func (p *packets) stop(ctx context.Context) {
+// stop disarms the tracer and lets go of all namespaces: at once, or only if
+// nobody uses it.
+func (p *packets) stop(atOnce bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.tracer == nil || p.users > 0 && ctx.Err() == nil {
+	if p.tracer == nil || p.users > 0 && !atOnce {
 		return
 	}
 	p.rest.Stop()
@@ -115,8 +114,8 @@ func (p *packets) use(ctx context.Context) (t *trace.Tracer, names *knownNames, 
 		if tool, err := firewall.Detect(ctx); err == nil {
 			p.tracer.Tool = tool
 		}
-		p.watch = watchNames(p.life, p.client)
-		p.rest = time.AfterFunc(packetIdle, func() { p.stop(p.life) })
+		p.watch = p.begin()
+		p.rest = time.AfterFunc(packetIdle, func() { p.stop(false) })
 	}
 	p.rest.Stop()
 	p.users++

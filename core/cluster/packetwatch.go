@@ -1,18 +1,14 @@
 package cluster
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
-
-	"k8s.io/client-go/rest"
 
 	"github.com/klab-project/klab/core/step"
 	"github.com/klab-project/klab/core/step/remote"
@@ -24,34 +20,15 @@ const packetWatchPath = remote.Prefix + "packets"
 // WatchPackets tells each of the flows that begin at a place, whoever began
 // them, until ctx ends or each returns an error, which it returns.
 func WatchPackets(ctx context.Context, d Dir, at string, each func(PacketAnswer) error) error {
-	if d.Daemon() == 0 {
-		return d.notUp()
-	}
-	c, err := d.RESTConfig()
+	client, host, err := d.commander()
 	if err != nil {
 		return err
 	}
-	client, err := rest.HTTPClientFor(c)
-	if err != nil {
-		return err
-	}
-	body, err := json.Marshal(PacketAsk{From: at})
-	if err != nil {
-		return err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPut, c.Host+packetWatchPath, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	res, err := client.Do(req)
+	res, err := put(ctx, client, host+packetWatchPath, PacketAsk{From: at})
 	if err != nil {
 		return err
 	}
 	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		text, err := io.ReadAll(res.Body)
-		return errors.Join(err, errors.New(strings.TrimSpace(string(text))))
-	}
 	for lines := json.NewDecoder(res.Body); ; {
 		var a PacketAnswer
 		if err := lines.Decode(&a); err != nil {
@@ -73,21 +50,18 @@ func WatchPackets(ctx context.Context, d Dir, at string, each func(PacketAnswer)
 const packetRefresh = 2 * time.Second
 
 // serveWatch answers WatchPackets with one JSON object per flow, after an empty
-// one that says that it listens.
-func (p *packets) serveWatch() http.HandlerFunc {
+// one that says that it listens. It ends with the daemon, too.
+func (p *packets) serveWatch(daemon context.Context) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if err := p.d.allow(r, remote.Masters); err != nil {
-			http.Error(w, err.Error(), http.StatusForbidden)
-			return
-		}
 		var ask PacketAsk
-		if err := json.NewDecoder(io.LimitReader(r.Body, mostBody)).Decode(&ask); err != nil {
-			http.Error(w, fmt.Sprintf("the request is not as it should be: %v", err), http.StatusBadRequest)
+		if !p.d.commanded(w, r, &ask) {
 			return
 		}
 		ctx, cancel := context.WithCancel(step.With(r.Context(), p.d.lab))
+		var refreshing sync.WaitGroup
+		defer refreshing.Wait()
 		defer cancel()
-		defer context.AfterFunc(p.life, cancel)()
+		defer context.AfterFunc(daemon, cancel)()
 		tracer, names, spaces, done, err := p.use(ctx)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -99,7 +73,7 @@ func (p *packets) serveWatch() http.HandlerFunc {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		go p.refresh(ctx)
+		refreshing.Go(func() { p.refresh(ctx) })
 		out := json.NewEncoder(w)
 		say := func(a PacketAnswer) error {
 			err := out.Encode(a)

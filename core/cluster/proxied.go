@@ -48,11 +48,19 @@ func proxied(svc *corev1.Service, six bool) *proxy.Service {
 // clusterIP is a Service's address of one family, if it has one.
 func clusterIP(svc *corev1.Service, six bool) (netip.Addr, bool) {
 	for _, text := range append([]string{svc.Spec.ClusterIP}, svc.Spec.ClusterIPs...) {
-		if ip, err := netip.ParseAddr(text); err == nil && ip.Is6() == six {
+		if ip, ok := addrOf(text, six); ok {
 			return ip, true
 		}
 	}
 	return netip.Addr{}, false
+}
+
+// addrOf reads an address of one family. "::ffff:10.0.0.1" is one of IPv4, as
+// the API server takes it.
+func addrOf(text string, six bool) (netip.Addr, bool) {
+	ip, err := netip.ParseAddr(text)
+	ip = ip.Unmap()
+	return ip, err == nil && ip.Zone() == "" && ip.Is6() == six
 }
 
 // sourceRanges are those of one family; none if one of them is everybody.
@@ -71,7 +79,7 @@ func sourceRanges(texts []string, six bool) (list []netip.Prefix) {
 }
 
 func appendAddr(list []netip.Addr, text string, six bool) []netip.Addr {
-	if ip, err := netip.ParseAddr(text); err == nil && ip.Is6() == six {
+	if ip, ok := addrOf(text, six); ok {
 		return append(list, ip)
 	}
 	return list
@@ -97,19 +105,19 @@ func proxiedSlice(e *discoveryv1.EndpointSlice, six bool) *proxy.Slice {
 		}
 	}
 	for i := range e.Endpoints {
-		if one, ok := proxiedEndpoint(&e.Endpoints[i]); ok {
+		if one, ok := proxiedEndpoint(&e.Endpoints[i], six); ok {
 			s.Endpoints = append(s.Endpoints, one)
 		}
 	}
 	return s
 }
 
-func proxiedEndpoint(e *discoveryv1.Endpoint) (one proxy.Endpoint, ok bool) {
+func proxiedEndpoint(e *discoveryv1.Endpoint, six bool) (one proxy.Endpoint, ok bool) {
 	if len(e.Addresses) == 0 {
 		return one, false
 	}
-	ip, err := netip.ParseAddr(e.Addresses[0])
-	if err != nil {
+	ip, ok := addrOf(e.Addresses[0], six)
+	if !ok { // one that no rule can have would keep all others from being there
 		return one, false
 	}
 	yes := func(b *bool) bool { return b == nil || *b }

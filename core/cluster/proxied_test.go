@@ -58,7 +58,8 @@ func TestProxiedSlice(t *testing.T) {
 		Endpoints: []discoveryv1.Endpoint{
 			{Addresses: []string{"10.244.2.2"}, NodeName: &node, Hints: &discoveryv1.EndpointHints{ForZones: []discoveryv1.ForZone{{Name: "a"}}}},
 			{Addresses: []string{"10.244.2.3"}, Conditions: discoveryv1.EndpointConditions{Ready: &no, Serving: &yes, Terminating: &yes}},
-			{Addresses: []string{"somewhere"}},
+			{Addresses: []string{"::ffff:10.244.2.4"}},
+			{Addresses: []string{"somewhere"}}, {Addresses: []string{"fd00::4"}},
 		},
 	}
 	require.Equal(t, &proxy.Slice{
@@ -66,6 +67,7 @@ func TestProxiedSlice(t *testing.T) {
 		Endpoints: []proxy.Endpoint{
 			{IP: netip.MustParseAddr("10.244.2.2"), Node: "node-2", Ready: true, Serving: true, Zones: []string{"a"}},
 			{IP: netip.MustParseAddr("10.244.2.3"), Serving: true, Terminating: true},
+			{IP: netip.MustParseAddr("10.244.2.4"), Ready: true, Serving: true},
 		},
 	}, proxiedSlice(e, false))
 	e.Labels[corev1.IsHeadlessService] = ""

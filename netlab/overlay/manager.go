@@ -22,7 +22,8 @@ type Node struct {
 	Dev      string     // in the underlay: eth0
 }
 
-// Manager keeps one node's overlay. Its methods must not run at the same time.
+// Manager keeps one node's overlay. Its methods must not run at the same time,
+// except [Manager.Links] and [Manager.Counts].
 type Manager struct {
 	Node
 	Net   *link.Net
@@ -179,10 +180,12 @@ func (m *Manager) uplink(ctx context.Context) error {
 // nodes: who watches one of them go or come should Sync.
 func (m *Manager) Links() []string { return []string{m.Dev, "flannel.1", "flannel0"} }
 
-// Counts are what the forwarder has carried; nil if the backend has none.
+// Counts are what the forwarder has carried; nil if none runs.
 func (m *Manager) Counts() *Counts {
-	if t, ok := m.now.(*Tunnel); ok {
-		return t.Counts()
+	for _, b := range m.backends {
+		if t, ok := b.(*Tunnel); ok {
+			return t.Counts()
+		}
 	}
 	return nil
 }
