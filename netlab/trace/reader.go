@@ -31,13 +31,25 @@ type reader struct {
 	closed bool
 }
 
-// ear collects what is heard from when it was opened on.
+// ear collects what is heard from when it was opened on, up to mostHeard
+// packets and as many events: somebody who does not listen for long loses the
+// oldest.
 type ear struct {
 	mu     sync.Mutex
 	seen   []Seen
 	events []Event
 	lost   bool
 	news   chan struct{} // has a value if something came
+}
+
+const mostHeard = 1 << 16
+
+// appendBounded is append for lists that lose their older half at mostHeard.
+func appendBounded[T any](e *ear, list []T, x T) []T {
+	if len(list) >= mostHeard {
+		list, e.lost = slices.Delete(list, 0, mostHeard/2), true
+	}
+	return append(list, x)
 }
 
 func newReader(home *os.File, ports Ports) (*reader, error) {
@@ -176,7 +188,7 @@ func (r *reader) round(ready []unix.EpollEvent, buf []byte) (closed bool) {
 	tap := func(s *space) {
 		s.readTap(r.ports, func(x Seen) {
 			for _, e := range r.ears {
-				heard(e, func() { e.seen = append(e.seen, x) })
+				heard(e, func() { e.seen = appendBounded(e, e.seen, x) })
 			}
 		})
 	}
@@ -196,11 +208,13 @@ func (r *reader) round(ready []unix.EpollEvent, buf []byte) (closed bool) {
 	lost := hear(r.events, buf, r.ports, func(id int, x Event) {
 		x.Space = r.byNSID[id]
 		for _, e := range r.ears {
-			heard(e, func() { e.events = append(e.events, x) })
+			heard(e, func() { e.events = appendBounded(e, e.events, x) })
 		}
 	})
 	for _, e := range r.ears {
+		e.mu.Lock()
 		e.lost = e.lost || lost
+		e.mu.Unlock()
 	}
 	for _, c := range waiting {
 		close(c)

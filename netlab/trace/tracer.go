@@ -195,13 +195,6 @@ func (t *Tracer) disarm() error {
 	return errors.Join(errs...)
 }
 
-// Armed says whether the tracer listens.
-func (t *Tracer) Armed() bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.armed != nil
-}
-
 // nextKey is the key of another probe.
 func (t *Tracer) nextKey() Key {
 	t.count++
