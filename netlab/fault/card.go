@@ -71,11 +71,6 @@ type ask struct {
 	args   map[string]string
 }
 
-func (a ask) number(name string) int {
-	n, _ := strconv.Atoi(a.args[name]) // it has been checked
-	return n
-}
-
 // ErrWrong is the error of an Ask that cannot be: a card, a target or an
 // argument that is not there.
 var ErrWrong = errors.New("cannot be broken")

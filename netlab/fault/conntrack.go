@@ -234,11 +234,3 @@ func lastKind(messages []byte) (kind uint16) {
 	}
 	return kind
 }
-
-// Connections tells how full the table of connections of the namespace is.
-func Connections(n *link.Net) (have, most int, err error) {
-	if have, err = connections(n, "count"); err == nil {
-		most, err = connections(n, "max")
-	}
-	return have, most, err
-}

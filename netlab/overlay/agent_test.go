@@ -173,13 +173,6 @@ func (a *agent) kill() {
 	_ = a.cmd.Wait()
 }
 
-// stop lets it end.
-func (a *agent) stop(t testing.TB) {
-	t.Helper()
-	require.NoError(t, a.in.Close())
-	require.NoError(t, a.cmd.Wait())
-}
-
 func (a *agent) do(t testing.TB, o order) report {
 	t.Helper()
 	text, err := json.Marshal(o)

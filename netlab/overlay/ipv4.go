@@ -16,7 +16,6 @@ func (p ipv4) valid() bool {
 }
 
 func (p ipv4) header() int     { return int(p[0]&0x0f) * 4 }
-func (p ipv4) src() netip.Addr { return netip.AddrFrom4([4]byte(p[12:16])) }
 func (p ipv4) dst() netip.Addr { return netip.AddrFrom4([4]byte(p[16:20])) }
 
 // age takes one from the time to live; false if none is left. The checksum is
