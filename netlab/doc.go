@@ -23,6 +23,7 @@
 //
 // Beside them stand [github.com/klab-project/klab/netlab/probe] (what can this
 // machine do?), [github.com/klab-project/klab/netlab/leak] (what is left
-// behind?) and [github.com/klab-project/klab/netlab/nettest] (for tests).
+// behind?), and for tests [github.com/klab-project/klab/netlab/nettest] and
+// [github.com/klab-project/klab/netlab/labtest] (nodes with pods).
 // This package itself has nothing but the example of how they fit together.
 package netlab

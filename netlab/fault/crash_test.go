@@ -195,7 +195,7 @@ func TestPlacesThatHaveGone(t *testing.T) {
 	mended, err := l.book.MendAll(ctx)
 	require.NoError(t, err)
 	require.Len(t, mended, len(left))
-	entries, err := os.ReadDir(filepath.Join(l.dir, "faults"))
+	entries, err := os.ReadDir(filepath.Join(l.Root, "faults"))
 	require.NoError(t, err)
 	require.Empty(t, entries)
 	require.Equal(t, "lo", nettest.Run(t, l.ns["node-2"], "ip -o link show | awk -F': ' '{print $2}'"), "the new node was not touched")

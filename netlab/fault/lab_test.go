@@ -15,26 +15,22 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/klab-project/klab/netlab/cni"
 	"github.com/klab-project/klab/netlab/fault"
 	"github.com/klab-project/klab/netlab/firewall"
+	"github.com/klab-project/klab/netlab/labtest"
 	"github.com/klab-project/klab/netlab/leak"
-	"github.com/klab-project/klab/netlab/link"
 	"github.com/klab-project/klab/netlab/netns"
 	"github.com/klab-project/klab/netlab/nettest"
 	"github.com/klab-project/klab/netlab/overlay"
 	"github.com/klab-project/klab/netlab/proxy"
-	"github.com/klab-project/klab/netlab/topology"
 	"github.com/klab-project/klab/netlab/trace"
 )
 
 // lab is two nodes with proxies: the pods client, a and b on the first, c on
 // the second. The Service near has the endpoint a, far has c.
 type lab struct {
-	*topology.Lab
-	dir     string
+	*labtest.Lab
 	nodes   []fault.Node
-	net     []*link.Net
 	proxies []*proxy.Proxy
 	ns      map[string]string // of pods and nodes
 	ip      map[string]netip.Addr
@@ -51,62 +47,38 @@ const (
 
 func build(t testing.TB) *lab {
 	t.Helper()
-	nettest.NeedRoot(t)
-	ctx, dir := context.Background(), t.TempDir()
-	leak.Check(t, dir)
-	t.Cleanup(func() { require.NoError(t, topology.Destroy(filepath.Join(dir, "net"))) })
-	top, err := topology.Build(ctx, topology.Config{Dir: filepath.Join(dir, "net")})
-	require.NoError(t, err)
-	l := &lab{Lab: top, dir: dir, ns: map[string]string{}, ip: map[string]netip.Addr{}}
+	ctx := context.Background()
+	l := &lab{Lab: labtest.Build(t, 2, labtest.Config{}), ns: map[string]string{}, ip: map[string]netip.Addr{}}
+	var err error
 	l.tool, err = firewall.Detect(ctx)
 	require.NoError(t, err)
-	l.tool.Lock = filepath.Join(dir, "lock")
-	var peers []overlay.Peer
+	l.tool.Lock = filepath.Join(l.Root, "lock")
 	for i, pods := range [][]string{{"client", "a", "b"}, {"c"}} {
-		peers = append(peers, l.node(t, i+1, pods))
+		l.node(t, i+1, l.Nodes[i], pods)
 	}
-	for i, n := range l.net {
-		v := overlay.VTEP{IP: peers[i].IP, Subnet: peers[i].Subnet}
-		require.NoError(t, v.Sync(ctx, n, nil, peers))
-		l.proxies = append(l.proxies, &proxy.Proxy{Node: proxy.Node{Name: peers[i].Node, IP: peers[i].IP, Pods: top.Pods}, Net: n,
-			Backends: map[proxy.Mode]proxy.Backend{proxy.IPTables: &proxy.IPTablesBackend{Tool: l.tool, Net: n}}})
+	for i, n := range l.Nodes {
+		l.proxies = append(l.proxies, &proxy.Proxy{Node: proxy.Node{Name: n.Name, IP: n.IP, Pods: l.Pods}, Net: n.Net,
+			Backends: map[proxy.Mode]proxy.Backend{proxy.IPTables: &proxy.IPTablesBackend{Tool: l.tool, Net: n.Net}}})
 		t.Cleanup(l.proxies[i].Close)
 		require.NoError(t, l.proxies[i].SetMode(ctx, proxy.IPTables))
 		require.NoError(t, l.proxies[i].Sync(ctx, l.services()))
 	}
 	l.book, l.ip["outside"] = l.newBook(), l.ClientIP()
-	serve(t, top.OutsideNS(), "outside")
+	serve(t, l.OutsideNS(), "outside")
 	return l
 }
 
-// node connects a node and its pods.
-func (l *lab) node(t testing.TB, i int, pods []string) overlay.Peer {
-	name := fmt.Sprint("node-", i)
-	path, root := nettest.Namespace(t, name), filepath.Join(l.dir, name)
-	at, err := l.AddNode(context.Background(), topology.Node{N: i, Name: name, NetNS: path})
-	require.NoError(t, err)
-	require.NoError(t, cni.WriteConflist(filepath.Join(root, "net.d"), cni.NodeConfig{Pods: at.Pods, DataDir: root, MTU: 1450}))
-	network := &cni.PodNetwork{ConfDir: filepath.Join(root, "net.d"), Runner: &cni.Runner{
-		Plugins: cni.Builtin(path, link.By{}), Cache: filepath.Join(root, "results")}}
-	for _, pod := range pods {
-		l.pod(t, network, pod)
+// node makes a node known to cards, and gives it its pods.
+func (l *lab) node(t testing.TB, i int, n *labtest.Node, pods []string) {
+	l.ns[n.Name], l.ip[n.Name] = n.Path, n.IP
+	l.nodes = append(l.nodes, fault.Node{Name: n.Name, NetNS: n.Path, Port: fmt.Sprint("n-", i), Uplink: "eth0", IP: n.IP, Gateway: l.GatewayIP(),
+		Pods: n.Pods, Bridge: "cni0", VTEP: "flannel.1", VTEPMAC: overlay.MAC(n.Pods)})
+	serve(t, n.Path, n.Name)
+	for _, name := range pods {
+		path, ips := n.Pod(t, "default", name)
+		l.ns[name], l.ip[name] = path, ips[0]
+		serve(t, path, name)
 	}
-	l.ns[name], l.ip[name] = path, at.IP
-	l.net = append(l.net, nettest.Open(t, path))
-	l.nodes = append(l.nodes, fault.Node{Name: name, NetNS: path, Port: fmt.Sprint("n-", i), Uplink: "eth0", IP: at.IP, Gateway: l.GatewayIP(),
-		Pods: at.Pods, Bridge: "cni0", VTEP: "flannel.1", VTEPMAC: overlay.MAC(at.Pods)})
-	serve(t, path, name)
-	return overlay.Peer{Node: name, IP: at.IP, Subnet: at.Pods}
-}
-
-func (l *lab) pod(t testing.TB, network *cni.PodNetwork, name string) {
-	path := filepath.Join(l.dir, "pod-"+name)
-	t.Cleanup(func() { require.NoError(t, netns.Delete(path)) })
-	require.NoError(t, netns.Create(path))
-	ips, err := network.Attach(context.Background(), cni.PodNet{SandboxID: name, Namespace: "default", Name: name, NetNS: path})
-	require.NoError(t, err)
-	l.ns[name], l.ip[name] = path, ips[0]
-	serve(t, path, name)
 }
 
 func (l *lab) services() (s proxy.State) {
@@ -134,7 +106,7 @@ func (l *lab) spaces() (list []trace.Space) {
 }
 
 func (l *lab) newBook() *fault.Book {
-	return &fault.Book{Dir: filepath.Join(l.dir, "faults"), Kinds: fault.NetKinds(l.tool.Lock), Now: time.Now,
+	return &fault.Book{Dir: filepath.Join(l.Root, "faults"), Kinds: fault.NetKinds(l.tool.Lock), Now: time.Now,
 		Look: func(context.Context) (fault.Lab, error) {
 			return fault.Lab{Nodes: l.nodes, UnderlayNS: l.UnderlayNS(), PodIP: func(pod string) (netip.Addr, error) {
 				return l.ip[strings.TrimPrefix(pod, "default/")], nil

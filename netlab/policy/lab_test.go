@@ -10,21 +10,17 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/klab-project/klab/netlab/cni"
 	"github.com/klab-project/klab/netlab/firewall"
-	"github.com/klab-project/klab/netlab/leak"
+	"github.com/klab-project/klab/netlab/labtest"
 	"github.com/klab-project/klab/netlab/link"
-	"github.com/klab-project/klab/netlab/netns"
 	"github.com/klab-project/klab/netlab/nettest"
-	"github.com/klab-project/klab/netlab/overlay"
 	"github.com/klab-project/klab/netlab/policy"
-	"github.com/klab-project/klab/netlab/topology"
 )
 
 // lab is the world of random tests with real namespaces. In every one there are
 // servers at all ports.
 type lab struct {
-	*topology.Lab
+	*labtest.Lab
 	tool   *firewall.Tool
 	nodes  []*link.Net
 	guards []*policy.Guard
@@ -50,39 +46,16 @@ func tools(t *testing.T) (list []*firewall.Tool) {
 
 func build(t *testing.T, tool *firewall.Tool) *lab {
 	t.Helper()
-	nettest.NeedRoot(t)
-	ctx, dir := context.Background(), t.TempDir()
-	leak.Check(t, dir)
-	t.Cleanup(func() { require.NoError(t, topology.Destroy(filepath.Join(dir, "net"))) })
-	top, err := topology.Build(ctx, topology.Config{Dir: filepath.Join(dir, "net")})
-	require.NoError(t, err)
-	l := &lab{Lab: top, tool: tool, paths: map[end]string{{pod: -1}: top.OutsideNS()}}
-	var peers []overlay.Peer
-	var networks []*cni.PodNetwork
-	for n := 1; n <= 2; n++ {
-		name := fmt.Sprint("node-", n)
-		path, root := nettest.Namespace(t, name), filepath.Join(dir, name)
-		at, err := top.AddNode(ctx, topology.Node{N: n, Name: name, NetNS: path})
-		require.NoError(t, err)
-		require.NoError(t, cni.WriteConflist(filepath.Join(root, "net.d"), cni.NodeConfig{Pods: at.Pods, DataDir: root, MTU: 1450}))
-		networks = append(networks, &cni.PodNetwork{ConfDir: filepath.Join(root, "net.d"), Runner: &cni.Runner{
-			Plugins: cni.Builtin(path, link.By{}), Cache: filepath.Join(root, "results")}})
-		peers = append(peers, overlay.Peer{Node: name, IP: at.IP, Subnet: at.Pods})
-		net := nettest.Open(t, path)
-		l.nodes, l.paths[end{node: n, pod: -1}] = append(l.nodes, net), path
-		l.guards = append(l.guards, &policy.Guard{Node: name, Hands: policy.Tables{Tool: tool, Net: net}})
-		nettest.Run(t, top.GatewayNS(), fmt.Sprintf("ip route add %s via %s", at.Pods, at.IP))
-		nettest.Run(t, path, "sysctl -qw net.ipv4.icmp_ratelimit=0 net.ipv4.icmp_ratemask=0")
-	}
-	for i, p := range peers {
-		require.NoError(t, overlay.VTEP{IP: p.IP, Subnet: p.Subnet}.Sync(ctx, l.nodes[i], nil, peers))
+	l := &lab{Lab: labtest.Build(t, 2, labtest.Config{}), tool: tool}
+	l.paths = map[end]string{{pod: -1}: l.OutsideNS()}
+	for i, n := range l.Nodes {
+		l.nodes, l.paths[end{node: i + 1, pod: -1}] = append(l.nodes, n.Net), n.Path
+		l.guards = append(l.guards, &policy.Guard{Node: n.Name, Hands: policy.Tables{Tool: tool, Net: n.Net}})
+		nettest.Run(t, l.GatewayNS(), fmt.Sprintf("ip route add %s via %s", n.Pods, n.IP))
+		nettest.Run(t, n.Path, "sysctl -qw net.ipv4.icmp_ratelimit=0 net.ipv4.icmp_ratemask=0")
 	}
 	for i, h := range homes {
-		path := filepath.Join(dir, "pod-"+h.name)
-		t.Cleanup(func() { require.NoError(t, netns.Delete(path)) })
-		require.NoError(t, netns.Create(path))
-		ips, err := networks[h.node[5]-'1'].Attach(ctx, cni.PodNet{SandboxID: h.name, Namespace: h.namespace, Name: h.name, NetNS: path})
-		require.NoError(t, err)
+		path, ips := l.Nodes[h.node[5]-'1'].Pod(t, h.namespace, h.name)
 		require.Equal(t, []netip.Addr{podAddr(i)}, ips)
 		l.paths[end{pod: i}] = path
 	}

@@ -5,19 +5,14 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/klab-project/klab/netlab/cni"
-	"github.com/klab-project/klab/netlab/leak"
-	"github.com/klab-project/klab/netlab/link"
+	"github.com/klab-project/klab/netlab/labtest"
 	"github.com/klab-project/klab/netlab/netns"
-	"github.com/klab-project/klab/netlab/nettest"
 	"github.com/klab-project/klab/netlab/policy"
-	"github.com/klab-project/klab/netlab/topology"
 )
 
 // The same policies hold for IPv6: pods find each other, and are kept apart by
@@ -25,34 +20,21 @@ import (
 func TestIPv6(t *testing.T) {
 	for _, tool := range tools(t) {
 		t.Run(tool.Backend, func(t *testing.T) {
-			ctx, dir := context.Background(), t.TempDir()
-			leak.Check(t, dir)
-			t.Cleanup(func() { require.NoError(t, topology.Destroy(filepath.Join(dir, "net"))) })
-			top, err := topology.Build(ctx, topology.Config{Dir: filepath.Join(dir, "net"), DualStack: true})
-			require.NoError(t, err)
-			node, root := nettest.Namespace(t, "node-1"), filepath.Join(dir, "node-1")
-			at, err := top.AddNode(ctx, topology.Node{N: 1, Name: "node-1", NetNS: node})
-			require.NoError(t, err)
-			require.NoError(t, cni.WriteConflist(filepath.Join(root, "net.d"), cni.NodeConfig{Pods: at.Pods, Pods6: at.Pods6, DataDir: root, MTU: 1450}))
-			network := &cni.PodNetwork{ConfDir: filepath.Join(root, "net.d"), Runner: &cni.Runner{
-				Plugins: cni.Builtin(node, link.By{}), Cache: filepath.Join(root, "results")}}
+			ctx := context.Background()
+			l := labtest.Build(t, 1, labtest.Config{DualStack: true})
+			node := l.Nodes[0]
 			s, six, paths := world(deny("a", named("p2"))), map[string]netip.Addr{}, map[string]string{}
 			for i, h := range homes[:3] {
-				path := filepath.Join(dir, "pod-"+h.name)
-				t.Cleanup(func() { require.NoError(t, netns.Delete(path)) })
-				require.NoError(t, netns.Create(path))
-				ips, err := network.Attach(ctx, cni.PodNet{SandboxID: h.name, Namespace: h.namespace, Name: h.name, NetNS: path})
-				require.NoError(t, err)
+				path, ips := node.Pod(t, h.namespace, h.name)
 				require.Len(t, ips, 2)
 				s.Pods[i].IPs, six[h.name], paths[h.name] = ips, ips[1], path
 				sayHello(t, path, ips[1])
 			}
 			tool6, err := tool.IPv6(ctx)
 			require.NoError(t, err)
-			net := nettest.Open(t, node)
-			g := &policy.Guard{Node: "node-1", Family: policy.Family{V6: true}, Hands: policy.Tables{Tool: tool6, Net: net}}
+			g := &policy.Guard{Node: "node-1", Family: policy.Family{V6: true}, Hands: policy.Tables{Tool: tool6, Net: node.Net}}
 			require.NoError(t, g.Sync(ctx, s))
-			saved, err := tool6.Saved(ctx, net)
+			saved, err := tool6.Saved(ctx, node.Net)
 			require.NoError(t, err)
 			require.Empty(t, policy.Differs("node-1", policy.Family{V6: true}, s, saved), "we write rules as ip6tables-save does:\n"+saved)
 
@@ -62,7 +44,7 @@ func TestIPv6(t *testing.T) {
 			}{{"p3", "p1", rejected}, {"p3", "p2", rejected}, {"p2", "p1", answered}, {"p1", "p3", answered}, {"node", "p1", answered}} {
 				path := paths[c.from]
 				if c.from == "node" {
-					path = node
+					path = node.Path
 				}
 				got := hello(path, six[c.to])
 				require.Equal(t, c.want, got, "%s to %s", c.from, c.to)

@@ -6,27 +6,22 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/klab-project/klab/netlab/cni"
-	"github.com/klab-project/klab/netlab/leak"
-	"github.com/klab-project/klab/netlab/link"
+	"github.com/klab-project/klab/netlab/labtest"
 	"github.com/klab-project/klab/netlab/netns"
 	"github.com/klab-project/klab/netlab/nettest"
-	"github.com/klab-project/klab/netlab/overlay"
 	"github.com/klab-project/klab/netlab/proxy"
-	"github.com/klab-project/klab/netlab/topology"
 )
 
 // lab is two nodes with proxies: a client pod and the servers a and b on the
 // first, the server c on the second. Each server answers on port 8080.
 type lab struct {
-	*topology.Lab
+	*labtest.Lab
 	nodes   []string // namespaces
 	proxies []*proxy.Proxy
 	ns      map[string]string // of pods
@@ -35,44 +30,23 @@ type lab struct {
 
 func build(t *testing.T, v variant) *lab {
 	t.Helper()
-	nettest.NeedRoot(t)
-	ctx, dir := context.Background(), t.TempDir()
-	leak.Check(t, dir)
-	t.Cleanup(func() { require.NoError(t, topology.Destroy(filepath.Join(dir, "net"))) })
-	top, err := topology.Build(ctx, topology.Config{Dir: filepath.Join(dir, "net")})
-	require.NoError(t, err)
-	l := &lab{Lab: top, ns: map[string]string{}, ip: map[string]netip.Addr{}}
-	var peers []overlay.Peer
+	ctx := context.Background()
+	l := &lab{Lab: labtest.Build(t, 2, labtest.Config{}), ns: map[string]string{}, ip: map[string]netip.Addr{}}
 	for i, pods := range [][]string{{"client", "a", "b"}, {"c"}} {
-		name := fmt.Sprint("node-", i+1)
-		path, root := nettest.Namespace(t, name), filepath.Join(dir, name)
-		at, err := top.AddNode(ctx, topology.Node{N: i + 1, Name: name, NetNS: path})
-		require.NoError(t, err)
-		require.NoError(t, cni.WriteConflist(filepath.Join(root, "net.d"), cni.NodeConfig{Pods: at.Pods, DataDir: root, MTU: 1450}))
-		network := &cni.PodNetwork{ConfDir: filepath.Join(root, "net.d"), Runner: &cni.Runner{
-			Plugins: cni.Builtin(path, link.By{}), Cache: filepath.Join(root, "results")}}
+		n := l.Nodes[i]
 		for _, pod := range pods {
-			l.pod(t, network, dir, pod)
+			l.pod(t, n, pod)
 		}
-		peers = append(peers, overlay.Peer{Node: name, IP: at.IP, Subnet: at.Pods})
-		n := nettest.Open(t, path)
-		p := &proxy.Proxy{Node: proxy.Node{Name: name, IP: at.IP, Pods: node.Pods, Services: node.Services}, Net: n, Backends: v.backends(n)}
+		p := &proxy.Proxy{Node: proxy.Node{Name: n.Name, IP: n.IP, Pods: node.Pods, Services: node.Services}, Net: n.Net, Backends: v.backends(n.Net)}
 		require.NoError(t, p.SetMode(ctx, v.mode))
 		t.Cleanup(p.Close)
-		l.nodes, l.proxies = append(l.nodes, path), append(l.proxies, p)
-	}
-	for i, p := range l.proxies {
-		require.NoError(t, overlay.VTEP{IP: peers[i].IP, Subnet: peers[i].Subnet}.Sync(ctx, p.Net, nil, peers))
+		l.nodes, l.proxies = append(l.nodes, n.Path), append(l.proxies, p)
 	}
 	return l
 }
 
-func (l *lab) pod(t *testing.T, network *cni.PodNetwork, dir, name string) {
-	path := filepath.Join(dir, "pod-"+name)
-	t.Cleanup(func() { require.NoError(t, netns.Delete(path)) })
-	require.NoError(t, netns.Create(path))
-	ips, err := network.Attach(context.Background(), cni.PodNet{SandboxID: name, Namespace: "default", Name: name, NetNS: path})
-	require.NoError(t, err)
+func (l *lab) pod(t *testing.T, n *labtest.Node, name string) {
+	path, ips := n.Pod(t, "default", name)
 	l.ns[name], l.ip[name] = path, ips[0]
 	if name != "client" {
 		listenTCP(t, path, ":8080", name)
