@@ -18,20 +18,26 @@ func (b *Bridge) Del(ctx context.Context, c Call) error {
 	if err != nil {
 		return err
 	}
-	node, err := link.Open(b.NetNS, b.By)
+	if err := c.unpair(ctx, b.NetNS, hostLink(c.ContainerID, c.IfName), b.By); err != nil {
+		return err
+	}
+	return ipam.Del(ctx, c)
+}
+
+// unpair removes the node's end of an attachment's pair of links, and the
+// pod's, as far as they are there.
+func (c *Call) unpair(ctx context.Context, path, host string, by link.By) error {
+	node, err := link.Open(path, by)
 	if err != nil && !missing(err) {
 		return err
 	}
 	if err == nil {
 		defer node.Close()
-		if err := node.Delete(ctx, hostLink(c.ContainerID, c.IfName)); err != nil {
+		if err := node.Delete(ctx, host); err != nil {
 			return err
 		}
 	}
-	if err := c.unlink(ctx, b.By); err != nil {
-		return err
-	}
-	return ipam.Del(ctx, c)
+	return c.unlink(ctx, by)
 }
 
 // unlink removes the pod's end of an attachment, if it is still there.
@@ -121,7 +127,19 @@ func (b *Bridge) GC(ctx context.Context, c Call) error {
 	if err != nil {
 		return err
 	}
-	node, err := link.Open(b.NetNS, b.By)
+	err = conf.sweep(ctx, b.NetNS, b.By, hostLink, func(l link.Link) bool {
+		return l.Master == conf.Bridge && strings.HasPrefix(l.Name, "veth")
+	})
+	if err != nil {
+		return err
+	}
+	return ipam.GC(ctx, c)
+}
+
+// sweep removes the node's ends of pairs of links that are ours, have an alias
+// as all that a plugin of klab made, and belong to no attachment that is there.
+func (n *netConf) sweep(ctx context.Context, path string, by link.By, name func(id, ifName string) string, ours func(link.Link) bool) error {
+	node, err := link.Open(path, by)
 	if err != nil {
 		return err
 	}
@@ -131,16 +149,15 @@ func (b *Bridge) GC(ctx context.Context, c Call) error {
 		return err
 	}
 	valid := map[string]bool{}
-	for _, o := range conf.ValidAttachments {
-		valid[hostLink(o.ContainerID, o.IfName)] = true
+	for _, o := range n.ValidAttachments {
+		valid[name(o.ContainerID, o.IfName)] = true
 	}
 	for _, l := range links {
-		ours := l.Kind == "veth" && l.Master == conf.Bridge && l.Alias != "" && strings.HasPrefix(l.Name, "veth")
-		if ours && !valid[l.Name] {
+		if l.Kind == "veth" && l.Alias != "" && ours(l) && !valid[l.Name] {
 			if err := node.Delete(ctx, l.Name); err != nil {
 				return err
 			}
 		}
 	}
-	return ipam.GC(ctx, c)
+	return nil
 }

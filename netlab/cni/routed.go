@@ -168,17 +168,7 @@ func (r *Routed) Del(ctx context.Context, c Call) error {
 	if err != nil {
 		return err
 	}
-	node, err := link.Open(r.NetNS, r.By)
-	if err != nil && !missing(err) {
-		return err
-	}
-	if err == nil {
-		defer node.Close()
-		if err := node.Delete(ctx, routedLink(c.ContainerID, c.IfName)); err != nil {
-			return err
-		}
-	}
-	if err := c.unlink(ctx, r.By); err != nil {
+	if err := c.unpair(ctx, r.NetNS, routedLink(c.ContainerID, c.IfName), r.By); err != nil {
 		return err
 	}
 	return ipam.Del(ctx, c)
@@ -241,25 +231,9 @@ func (r *Routed) GC(ctx context.Context, c Call) error {
 	if err != nil {
 		return err
 	}
-	node, err := link.Open(r.NetNS, r.By)
+	err = conf.sweep(ctx, r.NetNS, r.By, routedLink, func(l link.Link) bool { return strings.HasPrefix(l.Name, "cali") })
 	if err != nil {
 		return err
-	}
-	defer node.Close()
-	links, err := node.Links()
-	if err != nil {
-		return err
-	}
-	valid := map[string]bool{}
-	for _, o := range conf.ValidAttachments {
-		valid[routedLink(o.ContainerID, o.IfName)] = true
-	}
-	for _, l := range links {
-		if l.Kind == "veth" && l.Alias != "" && strings.HasPrefix(l.Name, "cali") && !valid[l.Name] {
-			if err := node.Delete(ctx, l.Name); err != nil {
-				return err
-			}
-		}
 	}
 	return ipam.GC(ctx, c)
 }
