@@ -187,6 +187,7 @@ func (m *Model) sent(msg sentMsg) {
 	if msg.err == nil || errors.As(msg.err, &exit) && exit.ExitCode() == exitLost {
 		return
 	}
+	m.said = "" // that it was sent
 	m.printed(ranMsg(msg))
 }
 
