@@ -116,6 +116,9 @@ func (t *Tracer) Probe(ctx context.Context, a Ask) (*Capture, error) {
 	if err := t.armLocked(); err != nil {
 		return nil, err
 	}
+	if err := t.retracePods(); err != nil {
+		return nil, err
+	}
 	s, err := t.space(a.From)
 	if err != nil {
 		return nil, err
@@ -237,7 +240,7 @@ func (t *Tracer) complete(ctx context.Context, c *Capture) error {
 			return err
 		}
 		c.Spaces = append(c.Spaces, SpaceSeen{Space: s.Space, Links: slices.Clone(s.links)})
-		if s.Pod != "" {
+		if !s.traced {
 			continue
 		}
 		rules, err := t.rulesetNow(ctx, s)

@@ -53,7 +53,11 @@ type space struct {
 	nsid  int   // by which the listener knows it
 	links []Link
 	rules *Ruleset
-	peers map[int]string // spaces by the numbers that they have here
+	// traced says that it has the table of traces; of a pod, as its rules were at
+	// tracedGen.
+	traced    bool
+	tracedGen uint32
+	peers     map[int]string // spaces by the numbers that they have here
 }
 
 func openSpace(s Space) (*space, error) {

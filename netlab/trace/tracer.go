@@ -68,7 +68,10 @@ func (t *Tracer) Set(list []Space) error {
 	}
 	var errs []error
 	for _, x := range list {
-		if t.spaces[x.Name] != nil {
+		if s := t.spaces[x.Name]; s != nil {
+			if t.armed != nil {
+				errs = append(errs, t.retrace(s))
+			}
 			continue
 		}
 		s, err := openSpace(x)
@@ -148,11 +151,8 @@ func (t *Tracer) arm(s *space) error {
 	if err := s.openTap(t.ports().filter(t.armed.wide)); err != nil {
 		return err
 	}
-	// A pod is not looked into beyond its links: it has no rules as a rule.
-	if s.Pod == "" {
-		if err := s.mark(t.ports().traceRules(t.armed.wide)); err != nil {
-			return err
-		}
+	if err := t.trace(s); err != nil {
+		return err
 	}
 	home := &space{Space: Space{Name: "home"}, ns: t.home}
 	var err error
@@ -182,8 +182,9 @@ func (t *Tracer) disarm() error {
 	var errs []error
 	var closing sync.WaitGroup // each waits for the kernel; together they wait once
 	for _, s := range t.spaces {
-		if s.Pod == "" {
+		if s.traced {
 			errs = append(errs, s.unmark())
+			s.traced, s.tracedGen = false, 0
 		}
 		if fd := s.tap; fd >= 0 {
 			s.tap = -1

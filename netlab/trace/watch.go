@@ -135,7 +135,10 @@ func (t *Tracer) widen(by int) error {
 		if err := attach(s.tap, t.ports().filter(t.armed.wide)); err != nil {
 			return fmt.Errorf("listen in %s: %w", s.Name, err)
 		}
-		if s.Pod != "" {
+		if err := t.retrace(s); err != nil {
+			return err
+		}
+		if !s.traced {
 			continue
 		}
 		if err := s.mark(t.ports().traceRules(t.armed.wide)); err != nil {
