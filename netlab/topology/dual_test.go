@@ -25,7 +25,7 @@ func TestPacketsOfBothFamilies(t *testing.T) {
 
 	pods := []netip.Addr{one.Pods6.Addr().Next().Next(), two.Pods6.Addr().Next().Next()}
 	for i, pod := range pods {
-		nettest.Run(t, nodes[i], "ip addr add "+pod.String()+"/128 dev lo") // as if it had one
+		nettest.Run(t, nodes[i], "ip addr add "+pod.String()+"/128 dev lo nodad") // as if it had one
 	}
 	for _, c := range []struct {
 		name, from, to string
