@@ -76,7 +76,14 @@ func (d Dir) serviceWay(ctx context.Context, client kubernetes.Interface, namesp
 		return p.Protocol == corev1.ProtocolTCP && (port == "" || p.Name == port || strconv.Itoa(int(p.Port)) == port)
 	})
 	if i < 0 {
-		return Exposed{}, fmt.Errorf("the Service %s has no TCP port %s", name, port)
+		var has []string
+		for _, p := range svc.Spec.Ports {
+			has = append(has, strings.TrimSpace(fmt.Sprintf("%s %d/%s", p.Name, p.Port, p.Protocol)))
+		}
+		if port == "" {
+			return Exposed{}, fmt.Errorf("the Service %s has no port of TCP, and nothing else can be exposed: it has %s", name, listed(has))
+		}
+		return Exposed{}, fmt.Errorf("the Service %s has no TCP port %s: it has %s", name, port, listed(has))
 	}
 	p := svc.Spec.Ports[i]
 	for _, in := range svc.Status.LoadBalancer.Ingress {
@@ -145,7 +152,7 @@ func ingressWay(ctx context.Context, client kubernetes.Interface, namespace, nam
 		}
 		return e, nil
 	}
-	return e, fmt.Errorf("the Ingress %s has no address: no Ingress controller has taken it", name)
+	return e, fmt.Errorf("the Ingress %s has no address: no Ingress controller has taken it; \"klab addon ingress | klab kubectl apply -f -\" brings one", name)
 }
 
 // Serve carries connections of l into the lab until ctx ends; then l and all

@@ -3,9 +3,9 @@ package cluster
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -128,13 +128,14 @@ const backendPatience = 15 * time.Second
 func awaitBackend(ctx context.Context, client kubernetes.Interface, kind string) error {
 	ctx, cancel := context.WithTimeout(ctx, backendPatience)
 	defer cancel()
+	var late []string
 	for {
 		nodes, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 		if err != nil && ctx.Err() == nil {
 			return err
 		}
-		var late []string
 		if err == nil {
+			late = nil
 			for _, n := range nodes.Items {
 				if isReady(&n) && leaseOf(&n).BackendType != kind {
 					late = append(late, n.Name)
@@ -147,7 +148,8 @@ func awaitBackend(ctx context.Context, client kubernetes.Interface, kind string)
 		select {
 		case <-ctx.Done():
 			slices.Sort(late)
-			return errors.New("the ConfigMap " + flannelConfig + " says " + kind + ", but not all nodes use it yet (is the lab held?): \"klab kubectl describe node NODE\" shows what is wrong")
+			return fmt.Errorf("the ConfigMap %s says %s, but not all nodes use it yet (%s; is the lab held?): \"klab kubectl describe node NODE\" shows what is wrong",
+				flannelConfig, kind, strings.Join(late, ", "))
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
