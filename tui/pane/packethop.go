@@ -149,7 +149,7 @@ func (p Pen) decided(h *view.HopRow, w int, mapped bool) [][]seg {
 	}
 	if h.Drop != nil {
 		lead := p.G.Bad + " "
-		for _, l := range text.Wrap(p.clean(h.Drop.Says), max(10, w-2)) {
+		for _, l := range text.Wrap(p.clean(p.L.Says(h.Drop.Says)), max(10, w-2)) {
 			out = append(out, []seg{{lead, bad}, {l, bad}})
 			lead = "  "
 		}
