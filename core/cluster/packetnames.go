@@ -81,7 +81,7 @@ func (k *knownNames) indexService(svc *corev1.Service, put func(string, *step.Ob
 		places := map[string]*step.Object{}
 		var at []string
 		for _, s := range k.slicesOf[nameOf(svc)] {
-			for _, to := range sliceAt(s, p.Name, p.Protocol) {
+			for _, to := range sliceAt(s, p.Name, p.Protocol, anyEndpoint) {
 				at = append(at, to.String())
 				places[to.String()] = &step.Object{Resource: "endpointslices.discovery.k8s.io", Namespace: s.Namespace, Name: s.Name}
 			}
@@ -100,13 +100,24 @@ func nameOf(svc *corev1.Service) types.NamespacedName {
 	return types.NamespacedName{Namespace: svc.Namespace, Name: svc.Name}
 }
 
+// The endpoints that are meant: all that are listed; those that get packets; and
+// those that get them where nobody else is there any more (KEP-1669).
+func anyEndpoint(discoveryv1.EndpointConditions) bool    { return true }
+func takesPackets(c discoveryv1.EndpointConditions) bool { return c.Ready == nil || *c.Ready }
+func takesLastPackets(c discoveryv1.EndpointConditions) bool {
+	return c.Terminating != nil && *c.Terminating && (c.Serving == nil || *c.Serving)
+}
+
 // sliceAt is where a slice's endpoints take packets to a Service's port.
-func sliceAt(s *discoveryv1.EndpointSlice, name string, protocol corev1.Protocol) (list []netip.AddrPort) {
+func sliceAt(s *discoveryv1.EndpointSlice, name string, protocol corev1.Protocol, meant func(discoveryv1.EndpointConditions) bool) (list []netip.AddrPort) {
 	for _, p := range s.Ports {
 		if p.Port == nil || p.Name != nil && *p.Name != name || p.Protocol != nil && *p.Protocol != protocol {
 			continue
 		}
 		for _, e := range s.Endpoints {
+			if !meant(e.Conditions) {
+				continue
+			}
 			for _, text := range e.Addresses {
 				if a, err := netip.ParseAddr(text); err == nil {
 					list = append(list, netip.AddrPortFrom(a, uint16(*p.Port)))
@@ -175,8 +186,8 @@ func (k *knownNames) Endpoints(at netip.AddrPort, proto string) (service *step.O
 			if !strings.EqualFold(string(p.Protocol), proto) || int32(at.Port()) != map[bool]int32{true: p.NodePort, false: p.Port}[nodePort] {
 				continue
 			}
-			for _, s := range k.slicesOf[nameOf(svc)] {
-				endpoints = append(endpoints, sliceAt(s, p.Name, p.Protocol)...)
+			if endpoints = k.endpointsOf(svc, p, takesPackets); len(endpoints) == 0 {
+				endpoints = k.endpointsOf(svc, p, takesLastPackets)
 			}
 			return &step.Object{Resource: "services", Namespace: svc.Namespace, Name: svc.Name}, true, endpoints
 		}
@@ -188,6 +199,13 @@ func (k *knownNames) Endpoints(at netip.AddrPort, proto string) (service *step.O
 		return o, false, nil
 	}
 	return nil, false, nil
+}
+
+func (k *knownNames) endpointsOf(svc *corev1.Service, p corev1.ServicePort, meant func(discoveryv1.EndpointConditions) bool) (list []netip.AddrPort) {
+	for _, s := range k.slicesOf[nameOf(svc)] {
+		list = append(list, sliceAt(s, p.Name, p.Protocol, meant)...)
+	}
+	return list
 }
 
 // portNumber reads a port that may be a number.

@@ -57,7 +57,7 @@ func (e *packetEnds) toService(svc *corev1.Service, port string, from step.Place
 	}
 	if svc.Spec.ClusterIP == corev1.ClusterIPNone {
 		for _, s := range e.slicesOf[nameOf(svc)] {
-			for _, to := range sliceAt(s, named, corev1.Protocol(strings.ToUpper(e.proto))) {
+			for _, to := range sliceAt(s, named, corev1.Protocol(strings.ToUpper(e.proto)), takesPackets) {
 				place.Address = to.Addr().String()
 				return place, to, nil
 			}

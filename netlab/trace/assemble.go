@@ -44,6 +44,7 @@ func Assemble(c *Capture, names Names) (w Way, missing []Question) {
 			w.Notes = append(w.Notes, name+" has iptables of the legacy kind: the kernel does not tell which rules match; only links, routes and connections are seen")
 		}
 	}
+	w.Notes = append(w.Notes, a.balancedNotes()...)
 	return w, a.missing
 }
 

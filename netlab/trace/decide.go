@@ -23,8 +23,12 @@ func (a *assembly) connections(f *flight, places []item) {
 	if first.Proto == unix.IPPROTO_ICMP {
 		q.SPort = first.Ident
 	}
-	at, n := -1, 0
+	at := -1
+	before, _, led := a.balanced(f)
 	for i, r := range f.runs {
+		if led && i > before {
+			break
+		}
 		if a.carried(f, r) != nil {
 			continue
 		}
@@ -39,16 +43,13 @@ func (a *assembly) connections(f *flight, places []item) {
 	if !ok || x.CT == nil {
 		return
 	}
-	for i := 0; i <= at; i++ {
-		n += len(f.runs[i].hops(a.Capture, nil))
-	}
 	ct := *x.CT
 	if ct.Status = "established"; f.leg == legRequest {
 		ct.Status = "new"
 	}
 	r := f.runs[at]
 	it := places[at]
-	it.n = n
+	it.n = a.hopsUpTo(f, at)
 	if r.prio >= conntrackPriority { // nothing before it
 		it.n = -1
 	}
@@ -84,7 +85,8 @@ func (a *assembly) firstIn(space string) *Packet {
 
 // routes places the routing decisions of a flight, and the entries by which
 // its next stop got a MAC.
-func (a *assembly) routes(f *flight) {
+func (a *assembly) routes(f *flight, places []item) {
+	before, _, led := a.balanced(f)
 	for k, i := range f.taps {
 		t := a.taps[i]
 		if t.P.Outer != nil && !t.Out {
@@ -95,6 +97,12 @@ func (a *assembly) routes(f *flight) {
 			was = &a.taps[f.taps[k-1]]
 		}
 		switch {
+		case led && t.Out && t.P.Outer == nil && (was == nil || !was.Out):
+			in := -1
+			if was != nil {
+				in = f.taps[k-1]
+			}
+			a.balancedRoutes(f, in, i, before, places)
 		case t.Out && was == nil && t.P.Outer == nil:
 			a.sent(f, i)
 		case t.Out && was != nil && !was.Out && was.P.Outer == nil && t.P.TTL < was.P.TTL:

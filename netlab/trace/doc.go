@@ -22,5 +22,6 @@
 // do not disturb the others.
 //
 // What cannot be seen: rules of iptables' legacy kind do not tell that they
-// matched, and a Note says so. Packets of IPv6 are not followed.
+// matched, and IPVS does not tell whom it sends a packet to; Notes say so, and
+// of IPVS it is inferred. Packets of IPv6 are not followed.
 package trace

@@ -41,7 +41,8 @@ func (a *assembly) fly(f *flight) {
 		}
 	}
 	a.connections(f, places)
-	a.routes(f)
+	a.balance(f, places)
+	a.routes(f, places)
 }
 
 // timeAt is the time of the tap that an item is beside.

@@ -178,7 +178,7 @@ func counters(t testing.TB, path string) map[string]int {
 func matched(w trace.Way, space string) map[string]int {
 	of := map[string]int{}
 	for _, h := range w.Hops {
-		if h.Layer == step.LayerRule && h.NS == space && h.Rule != nil && h.Table != "kube-proxy" {
+		if h.Layer == step.LayerRule && h.NS == space && h.Rule != nil && h.Table != "kube-proxy" && h.Table != "ipvs" {
 			of[h.Table+" "+h.Chain+" "+h.Rule.Text]++
 		}
 	}

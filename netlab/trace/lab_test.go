@@ -58,7 +58,8 @@ func buildIn(t testing.TB, mode proxy.Mode, backend string) *lab {
 			spaces = append(spaces, trace.Space{Name: "pod/default/" + pod, Path: path, Node: n.Name, Pod: "default/" + pod})
 		}
 		p := &proxy.Proxy{Node: proxy.Node{Name: n.Name, IP: n.IP, Pods: podsNet, Services: servicesNet}, Net: n.Net, Backends: map[proxy.Mode]proxy.Backend{
-			proxy.IPTables: &proxy.IPTablesBackend{Tool: tool, Net: n.Net}, proxy.NFTables: &proxy.NFTBackend{Net: n.Net}}}
+			proxy.IPTables: &proxy.IPTablesBackend{Tool: tool, Net: n.Net}, proxy.NFTables: &proxy.NFTBackend{Net: n.Net},
+			proxy.IPVS: &proxy.IPVSBackend{Tool: tool, Net: n.Net}}}
 		require.NoError(t, p.SetMode(ctx, mode))
 		t.Cleanup(p.Close)
 		l.nodes, l.proxies = append(l.nodes, n.Net), append(l.proxies, p)

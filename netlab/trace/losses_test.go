@@ -11,6 +11,8 @@ import (
 
 	"github.com/klab-project/klab/core/step"
 	"github.com/klab-project/klab/netlab/nettest"
+	"github.com/klab-project/klab/netlab/overlay"
+	"github.com/klab-project/klab/netlab/proxy"
 	"github.com/klab-project/klab/netlab/trace"
 )
 
@@ -172,4 +174,27 @@ func (l *lab) lose(t *testing.T, x loss) {
 		require.Equal(t, w.Hops[i].Seq, differs, text)
 	}
 	require.Contains(t, w.Drop.Says+strings.Join(w.Drop.Evidence, "\n"), x.says)
+}
+
+// Each mode of the proxy has a way of its own to turn packets away from a
+// Service that nobody is behind.
+func TestNoEndpointsInEachMode(t *testing.T) {
+	for _, mode := range []proxy.Mode{proxy.NFTables, proxy.IPVS} {
+		t.Run(string(mode), func(t *testing.T) {
+			if mode == proxy.IPVS && !hasIPVS(t) {
+				return
+			}
+			l := buildIn(t, mode, overlay.VXLAN)
+			l.web(t, nil)
+			l.tracer.SetNames(l.names())
+			for _, to := range []string{"10.96.0.10:80", "172.30.0.12:30080"} {
+				w, _ := l.follow(t, "pod/default/client", to, "tcp")
+				text := strings.Join(trace.Lines(w.Hops), "\n")
+				require.Equal(t, "refused", w.Outcome, text)
+				require.Equal(t, trace.ReasonNoEndpoints, w.Drop.Reason, text)
+				require.Equal(t, webService, w.Drop.Object, text)
+				require.Contains(t, w.Drop.Says, "default/web has no endpoints")
+			}
+		})
+	}
 }

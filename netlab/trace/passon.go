@@ -87,6 +87,9 @@ func (a *assembly) dnat(space, leg string) (to netip.Addr) {
 		if f.space != space || f.leg != leg {
 			continue
 		}
+		if _, after, ok := a.balanced(f); ok {
+			return f.runs[after].p.Dst
+		}
 		for _, r := range f.runs {
 			for _, h := range r.hops(a.Capture, nil) {
 				if h.Verdict != "dnat" || h.Rule == nil {

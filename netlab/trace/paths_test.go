@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/klab-project/klab/core/step"
+	"github.com/klab-project/klab/netlab/firewall"
 	"github.com/klab-project/klab/netlab/nettest"
 	"github.com/klab-project/klab/netlab/overlay"
 	"github.com/klab-project/klab/netlab/proxy"
@@ -77,9 +78,26 @@ var paths = []path{
 func TestPaths(t *testing.T) {
 	_, err := exec.LookPath("tcpdump")
 	require.NoError(t, err, "the lists are held against tcpdump's: install the package tcpdump")
-	for _, mode := range []proxy.Mode{proxy.IPTables, proxy.NFTables} {
-		t.Run(string(mode), func(t *testing.T) { buildIn(t, mode, overlay.VXLAN).paths(t, paths) })
+	for _, mode := range []proxy.Mode{proxy.IPTables, proxy.NFTables, proxy.IPVS} {
+		t.Run(string(mode), func(t *testing.T) {
+			if mode == proxy.IPVS && !hasIPVS(t) {
+				return
+			}
+			buildIn(t, mode, overlay.VXLAN).paths(t, paths)
+		})
 	}
+}
+
+// hasIPVS tells whether this kernel has the mode ipvs; one that has not says so.
+func hasIPVS(t *testing.T) bool {
+	tool, err := firewall.Detect(context.Background())
+	require.NoError(t, err)
+	b := &proxy.IPVSBackend{Tool: tool, Net: nettest.Open(t, nettest.Namespace(t, "try"))}
+	err = b.Prepare(context.Background())
+	if err != nil {
+		require.ErrorIs(t, err, proxy.ErrNoIPVS)
+	}
+	return err == nil
 }
 
 // The same over the other backends, on the paths between nodes.

@@ -226,6 +226,9 @@ func ruleWords(h step.Hop) string {
 		}
 		return fmt.Sprintf("%s: policy %s%s", h.Chain, h.Verdict, skipped)
 	}
+	if h.Table == tableIPVS {
+		return fmt.Sprintf("%s: %s", h.Chain, h.Rule.Text)
+	}
 	return fmt.Sprintf("%s %d: %s%s", h.Chain, h.Rule.N, short(h.Rule), skipped)
 }
 

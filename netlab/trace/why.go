@@ -179,6 +179,11 @@ func (a *assembly) byRule(hops []step.Hop, leg string) (*step.HopDrop, step.Hop)
 		case strings.Contains(h.Rule.Text, "has no endpoints") || strings.Contains(h.Rule.Comment, "has no endpoints"):
 			d.Reason = ReasonNoEndpoints
 			d.Says = fmt.Sprintf("rule %d of chain %s on %s: %s", h.Rule.N, h.Chain, h.NS, h.Rule.Comment)
+		case turnsAway(h):
+			d.Reason, d.Says = ReasonNoEndpoints, fmt.Sprintf("the maps of table %s on %s have the Service among those without endpoints", h.Table, h.NS)
+			if service, _, _ := a.endpoints(); service != nil {
+				d.Object, d.Says = service, fmt.Sprintf("Service %s/%s has no endpoints: %s", service.Namespace, service.Name, d.Says)
+			}
 		case h.Verdict == "reject":
 			d.Reason = ReasonReject
 			d.Says = fmt.Sprintf("rule %d of chain %s of table %s on %s refuses it", h.Rule.N, h.Chain, h.Table, h.NS)
@@ -195,6 +200,12 @@ func (a *assembly) byRule(hops []step.Hop, leg string) (*step.HopDrop, step.Hop)
 		return d, h
 	}
 	return nil, step.Hop{}
+}
+
+// turnsAway knows the rules of the proxy mode nftables for Services that have
+// no endpoints: one chain refuses, and its maps drop.
+func turnsAway(h step.Hop) bool {
+	return h.Table == "kube-proxy" && (h.Chain == "reject-chain" || strings.Contains(h.Rule.Text, "@no-endpoint-"))
 }
 
 // isPolicyChain knows the chains of NetworkPolicies by their names.
@@ -277,6 +288,14 @@ func (a *assembly) byWrongAnswer(end step.Hop) *step.HopDrop {
 	return nil
 }
 
+// endpoints are those of the Service that is asked for, as Names has them.
+func (a *assembly) endpoints() (service *step.Object, port bool, endpoints []netip.AddrPort) {
+	if a.names == nil {
+		return nil, false, nil
+	}
+	return a.names.Endpoints(a.Ask.To, a.Ask.Proto)
+}
+
 func orNone(s string) string {
 	if s == "" {
 		return "(there is none)"
@@ -286,10 +305,10 @@ func orNone(s string) string {
 
 // byService is for a packet to a Service that nobody translated.
 func (a *assembly) byService(end step.Hop) *step.HopDrop {
-	if a.names == nil || end.Leg != legRequest {
+	if end.Leg != legRequest {
 		return nil
 	}
-	service, port, endpoints := a.names.Endpoints(a.Ask.To, a.Ask.Proto)
+	service, port, endpoints := a.endpoints()
 	if service == nil {
 		return nil
 	}
@@ -306,9 +325,9 @@ func (a *assembly) byService(end step.Hop) *step.HopDrop {
 		return &step.HopDrop{Reason: ReasonNoEndpoints, Says: fmt.Sprintf("Service %s has no endpoints", name), Object: service}
 	}
 	where := ""
-	for _, t := range a.taps {
-		if s := a.Capture.space(t.Space); t.leg == legRequest && s != nil && s.Node != "" && s.Pod == "" {
-			where = t.Space
+	for _, f := range a.flights { // also where no link saw it
+		if s := a.Capture.space(f.space); f.leg == legRequest && s != nil && s.Node != "" && s.Pod == "" {
+			where = f.space
 			break
 		}
 	}
