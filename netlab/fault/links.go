@@ -54,15 +54,21 @@ func (sysctl) Restore(ctx context.Context, n *link.Net, c Change) error {
 func theLink(n *link.Net, name string) (link.Link, error) {
 	l, ok, err := n.Link(name)
 	if err == nil && !ok {
-		err = fmt.Errorf("there is no link %s", name)
+		err = noLink(name)
 	}
 	return l, err
 }
 
+// noLink is the error for a link of that name that is not there.
+type noLink string
+
+func (n noLink) Error() string { return "there is no link " + string(n) }
+
 // gone tells whether an error says that a link is not there (any more).
 func gone(err error) bool {
-	var e netlink.LinkNotFoundError
-	return errors.As(err, &e)
+	var theirs netlink.LinkNotFoundError
+	var ours noLink
+	return errors.As(err, &theirs) || errors.As(err, &ours)
 }
 
 // up switches a link off, whose routes and entries go with it.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -50,7 +51,17 @@ func (rules) Read(_ context.Context, _ *link.Net, _ Change) (json.RawMessage, er
 	return json.RawMessage("null"), nil
 }
 
+// device is the link that a chain of family netdev is at.
+var device = regexp.MustCompile(`device "([^"]+)"`)
+
 func (rules) Apply(ctx context.Context, n *link.Net, c Change) error {
+	if m := device.FindStringSubmatch(c.To); m != nil {
+		// Since Linux 6.16 such a chain waits for a link of that name: one that
+		// has gone would not be noticed.
+		if _, err := theLink(n, m[1]); err != nil {
+			return err
+		}
+	}
 	// The table is made first so that it can be deleted: all is one transaction.
 	text := fmt.Sprintf("table %[1]s {}\ndelete table %[1]s\ntable %[1]s {\n%[2]s}\n", c.Key, c.To)
 	_, err := command(ctx, n, text, "nft", "-f", "-")

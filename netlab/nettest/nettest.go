@@ -56,9 +56,10 @@ func Run(t testing.TB, path, line string) string {
 	return out
 }
 
-// Try is Run for commands that may fail. A command has five seconds.
+// Try is Run for commands that may fail. A command has half a minute: some
+// machines are emulated ones.
 func Try(path, line string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	var out []byte
 	err := netns.Do(path, func() error {
