@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 
 	"github.com/vishvananda/netlink"
@@ -27,6 +28,29 @@ var ErrNoKind = errors.New("this kernel has no such links")
 // Child makes a macvlan or ipvlan in the namespace Peer, unless it has a link
 // of that name and kind.
 func (n *Net) Child(ctx context.Context, c Child) error {
+	err := n.child(ctx, c)
+	if !errors.Is(err, errNameHere) {
+		return err
+	}
+	born := c
+	born.Name = fmt.Sprintf("c%08x", rand.Uint32())
+	if err := n.child(ctx, born); err != nil {
+		return err
+	}
+	return c.Peer.run(ctx, func() error {
+		l, err := c.Peer.byName(born.Name)
+		if err != nil {
+			return err
+		}
+		return c.Peer.nl.LinkSetName(l, c.Name)
+	}, "ip", "link", "set", born.Name, "name", c.Name)
+}
+
+// errNameHere is the error for a child whose name is free where it is to be,
+// but not where its parent is: before Linux 6.15 it has to be free in both.
+var errNameHere = errors.New("the parent's namespace has a link of that name, which this kernel minds")
+
+func (n *Net) child(ctx context.Context, c Child) error {
 	mode := map[string]string{"macvlan": "bridge", "ipvlan": "l2"}[c.Kind]
 	words := append([]string{"ip", "link", "add", "link", c.Parent, "name", c.Name}, macWords(c.MAC)...)
 	words = append(words, "netns", c.Peer.path, "type", c.Kind, "mode", mode)
@@ -47,6 +71,10 @@ func (n *Net) Child(ctx context.Context, c Child) error {
 			have, err := c.Peer.byName(c.Name)
 			if err == nil && have.Type() == c.Kind {
 				return errUnchanged
+			}
+			var missing netlink.LinkNotFoundError
+			if errors.As(err, &missing) {
+				return errNameHere
 			}
 			return errors.Join(fmt.Errorf("%s is another link", c.Name), err)
 		}
