@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"context"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -17,6 +18,9 @@ import (
 const strangers = `iptables -t nat -N KUBE-MINE && iptables -t nat -A KUBE-MINE -j RETURN && iptables -t nat -A PREROUTING -d 9.9.9.9/32 -j ACCEPT &&
 nft add table ip theirs && nft add chain ip theirs mine && nft add rule ip theirs mine accept &&
 nft add table ip kube-proxy && nft add chain ip kube-proxy mine && nft add rule ip kube-proxy mine accept`
+
+// lingered are chains that were emptied, and go when they have been so for long enough.
+var lingered = regexp.MustCompile(`(?m)^delete chain .*\n`)
 
 // From each situation to each other one, in each mode: the kernel has then what
 // was asked for, the way it is remembered is the way it is, and strangers'
@@ -45,7 +49,7 @@ func TestRulesInTheKernel(t *testing.T) {
 				}
 				text, err := b.Plan(ctx, want)
 				require.NoError(t, err)
-				require.Empty(t, text, name)
+				require.Empty(t, lingered.ReplaceAllString(text, ""), name)
 				require.Empty(t, want.Changes(want))
 				saved := nettest.Run(t, path, iptables+"-save; nft list ruleset")
 				for _, mine := range []string{"-A KUBE-MINE -j RETURN", "-A PREROUTING -d 9.9.9.9/32 -j ACCEPT", "table ip theirs", "chain mine"} {
