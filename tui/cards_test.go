@@ -137,7 +137,7 @@ func TestAnyCardsGiveAWholeFrame(t *testing.T) {
 	odd := []string{"", "x", "\x1b[31m", "很长的名字", strings.Repeat("veryLong", 12), "a\u202eb"}
 	pick := func(list ...string) string { return list[r.IntN(len(list))] }
 	words := func() view.Words { return view.Words{EN: pick(odd...), ZH: pick(odd...)} }
-	for range 40 {
+	for range 20 {
 		var list []view.Card
 		for range r.IntN(30) {
 			list = append(list, view.Card{Name: pick(odd...), On: pick("cluster", "node", "pod", "node or pod", "service", "moon"), Title: words(), Does: words(), Sees: words(), Heals: words(),
@@ -156,5 +156,23 @@ func TestAnyCardsGiveAWholeFrame(t *testing.T) {
 				check(t, d, w, h)
 			}
 		}
+	}
+}
+
+func TestTheNewPagesAllocateLittle(t *testing.T) {
+	cards := drive(t, 160, 50, Config{Source: &story{}, Cards: someCards(), Lang: i18n.English}, broken(3))
+	cards.Press("B")
+	calls := drive(t, 160, 50, Config{Source: &story{}, Lang: i18n.English}, foldtest.Calls())
+	calls.Press("end", "6")
+	nodes := drive(t, 160, 50, Config{Source: &story{}, Lang: i18n.English}, foldtest.RecordedPackets(t))
+	walkTo(nodes, 4, func(h *step.Hop) bool { return h.Verdict == "dnat" })
+	for name, d := range map[string]*driver{"cards": cards, "calls": calls, "four machines": nodes} {
+		n := testing.AllocsPerRun(10, func() {
+			clear(d.m.cached)
+			d.m.frame = ""
+			d.m.View()
+		})
+		require.Less(t, n, 2000.0, name)
+		t.Log(name, n, "allocations without any cache")
 	}
 }
