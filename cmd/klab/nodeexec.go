@@ -11,7 +11,7 @@ import (
 
 func (a *app) nodeExecCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "exec NODE COMMAND...",
+		Use:   "exec NODE [--] COMMAND...",
 		Short: "Run a command of this machine in a node's network and with its files",
 		Example: `  klab node exec node-1 ip route
   klab node exec node-1 cat /etc/cni/net.d/10-klab.conflist`,
@@ -21,7 +21,11 @@ func (a *app) nodeExecCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			c := exec.CommandContext(cmd.Context(), args[1], args[2:]...)
+			line := args[1:]
+			if line[0] == "--" && len(line) > 1 { // as kubectl has it
+				line = line[1:]
+			}
+			c := exec.CommandContext(cmd.Context(), line[0], line[1:]...)
 			c.Stdin, c.Stdout, c.Stderr = cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()
 			if err := cluster.StartInNode(d, args[0], c); err != nil {
 				return err
