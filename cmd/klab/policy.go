@@ -80,7 +80,7 @@ func printPolicy(w io.Writer, a *cluster.PolicyAnswer) {
 		printSide(w, "egress", v.Egress)
 		printSide(w, "ingress", v.Ingress)
 		for _, c := range v.Chains {
-			printChains(w, c, v.Verdict)
+			printChains(w, c)
 		}
 	}
 }
@@ -111,7 +111,7 @@ func printSide(w io.Writer, direction string, s policy.Side) {
 	}
 }
 
-func printChains(w io.Writer, c cluster.NodeChains, v policy.Verdict) {
+func printChains(w io.Writer, c cluster.NodeChains) {
 	switch {
 	case c.Trouble != "":
 		fmt.Fprintf(w, "  %s: %s\n", c.Node, printable(c.Trouble))

@@ -100,8 +100,7 @@ func (l *listeners) port(ctx context.Context, port int) ([]*mdns.Server, error) 
 	}
 	conns, err := lc.Listen(ctx, "tcp", addr)
 	if err != nil {
-		packets.Close()
-		return nil, err
+		return nil, errors.Join(err, packets.Close())
 	}
 	handle := mdns.HandlerFunc(func(w mdns.ResponseWriter, m *mdns.Msg) { l.server.serve(ctx, port, w, m) })
 	return start(&l.server.work, handle, packets, conns)

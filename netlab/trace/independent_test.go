@@ -3,7 +3,6 @@ package trace_test
 import (
 	"bufio"
 	"fmt"
-	"io"
 	"os/exec"
 	"regexp"
 	"slices"
@@ -24,7 +23,6 @@ import (
 // dump is a tcpdump in one namespace: somebody else's view of the same packets.
 type dump struct {
 	cmd  *exec.Cmd
-	out  io.Reader
 	done chan []string
 }
 

@@ -3,7 +3,6 @@ package trace_test
 import (
 	"context"
 	"net/netip"
-	"regexp"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -130,5 +129,3 @@ func (l *lab) web(t testing.TB, change func(*proxy.Service), pods ...string) {
 		require.NoError(t, p.Sync(context.Background(), s))
 	}
 }
-
-var veths = regexp.MustCompile(`veth[0-9a-f]+`)
