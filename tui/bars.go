@@ -43,6 +43,32 @@ func (m *Model) timeHints(add func(key, word string), show func(keys.Action) str
 	}
 }
 
+// stageHints are the keys of what the stage shows.
+func (m *Model) stageHints(add func(key, word string), show func(keys.Action) string) {
+	if key, ok := m.chosenKey(); m.focus == layout.Stage && ok && key.Resource == "pods" {
+		add("enter", map[bool]string{true: "nextpod", false: "openpod"}[m.stage == podPage])
+	}
+	if m.stage == podPage && m.focus == layout.Stage {
+		add(show(keys.Rules), "calls")
+	}
+	if m.onPacket() {
+		add("↑↓", "hop")
+		if m.lesson == nil || !m.lv.CanNext {
+			add(show(keys.Next), "leg")
+		}
+		add(show(keys.Rules), "rules")
+		if len(m.state().Packets) > 1 {
+			add("enter", "nextpacket")
+		}
+	}
+	if m.stage == network && len(m.state().Packets) > 0 && !m.digitsPick() && !m.choosing() {
+		add("3", map[bool]string{true: "way", false: "net"}[m.way.nodes])
+	}
+	if m.stage == network && m.control != nil && m.live {
+		add(show(keys.Send), "send")
+	}
+}
+
 // hints are the keys that matter now, the most important first.
 func (m *Model) hints() []pane.Hint {
 	t := func(key string) string { return m.lang.T("short." + key) }
@@ -82,28 +108,7 @@ func (m *Model) hints() []pane.Hint {
 	} else {
 		add(show(keys.View), "views")
 	}
-	if key, ok := m.chosenKey(); m.focus == layout.Stage && ok && key.Resource == "pods" {
-		add("enter", map[bool]string{true: "nextpod", false: "openpod"}[m.stage == podPage])
-	}
-	if m.stage == podPage && m.focus == layout.Stage {
-		add(show(keys.Rules), "calls")
-	}
-	if m.onPacket() {
-		add("↑↓", "hop")
-		if m.lesson == nil || !m.lv.CanNext {
-			add(show(keys.Next), "leg")
-		}
-		add(show(keys.Rules), "rules")
-		if len(m.state().Packets) > 1 {
-			add("enter", "nextpacket")
-		}
-	}
-	if m.stage == network && len(m.state().Packets) > 0 && !m.digitsPick() && !m.choosing() {
-		add("3", map[bool]string{true: "way", false: "net"}[m.way.nodes])
-	}
-	if m.stage == network && m.control != nil && m.live {
-		add(show(keys.Send), "send")
-	}
+	m.stageHints(add, show)
 	add(show(keys.Why), "why")
 	if !m.choosing() {
 		add("tab", "focus")

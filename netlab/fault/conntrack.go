@@ -98,7 +98,7 @@ func (conntrack) Restore(ctx context.Context, n *link.Net, c Change) error {
 
 // The numbers of linux/netfilter/nfnetlink_conntrack.h.
 const (
-	msgNew, msgGet, msgDelete                       = 1<<8 | 0, 1<<8 | 1, 1<<8 | 2 // of NFNL_SUBSYS_CTNETLINK
+	msgNew, msgGet, msgDelete                       = 1 << 8, 1<<8 | 1, 1<<8 | 2 // of NFNL_SUBSYS_CTNETLINK
 	ctaTupleOrig, ctaTupleReply, ctaStatus          = 1, 2, 3
 	ctaTimeout, ctaMark                             = 7, 8
 	ctaTupleIP, ctaTupleProto, ctaV4Src, ctaV4Dst   = 1, 2, 1, 2

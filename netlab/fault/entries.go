@@ -9,8 +9,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/klab-project/klab/netlab/link"
 	"github.com/vishvananda/netlink"
+
+	"github.com/klab-project/klab/netlab/link"
 )
 
 // fdb is a forwarding entry of a VXLAN device that is missing: Key is its MAC
@@ -61,7 +62,7 @@ func (k fdb) Restore(ctx context.Context, n *link.Net, c Change) error {
 // wrong MAC that it has.
 type neigh struct{}
 
-func (neigh) find(ctx context.Context, n *link.Net, c Change) ([]link.Neigh, error) {
+func (neigh) find(n *link.Net, c Change) ([]link.Neigh, error) {
 	ip, dev, _ := strings.Cut(c.Key, " ")
 	at, err := netip.ParseAddr(ip)
 	if err != nil {
@@ -72,7 +73,7 @@ func (neigh) find(ctx context.Context, n *link.Net, c Change) ([]link.Neigh, err
 }
 
 func (k neigh) Read(ctx context.Context, n *link.Net, c Change) (json.RawMessage, error) {
-	list, err := k.find(ctx, n, c)
+	list, err := k.find(n, c)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +93,7 @@ func (neigh) made(c Change, list []link.Neigh) bool {
 func (k neigh) Apply(ctx context.Context, n *link.Net, c Change) error {
 	ip, dev, _ := strings.Cut(c.Key, " ")
 	if c.To == wayNone {
-		list, err := k.find(ctx, n, c)
+		list, err := k.find(n, c)
 		for _, e := range list {
 			err = errors.Join(err, n.DelNeigh(ctx, e))
 		}
@@ -110,7 +111,7 @@ func (k neigh) Restore(ctx context.Context, n *link.Net, c Change) error {
 	if err != nil {
 		return err
 	}
-	list, err := k.find(ctx, n, c)
+	list, err := k.find(n, c)
 	if gone(err) || err == nil && !k.made(c, list) {
 		return nil
 	}

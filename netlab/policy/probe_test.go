@@ -130,11 +130,8 @@ func askUDP(ctx context.Context, path, to, want string) error {
 	return err
 }
 
-// sctp is the protocol's number. What it needs of a host is written here: the
-// kernel of the machine may not speak it.
-const sctp = 132
-
-// takeSCTP answers INIT chunks with ABORT until the test ends.
+// takeSCTP answers INIT chunks with ABORT until the test ends. What SCTP needs
+// of a host is written here: the kernel of the machine may not speak it.
 func takeSCTP(t testing.TB, path string) {
 	t.Helper()
 	c, err := netns.ListenPacket(context.Background(), path, "ip4:132", "")

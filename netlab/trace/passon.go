@@ -19,7 +19,7 @@ func (a *assembly) notPassedOn(t *tapped, end step.Hop) *step.HopDrop {
 	if a.owns(t.Space, dst) {
 		return a.notAnswered(t)
 	}
-	if full := a.conntrackFull(t, end); full != nil {
+	if full := a.conntrackFull(t); full != nil {
 		return full
 	}
 	if t.link.Master != "" && a.owns(t.link.PeerSpace, dst) {
@@ -114,7 +114,7 @@ func (a *assembly) addSysctl(d *step.HopDrop, space string, keys ...string) {
 
 // conntrackFull is for a packet of a connection for which there is no room: it
 // ends behind the raw table.
-func (a *assembly) conntrackFull(t *tapped, end step.Hop) *step.HopDrop {
+func (a *assembly) conntrackFull(t *tapped) *step.HopDrop {
 	passed := false
 	for _, f := range a.flights {
 		for _, r := range f.runs {

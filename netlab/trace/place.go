@@ -27,7 +27,7 @@ func (a *assembly) byPlace(end step.Hop) *step.HopDrop {
 func (a *assembly) beside(last *tapped, end step.Hop) *step.HopDrop {
 	switch {
 	case last == nil:
-		return a.neverSent(end)
+		return a.neverSent()
 	case last.Out && last.link.Kind == "vxlan":
 		return a.notWrapped(last)
 	case last.Out:
@@ -75,7 +75,7 @@ func (a *assembly) down(space, name string) *step.HopDrop {
 }
 
 // neverSent is for a packet that no link saw.
-func (a *assembly) neverSent(end step.Hop) *step.HopDrop {
+func (a *assembly) neverSent() *step.HopDrop {
 	q := Question{Kind: askRoute, Space: a.Ask.From, Dst: a.Ask.To.Addr(), Src: a.Ask.Src}
 	x, ok := a.ask(q)
 	if !ok {

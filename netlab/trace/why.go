@@ -268,7 +268,7 @@ func (a *assembly) byError(end step.Hop) *step.HopDrop {
 }
 
 // byWrongAnswer is for an answer that came from another address than was asked.
-func (a *assembly) byWrongAnswer(end step.Hop) *step.HopDrop {
+func (a *assembly) byWrongAnswer(step.Hop) *step.HopDrop {
 	for _, t := range a.taps {
 		if t.Space != a.Ask.From || t.Out || t.leg != legReply || t.P.from() == a.wanted() {
 			continue

@@ -45,7 +45,7 @@ func (p Pen) strip(r canvas.Rect, v *view.PacketStage) {
 	}
 	p.owners(r, ties)
 	for i := range ties {
-		p.tie(r, ties, i, v)
+		p.tie(r, ties, i)
 	}
 }
 
@@ -149,11 +149,9 @@ func (p Pen) owners(r canvas.Rect, ties []tie) {
 		for k+1 < len(ties) && ties[k+1].owner == ties[i].owner {
 			k++
 		}
-		left, right := max(ties[i].x, r.X), min(ties[k].x+ties[k].w, r.X+r.W)
+		left, right := max(ties[i].x, r.X), r.X+r.W
 		if k+1 < len(ties) {
-			right = min(ties[k+1].x-1, r.X+r.W)
-		} else {
-			right = r.X + r.W
+			right = min(ties[k+1].x-1, right)
 		}
 		if right-left > 2 {
 			in := canvas.Rect{X: left, Y: r.Y, W: right - left, H: r.H}
@@ -165,7 +163,7 @@ func (p Pen) owners(r canvas.Rect, ties []tie) {
 }
 
 // tie draws one station, the wire to the next, and the mark below.
-func (p Pen) tie(r canvas.Rect, ties []tie, i int, v *view.PacketStage) {
+func (p Pen) tie(r canvas.Rect, ties []tie, i int) {
 	t := &ties[i]
 	row := canvas.Rect{X: r.X, Y: r.Y + 2, W: r.W, H: 1}
 	if t.x < r.X || t.x+t.w > r.X+r.W {

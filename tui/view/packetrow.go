@@ -43,7 +43,7 @@ type HopRow struct {
 
 func newHopRow(h *fold.Hop, before *step.HopHeader, ahead bool) HopRow {
 	r := HopRow{N: h.Hop.Seq, Seq: h.EventSeq, Leg: h.Leg, Attempt: h.Attempt, Ground: ground(&h.Hop), Layer: h.Layer, Ahead: ahead}
-	r.Place, r.Pod = hopPlace(&h.Hop), podName(h.Pod, h.NS)
+	r.Place, r.Pod = hopPlace(&h.Hop), podName(h.NS)
 	r.Hook = h.Hook
 	if ahead {
 		return r
@@ -64,10 +64,9 @@ func newHopRow(h *fold.Hop, before *step.HopHeader, ahead bool) HopRow {
 func (r *HopRow) Has(field string) bool { return slices.Contains(r.Changed, field) }
 
 // podName is the name of the pod in whose namespace a hop is, "" if it is in none.
-func podName(pod, ns string) string {
-	if rest, ok := strings.CutPrefix(ns, "pod/"); ok {
-		pod = rest
-	} else {
+func podName(ns string) string {
+	pod, ok := strings.CutPrefix(ns, "pod/")
+	if !ok {
 		return ""
 	}
 	return strings.TrimPrefix(pod, "default/")

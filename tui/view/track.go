@@ -134,63 +134,23 @@ func laneOf(e *step.Event) Lane {
 	return You
 }
 
+// letters are those of verbs that are not written by their first one.
+var letters = map[step.Verb]byte{
+	step.Mark: '|', step.Create: '+', step.Delete: '-', step.DeleteCollection: '-', step.Update: '~', step.Patch: '~',
+	step.RunPodSandbox: 'P', step.CreateContainer: 'C', step.StartContainer: 'C', step.PullImage: 'i',
+	step.StopContainer: 'x', step.StopPodSandbox: 'x', step.RemovePodSandbox: 'x', step.RemoveContainer: 'x', step.Exited: 'x',
+	step.CNIAdd: 'n', step.CNIDel: 'x', step.OverlayRemove: 'x', step.ProxySet: 'M', step.Balance: 'L', step.PolicySync: 'f',
+	step.Lost: '!', step.Sync: 'k', step.Probe: 'p', step.PodSeen: 'o', step.Processes: 'o', step.Cgroup: 'o', step.Worker: 'o',
+	step.Mount: 'm', step.Unmount: 'x', step.Evict: 'e', step.Pressure: '!', step.PowerSet: '!', step.Usage: 'u',
+	step.Packet: '>', step.HopSeen: 'h', step.Break: '!', step.Mend: 'm',
+}
+
 func letter(e *step.Event) byte {
-	switch e.Verb {
-	case step.Mark:
-		return '|'
-	case step.Create:
-		if EventVerb(e) == "binding" {
-			return 'b'
-		}
-		return '+'
-	case step.Delete, step.DeleteCollection:
-		return '-'
-	case step.Update, step.Patch:
-		return '~'
-	case step.RunPodSandbox:
-		return 'P'
-	case step.CreateContainer, step.StartContainer:
-		return 'C'
-	case step.PullImage:
-		return 'i'
-	case step.StopContainer, step.StopPodSandbox, step.RemovePodSandbox, step.RemoveContainer, step.Exited:
-		return 'x'
-	case step.CNIAdd:
-		return 'n'
-	case step.CNIDel, step.OverlayRemove:
-		return 'x'
-	case step.ProxySet:
-		return 'M'
-	case step.Balance:
-		return 'L'
-	case step.PolicySync:
-		return 'f'
-	case step.Lost:
-		return '!'
-	case step.Sync:
-		return 'k'
-	case step.Probe:
-		return 'p'
-	case step.PodSeen, step.Processes, step.Cgroup, step.Worker:
-		return 'o'
-	case step.Mount:
-		return 'm'
-	case step.Unmount:
-		return 'x'
-	case step.Evict:
-		return 'e'
-	case step.Pressure, step.PowerSet:
-		return '!'
-	case step.Usage:
-		return 'u'
-	case step.Packet:
-		return '>'
-	case step.HopSeen:
-		return 'h'
-	case step.Break:
-		return '!'
-	case step.Mend:
-		return 'm'
+	if e.Verb == step.Create && EventVerb(e) == "binding" {
+		return 'b'
+	}
+	if l, ok := letters[e.Verb]; ok {
+		return l
 	}
 	if e.Class == step.ClassTimer {
 		return 't'
