@@ -13,6 +13,7 @@ var says = [][2]string{
 	{"rule {n} of chain {chain} on {where}: {rest}", "{where} 上的链 {chain} 第 {n} 条规则：{rest}"},
 	{"no rule on {where} translates the address of Service {name}, though it has endpoints: its proxy has not written them, or somebody removed them", "{where} 上没有规则转换 Service {name} 的地址，虽然它有端点：代理还没有写入规则，或者有人删掉了"},
 	{"Service {name} has no port {port} of {proto}", "Service {name} 没有 {proto} 端口 {port}"},
+	{"the maps of table {table} on {where} have the Service among those without endpoints", "{where} 上 {table} 表的映射把这个 Service 列在没有端点的一类里"},
 	{"Service {name} has no endpoints", "Service {name} 没有端点"},
 	{"nobody listens on port {port} in {where}", "{where} 里没有进程监听端口 {port}"},
 	{"the connection was reset", "连接被重置"},
