@@ -160,7 +160,7 @@ func (d *daemon) startRegistry(ctx context.Context, fail context.CancelCauseFunc
 func (d *daemon) serveHTTP(ctx context.Context, fail context.CancelCauseFunc, h http.Handler, c *tls.Config, l net.Listener) {
 	srv := &http.Server{
 		Handler: h, TLSConfig: c.Clone(), ReadHeaderTimeout: 30 * time.Second,
-		ErrorLog: slog.NewLogLogger(slog.Default().Handler(), slog.LevelDebug),
+		ErrorLog: slog.NewLogLogger(slog.Default().Handler(), slog.LevelInfo),
 	}
 	context.AfterFunc(ctx, func() { srv.Close() })
 	d.work.Go(func() {

@@ -135,6 +135,7 @@ func newNode(t testing.TB) *node {
 		}
 		require.NoError(t, cleanNode(root))
 		n.noLeaks()
+		require.NoError(t, os.RemoveAll(root))
 	})
 	require.NoError(t, <-up)
 	n.image = serveImage(t, p.tool)
@@ -163,7 +164,9 @@ func (n *node) noLeaks() {
 	require.NoError(n.t, err)
 	require.Empty(n.t, cgroups)
 	require.NoDirExists(n.t, "/sys/fs/cgroup"+n.cgroup)
-	require.NoDirExists(n.t, n.root)
+	left, err := os.ReadDir(n.root)
+	require.NoError(n.t, err)
+	require.Len(n.t, left, 1, "what leak.Dir put there")
 	commands, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	require.NoError(n.t, err)
 	for _, c := range commands {

@@ -9,7 +9,8 @@ import (
 
 // Dir makes a directory in parent for what a test starts and what may outlive
 // it: clusters, runtimes, containers. The directory is locked for as long as
-// the test's process lives. Before, clear is called with every directory of
+// the test's process lives; a file in it keeps it from being removed as empty,
+// and made anew without the lock. Before, clear is called with every directory of
 // that prefix whose process has ended without having cleaned up: it was killed,
 // or a time limit ended it. What clear cannot remove stays for the next try.
 func Dir(parent, prefix string, clear func(dir string) error) (string, error) {
@@ -45,7 +46,7 @@ func lockedDir(parent, prefix string) (dir string, err error) {
 			return "", err
 		}
 		if _, err = lock(dir); err == nil {
-			return dir, nil
+			return dir, os.WriteFile(filepath.Join(dir, "in-use"), nil, 0o600)
 		}
 	}
 	return "", err

@@ -51,6 +51,7 @@ func TestDirOfAKilledProcessIsCleared(t *testing.T) {
 	require.Equal(t, []string{theirs}, cleared)
 	require.NoDirExists(t, theirs)
 	require.DirExists(t, mine)
+	require.Error(t, os.Remove(mine), "who tidies up does not take it for an empty one")
 }
 
 func nothingToClear(string) error { return nil }
