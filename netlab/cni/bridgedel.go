@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/containernetworking/cni/pkg/types"
-
 	"github.com/klab-project/klab/netlab/link"
 )
 
@@ -59,15 +57,9 @@ func (b *Bridge) Check(ctx context.Context, c Call) error {
 	if err != nil {
 		return err
 	}
-	if err := ipam.Check(ctx, c); err != nil {
-		return err
-	}
-	prev, err := conf.prev()
+	prev, err := conf.checked(ctx, c, ipam)
 	if err != nil {
 		return err
-	}
-	if prev == nil {
-		return types.NewError(types.ErrInvalidNetworkConfig, "Required prevResult missing", "bridge: CHECK needs the result of ADD")
 	}
 	list, err := addressesOf(prev)
 	if err != nil {

@@ -1,6 +1,7 @@
 package cni
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -141,6 +142,18 @@ func (n *netConf) prev() (*Result, error) {
 		return nil, types.NewError(types.ErrDecodingFailure, "could not parse prevResult", err.Error())
 	}
 	return r, nil
+}
+
+// checked has IPAM do its part of CHECK, and returns the result of ADD.
+func (n *netConf) checked(ctx context.Context, c Call, ipam Plugin) (*Result, error) {
+	if err := ipam.Check(ctx, c); err != nil {
+		return nil, err
+	}
+	prev, err := n.prev()
+	if err == nil && prev == nil {
+		err = types.NewError(types.ErrInvalidNetworkConfig, "Required prevResult missing", "CHECK needs the result of ADD")
+	}
+	return prev, err
 }
 
 // result reads a result of any version of the specification; one that does not

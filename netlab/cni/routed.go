@@ -180,15 +180,9 @@ func (r *Routed) Check(ctx context.Context, c Call) error {
 	if err != nil {
 		return err
 	}
-	if err := ipam.Check(ctx, c); err != nil {
-		return err
-	}
-	prev, err := conf.prev()
+	prev, err := conf.checked(ctx, c, ipam)
 	if err != nil {
 		return err
-	}
-	if prev == nil {
-		return types.NewError(types.ErrInvalidNetworkConfig, "Required prevResult missing", "routed: CHECK needs the result of ADD")
 	}
 	ip, err := routedAddress(prev)
 	if err != nil {
