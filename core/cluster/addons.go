@@ -41,8 +41,10 @@ const (
 )
 
 // Addons lists the names of the add-ons that a cluster gets unless it is told
-// otherwise, OptionalAddons those that it gets when it is asked to.
-func Addons() []string         { return manifests("addons") }
+// otherwise.
+func Addons() []string { return manifests("addons") }
+
+// OptionalAddons are those that a cluster gets when it is asked to.
 func OptionalAddons() []string { return manifests("addons/optional") }
 
 func manifests(dir string) (names []string) {

@@ -73,6 +73,14 @@ func nodePodNet(n int) netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 244, byte(n), 0}), 24)
 }
 
+// serviceNet6 is where Services get addresses of IPv6; invalid if there are none.
+func (c Config) serviceNet6() netip.Prefix {
+	if c.DualStack {
+		return serviceNet6
+	}
+	return netip.Prefix{}
+}
+
 // LoadConfig reads a cluster's configuration; fs.ErrNotExist if there is none.
 func (d Dir) LoadConfig() (Config, error) {
 	var c Config

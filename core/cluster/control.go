@@ -90,15 +90,11 @@ func (d *daemon) startAPI(ctx context.Context, fail context.CancelCauseFunc) (*a
 	if err != nil {
 		return nil, fmt.Errorf("key of service account tokens: %w", err)
 	}
-	var services6 netip.Prefix
-	if d.cfg.DualStack {
-		services6 = serviceNet6
-	}
 	api, err := apiserver.New(ctx, apiserver.Config{
 		Store: d.store, Lab: d.lab, ClientCA: d.pki.pool(), TokenKey: tokens, Log: slog.Default(),
 		DialNode:   netns.Dialer(d.net.ControlNS()),
 		KubeletTLS: &tls.Config{Certificates: []tls.Certificate{serving}, RootCAs: d.pki.pool(), MinVersion: tls.VersionTLS12},
-		ServiceIP:  serviceIP, ServiceCIDR6: services6, Endpoint: netip.AddrPortFrom(controlAddr, controlPort),
+		ServiceIP:  serviceIP, ServiceCIDR6: d.cfg.serviceNet6(), Endpoint: netip.AddrPortFrom(controlAddr, controlPort),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start the API server: %w", err)

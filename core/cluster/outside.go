@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
@@ -42,8 +43,7 @@ func (d *daemon) startOutside(ctx context.Context) error {
 		}
 		l, err := netns.Listen(ctx, ns, "tcp", addr)
 		if err != nil {
-			p.Close()
-			return fmt.Errorf("the resolver outside of the cluster: %w", err)
+			return fmt.Errorf("the resolver outside of the cluster: %w", errors.Join(err, p.Close()))
 		}
 		packets, conns = append(packets, p), append(conns, l)
 	}

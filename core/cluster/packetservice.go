@@ -49,7 +49,7 @@ func (e *packetEnds) toService(svc *corev1.Service, port string, from step.Place
 	place := step.Place{Kind: "service", Namespace: svc.Namespace, Name: svc.Name, Address: svc.Spec.ClusterIP}
 	name := svc.Namespace + "/" + svc.Name
 	if svc.Spec.Type == corev1.ServiceTypeExternalName {
-		return place, netip.AddrPort{}, fmt.Errorf("Service %s is the name %s and has no address: send to what that name stands for", name, svc.Spec.ExternalName)
+		return place, netip.AddrPort{}, fmt.Errorf("the Service %s is the name %s and has no address: send to what that name stands for", name, svc.Spec.ExternalName)
 	}
 	at, named, err := e.servicePort(svc, port)
 	if err != nil {
@@ -62,14 +62,14 @@ func (e *packetEnds) toService(svc *corev1.Service, port string, from step.Place
 				return place, to, nil
 			}
 		}
-		return place, netip.AddrPort{}, fmt.Errorf("Service %s is headless and has no endpoints: its name has no address", name)
+		return place, netip.AddrPort{}, fmt.Errorf("the Service %s is headless and has no endpoints: its name has no address", name)
 	}
 	if from.Kind == "outside" && len(svc.Status.LoadBalancer.Ingress) > 0 {
 		place.Address = cmp.Or(svc.Status.LoadBalancer.Ingress[0].IP, place.Address)
 	}
 	a, err := netip.ParseAddr(place.Address)
 	if err != nil {
-		return place, netip.AddrPort{}, fmt.Errorf("Service %s has no address", name)
+		return place, netip.AddrPort{}, fmt.Errorf("the Service %s has no address", name)
 	}
 	return place, netip.AddrPortFrom(a, uint16(at)), nil
 }

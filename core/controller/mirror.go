@@ -98,7 +98,7 @@ func planMirror(ends *corev1.Endpoints) (list []*discoveryv1.EndpointSlice) { //
 	return list
 }
 
-func mirrorOf(a corev1.EndpointAddress, ready bool) discoveryv1.Endpoint { //nolint:staticcheck // deprecated, but served
+func mirrorOf(a corev1.EndpointAddress, ready bool) discoveryv1.Endpoint {
 	e := discoveryv1.Endpoint{Addresses: []string{a.IP}, Conditions: discoveryv1.EndpointConditions{Ready: &ready}, NodeName: a.NodeName, TargetRef: a.TargetRef}
 	if a.Hostname != "" {
 		e.Hostname = new(a.Hostname)

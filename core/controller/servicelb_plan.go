@@ -51,7 +51,7 @@ func ingressOf(s *corev1.Service, pool netip.Prefix) (netip.Addr, bool) {
 // of the pool are nobody's.
 func planIngress(s *corev1.Service, pool netip.Prefix, taken map[netip.Addr]string) (netip.Addr, error) {
 	free := func(a netip.Addr) bool { return taken[a] == "" || taken[a] == keyOf(s) }
-	if text := s.Spec.LoadBalancerIP; text != "" { //nolint:staticcheck // deprecated, but served
+	if text := s.Spec.LoadBalancerIP; text != "" {
 		a, err := netip.ParseAddr(text)
 		switch {
 		case err != nil || !pool.Contains(a):

@@ -24,7 +24,7 @@ func with(ip string) func(*corev1.Service) {
 func TestAddressesOfLoadBalancers(t *testing.T) {
 	pool := netip.MustParsePrefix("198.51.100.0/30")
 	asks := func(ip string) func(*corev1.Service) {
-		return func(s *corev1.Service) { s.Spec.LoadBalancerIP = ip } //nolint:staticcheck // deprecated, but served
+		return func(s *corev1.Service) { s.Spec.LoadBalancerIP = ip }
 	}
 	one, two := netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("198.51.100.2")
 	for name, c := range map[string]struct {

@@ -72,7 +72,7 @@ func (neigh) find(n *link.Net, c Change) ([]link.Neigh, error) {
 	return slices.DeleteFunc(list, func(e link.Neigh) bool { return e.IP != at }), err
 }
 
-func (k neigh) Read(ctx context.Context, n *link.Net, c Change) (json.RawMessage, error) {
+func (k neigh) Read(_ context.Context, n *link.Net, c Change) (json.RawMessage, error) {
 	list, err := k.find(n, c)
 	if err != nil {
 		return nil, err

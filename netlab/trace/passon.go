@@ -11,7 +11,7 @@ import (
 )
 
 // notPassedOn is for a packet that came in by a link and was not seen again.
-func (a *assembly) notPassedOn(t *tapped, end step.Hop) *step.HopDrop {
+func (a *assembly) notPassedOn(t *tapped) *step.HopDrop {
 	dst := t.P.outermost().Dst
 	if t.P.Outer == nil {
 		dst = a.translatedTo(t)

@@ -35,7 +35,7 @@ func (a *assembly) beside(last *tapped, end step.Hop) *step.HopDrop {
 	case last.P.Outer != nil:
 		return a.notUnwrapped(last)
 	}
-	return a.notPassedOn(last, end)
+	return a.notPassedOn(last)
 }
 
 // links are a space's links as they are now.
@@ -252,7 +252,7 @@ func (a *assembly) hairpinOff(space string, port Link, dst netip.Addr) *step.Hop
 // notUnwrapped is for a packet that came inside another and did not come out of it.
 func (a *assembly) notUnwrapped(t *tapped) *step.HopDrop {
 	if !a.owns(t.Space, t.P.Outer.Dst) {
-		d := a.notPassedOn(t, step.Hop{Leg: t.leg})
+		d := a.notPassedOn(t)
 		if d == nil {
 			d = &step.HopDrop{Reason: ReasonLinkLoss, Says: fmt.Sprintf("%s did not pass on the packet around it", t.Space)}
 		}
