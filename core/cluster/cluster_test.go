@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/klab-project/klab/core/cluster"
 	"github.com/klab-project/klab/netlab/leak"
@@ -86,43 +87,31 @@ func (l *lab) eventually(want string, args ...string) {
 	}, eventually, tick, "kubectl %s", strings.Join(args, " "))
 }
 
-// kill kills the cluster's processes with a role, and returns how many.
-func (l *lab) kill(role string) int {
+// kill kills the cluster's process with a role, and waits for its end.
+func (l *lab) kill(role string) {
 	l.t.Helper()
-	return l.signal(role, syscall.SIGKILL)
-}
-
-// signal sends a signal to the processes with a role, and returns how many.
-func (l *lab) signal(role string, sig syscall.Signal) int {
-	l.t.Helper()
-	n := 0
-	paths, err := filepath.Glob("/proc/[0-9]*/environ")
+	fd, err := unix.PidfdOpen(l.running(role), 0)
 	require.NoError(l.t, err)
-	for _, p := range paths {
-		env, err := os.ReadFile(p)
-		if err != nil {
-			continue
-		}
-		vars := strings.Split(string(env), "\x00")
-		if !contains(vars, "KLAB_CLUSTER_DIR="+l.Path) || !contains(vars, "KLAB_ROLE="+role) {
-			continue
-		}
-		var pid int
-		_, err = fmt.Sscanf(p, "/proc/%d/environ", &pid)
-		require.NoError(l.t, err)
-		require.NoError(l.t, syscall.Kill(pid, sig))
-		n++
-	}
-	return n
+	defer unix.Close(fd)
+	require.NoError(l.t, unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0))
+	require.Eventually(l.t, func() bool {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+		return err == nil && n > 0
+	}, eventually, time.Millisecond, "%s does not end", role)
 }
 
-func contains(list []string, s string) bool {
-	for _, v := range list {
-		if v == s {
-			return true
-		}
-	}
-	return false
+// signal sends a signal to the cluster's process with a role.
+func (l *lab) signal(role string, sig syscall.Signal) {
+	l.t.Helper()
+	require.NoError(l.t, syscall.Kill(l.running(role), sig))
+}
+
+// running waits for the process with a role: one that was killed before may be
+// about to begin again.
+func (l *lab) running(role string) (pid int) {
+	l.t.Helper()
+	require.Eventually(l.t, func() bool { pid = l.pid(role); return pid != 0 }, eventually, time.Millisecond, "no %s", role)
+	return pid
 }
 
 const (
@@ -171,7 +160,7 @@ func TestKilledAgentLosesNothing(t *testing.T) {
 	}, time.Minute, 20*time.Millisecond)
 	id := l.kubectl("get", "pod", "counter", "-o", containerID)
 	for range 3 {
-		require.Equal(t, 1, l.kill("agent/node-1"))
+		l.kill("agent/node-1")
 		time.Sleep(500 * time.Millisecond)
 	}
 	l.eventually("Failed", "get", "pod", "short", "-o", phase)
@@ -188,7 +177,7 @@ func TestKilledRuntimeTakesItsContainersUpAgain(t *testing.T) {
 	l.up(1)
 	l.runCounter("counter")
 	id := l.kubectl("get", "pod", "counter", "-o", containerID)
-	require.Equal(t, 1, l.kill("klab-rt/node-1"))
+	l.kill("klab-rt/node-1")
 	l.kubectl("run", "after", "--image=klab.local/tools:1", "--", "sleep", "600")
 	l.kubectl("wait", "--for=condition=Ready", "pod/after", "--timeout=60s")
 	require.Equal(t, id, l.kubectl("get", "pod", "counter", "-o", containerID))
@@ -200,8 +189,7 @@ func TestKilledDaemonLosesNothing(t *testing.T) {
 	l.up(2)
 	l.runCounter("counter")
 	id := l.kubectl("get", "pod", "counter", "-o", containerID)
-	require.Equal(t, 1, l.kill("daemon"))
-	require.Eventually(t, func() bool { return l.Daemon() == 0 }, time.Minute, time.Millisecond)
+	l.kill("daemon")
 	_, err := l.try("get", "pods")
 	require.Error(t, err)
 	l.up(0)
@@ -215,7 +203,7 @@ func TestEverythingKilledThenDown(t *testing.T) {
 	l.up(2)
 	l.runCounter("counter")
 	for _, role := range []string{"daemon", "agent/node-1", "agent/node-2", "klab-rt/node-1", "klab-rt/node-2"} {
-		require.NotZero(t, l.kill(role), role)
+		l.kill(role)
 	}
 	require.NoError(t, cluster.Down(context.Background(), l.Dir, false))
 }
@@ -225,9 +213,9 @@ func TestEverythingKilledThenUp(t *testing.T) {
 	l.up(1)
 	l.runCounter("counter")
 	for _, role := range []string{"daemon", "agent/node-1", "klab-rt/node-1"} {
-		require.NotZero(t, l.kill(role), role)
+		l.signal(role, syscall.SIGKILL)
 	}
-	l.up(0)
+	l.up(0) // while they still end
 	l.kubectl("wait", "--for=condition=Ready", "pod/counter", "--timeout=60s")
 	l.noGap("counter")
 }

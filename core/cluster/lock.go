@@ -1,11 +1,13 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,6 +40,47 @@ func writePID(f *os.File) error {
 
 func (d Dir) alreadyUp() error {
 	return fmt.Errorf("the cluster %q is up already (process %d): use it, take it down with \"klab down\", or name another one with --cluster", d.Name, d.Daemon())
+}
+
+// free is nil when no daemon has the cluster. It waits for one that was killed
+// and has not quite ended: such a one has the lock, but does not answer.
+func (d Dir) free(ctx context.Context) error {
+	pid := d.Daemon()
+	if pid == 0 {
+		return nil
+	}
+	if pid < 0 {
+		return d.alreadyUp()
+	}
+	fd, err := unix.PidfdOpen(pid, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	for until := time.Now().Add(patience); time.Now().Before(until) && !d.answers(ctx); {
+		look, done := context.WithTimeout(ctx, 10*time.Millisecond)
+		err := ended(look, fd)
+		done()
+		if err == nil {
+			return nil
+		}
+	}
+	return d.alreadyUp()
+}
+
+// answers is whether the daemon does.
+func (d Dir) answers(ctx context.Context) bool {
+	client, err := Connect(d)
+	if err != nil {
+		return false
+	}
+	ctx, done := context.WithTimeout(ctx, time.Second)
+	defer done()
+	_, err = client.Mode(ctx)
+	return err == nil
 }
 
 // Daemon is the process id of the cluster's daemon, or 0 if it is not up.

@@ -175,7 +175,7 @@ func (p *paths) wrong(way path) string {
 	} else if list := p.nodes[way.sees]; list != nil {
 		want = list
 	}
-	if pod[1] != way.answers || !contains(want, client[1]) {
+	if pod[1] != way.answers || !slices.Contains(want, client[1]) {
 		return fmt.Sprintf("%s answers %s, and not %s to %v", pod[1], client[1], way.answers, want)
 	}
 	return ""

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,22 +14,35 @@ import (
 	"github.com/klab-project/klab/netlab/leak"
 )
 
-// pid is the process of the cluster with a role, or 0.
+// pid is the cluster's process with a role, or 0. What such a process has begun
+// has its environment, until it is a program of its own: it is not meant.
 func (l *lab) pid(role string) int {
-	if all := l.pids(role); len(all) > 0 {
-		return all[0]
+	all := l.pids(role)
+	for _, pid := range all {
+		if !slices.Contains(all, parent(pid)) {
+			return pid
+		}
 	}
 	return 0
 }
 
-// pids are the processes of the cluster with a role: more than one only while
-// klab-rt makes a container or enters one.
+// parent is the process that began another one, or 0 if that has ended.
+func parent(pid int) int {
+	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, after, _ := strings.Cut(string(stat), ") ")
+	var state string
+	var of int
+	_, _ = fmt.Sscan(after, &state, &of)
+	return of
+}
+
+// pids are the processes with a role, also those that it has begun.
 func (l *lab) pids(role string) (found []int) {
 	paths, _ := filepath.Glob("/proc/[0-9]*/environ")
 	for _, p := range paths {
 		env, err := os.ReadFile(p)
 		vars := strings.Split(string(env), "\x00")
-		if err != nil || !contains(vars, "KLAB_CLUSTER_DIR="+l.Path) || !contains(vars, "KLAB_ROLE="+role) {
+		if err != nil || !slices.Contains(vars, "KLAB_CLUSTER_DIR="+l.Path) || !slices.Contains(vars, "KLAB_ROLE="+role) {
 			continue
 		}
 		var pid int

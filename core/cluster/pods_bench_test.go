@@ -107,7 +107,7 @@ func BenchmarkPodFigures(b *testing.B) {
 	settle(b, l)
 	b.ReportMetric((l.memoryOfPods(b)-kib)/80/1024, "MiB-per-pod")
 	back := timed(func() {
-		require.Equal(b, 1, l.kill("agent/node-1"))
+		l.kill("agent/node-1")
 		startPods(b, client, "after", 1)
 	})
 	b.ReportMetric(milliseconds(back), "agent-kill-to-running-ms")

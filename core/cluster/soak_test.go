@@ -137,7 +137,6 @@ func (s *soak) wreck(done chan struct{}) {
 		s.faults[what]++
 		s.kill(what)
 		if what == "daemon" {
-			require.Eventually(s.t, func() bool { return s.Daemon() == 0 }, eventually, tick)
 			s.up(0)
 			s.step("speed", "3")
 		}

@@ -80,7 +80,7 @@ func endsWithCode(p *corev1.Pod) string {
 
 func waitsFor(reasons ...string) func(*corev1.Pod) string {
 	return func(p *corev1.Pod) string {
-		if w := status(p).State.Waiting; w != nil && contains(reasons, w.Reason) {
+		if w := status(p).State.Waiting; w != nil && slices.Contains(reasons, w.Reason) {
 			return w.Reason
 		}
 		return ""

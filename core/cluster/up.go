@@ -58,8 +58,8 @@ func Up(ctx context.Context, d Dir, o UpOptions) error {
 	if err := preflight(); err != nil {
 		return err
 	}
-	if d.Daemon() != 0 {
-		return d.alreadyUp()
+	if err := d.free(ctx); err != nil {
+		return err
 	}
 	fresh := !d.Exists()
 	c, err := d.choose(o)
