@@ -27,9 +27,14 @@ type reader struct {
 	taps   map[int32]*space
 	byNSID map[int]string
 	ears   []*ear
+	rest   *time.Timer // until the taps rest; nil: they do, or somebody listens
 	flush  []chan struct{}
 	closed bool
 }
+
+// linger is how long taps go on seeing packets when nobody listens any more:
+// often somebody does so again soon.
+const linger = time.Second
 
 // ear collects what is heard from when it was opened on, up to mostHeard
 // packets and as many events: somebody who does not listen for long loses the
@@ -89,6 +94,9 @@ func (r *reader) poke() { _, _ = unix.Write(r.wake, []byte{1, 0, 0, 0, 0, 0, 0, 
 func (r *reader) close() {
 	r.mu.Lock()
 	r.closed = true
+	if r.rest != nil {
+		r.rest.Stop()
+	}
 	r.mu.Unlock()
 	r.poke()
 	<-r.done
@@ -123,6 +131,10 @@ func (r *reader) listen() *ear {
 	defer r.mu.Unlock()
 	if r.ears = append(r.ears, e); len(r.ears) == 1 {
 		r.heed(true)
+		if r.rest != nil {
+			r.rest.Stop()
+			r.rest = nil
+		}
 	}
 	return e
 }
@@ -132,14 +144,30 @@ func (r *reader) deafen(e *ear) {
 	defer r.mu.Unlock()
 	if r.ears = slices.DeleteFunc(r.ears, func(x *ear) bool { return x == e }); len(r.ears) == 0 {
 		r.heed(false)
+		r.rest = time.AfterFunc(linger, r.doze)
 	}
 }
 
-// heed has all taps see what leaves, too.
-func (r *reader) heed(leaving bool) {
+// heed has all taps see what passes, or nothing.
+func (r *reader) heed(on bool) {
 	for _, s := range r.taps {
-		_ = s.heed(leaving) // the option cannot fail on such a socket
+		_ = s.heed(on) // none of it can fail on such a socket
 	}
+}
+
+// doze has all taps rest, if nobody listens.
+func (r *reader) doze() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed || r.rest == nil || len(r.ears) > 0 {
+		return
+	}
+	r.rest = nil
+	var all sync.WaitGroup // each waits for the kernel; together they wait once
+	for _, s := range r.taps {
+		all.Go(func() { _ = s.rest() })
+	}
+	all.Wait()
 }
 
 // settle returns when everything that the kernel had to say has been heard.

@@ -47,10 +47,11 @@ type space struct {
 	Space
 	ns    *os.File
 	nl    *netlink.Handle
-	route *conn // questions about routes and neighbours
-	nf    *conn // and about rules and connections
-	tap   int   // -1: none
-	nsid  int   // by which the listener knows it
+	route *conn  // questions about routes and neighbours
+	nf    *conn  // and about rules and connections
+	tap   int    // -1: none
+	hears uint16 // the protocol that the tap sees
+	nsid  int    // by which the listener knows it
 	links []Link
 	rules *Ruleset
 	// traced says that it has the table of traces; of a pod, as its rules were at

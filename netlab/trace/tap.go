@@ -21,20 +21,42 @@ type Seen struct {
 	P     *Packet `json:"packet"`
 }
 
-// heed says whether a tap sees packets that leave, too. While nobody looks it
-// does not: for each of them the kernel would make a copy.
-func (s *space) heed(leaving bool) error {
+// heed has the tap see everything that passes, or nothing: as long as nobody
+// looks, packets need not be looked at, and for those that leave the kernel
+// would make a copy of each. What is turned on at once is turned off late, when
+// the tap rests: the kernel waits for all processors then.
+func (s *space) heed(on bool) error {
 	ignore := 1
-	if leaving {
+	if on {
 		ignore = 0
+		if err := s.bindTap(unix.ETH_P_ALL); err != nil {
+			return err
+		}
 	}
 	return unix.SetsockoptInt(s.tap, unix.SOL_PACKET, packetIgnoreOutgoing, ignore)
 }
 
+// rest has the tap see nothing.
+func (s *space) rest() error { return s.bindTap(noProtocol) }
+
+// noProtocol is one of those that are for experiments: nothing here has it.
+const noProtocol = 0x88b5
+
+func (s *space) bindTap(protocol uint16) error {
+	if s.hears == protocol {
+		return nil
+	}
+	if err := unix.Bind(s.tap, &unix.SockaddrLinklayer{Protocol: swap(protocol)}); err != nil {
+		return fmt.Errorf("listen in %s: %w", s.Name, err)
+	}
+	s.hears = protocol
+	return nil
+}
+
 const packetIgnoreOutgoing = 23 // PACKET_IGNORE_OUTGOING
 
-// openTap opens a socket that sees what passes the links of a space and is
-// taken by the filter. It is closed with the space.
+// openTap opens a socket that sees, once it heeds, what passes the links of a
+// space and is taken by the filter. It is closed with the space.
 func (s *space) openTap(filter []unix.SockFilter) error {
 	fd := -1
 	err := netns.DoFile(s.ns, func() (err error) {
@@ -48,18 +70,13 @@ func (s *space) openTap(filter []unix.SockFilter) error {
 	err = errors.Join(
 		attach(fd, filter),
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1),
-		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 1<<20))
-	if err == nil {
-		err = unix.SetsockoptInt(fd, unix.SOL_PACKET, packetIgnoreOutgoing, 1)
-	}
-	if err == nil {
-		err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: swap(unix.ETH_P_ALL)})
-	}
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 1<<20),
+		unix.SetsockoptInt(fd, unix.SOL_PACKET, packetIgnoreOutgoing, 1))
 	if err != nil {
 		unix.Close(fd)
 		return fmt.Errorf("listen in %s: %w", s.Name, err)
 	}
-	s.tap = fd
+	s.tap, s.hears = fd, 0
 	return nil
 }
 
