@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/klab-project/klab/core/step"
 	"github.com/klab-project/klab/tui/lesson"
 )
 
@@ -39,6 +40,14 @@ func (s *Session) Act(ctx context.Context, act lesson.Act) error {
 		return s.Begin(ctx)
 	}
 	return nil
+}
+
+// calm leaves out that the lesson was busy: a key that was pressed twice.
+func calm(err error) error {
+	if errors.Is(err, errBusy) {
+		return nil
+	}
+	return err
 }
 
 func (s *Session) change(f func()) {
@@ -81,12 +90,15 @@ func (s *Session) enter(ctx context.Context, i int) error {
 	return s.until(ctx, commandPatience, func() bool { return s.see.steps[i].entered })
 }
 
+// errBusy is the error of what is asked for while something is carried out.
+var errBusy = errors.New("the lesson is still busy")
+
 // exclusively runs f while the lesson shows that it is busy.
 func (s *Session) exclusively(f func() error) error {
 	s.mu.Lock()
 	if s.busy {
 		s.mu.Unlock()
-		return nil
+		return errBusy
 	}
 	s.busy, s.failed = true, nil
 	s.wake()
@@ -101,18 +113,37 @@ func (s *Session) do(ctx context.Context) error {
 	s.mu.Lock()
 	i := s.at
 	open := s.lesson.Steps[i].Predict != nil && !s.learner[i].locked
+	unready := !s.ready && !s.busy
 	s.look = i
 	s.mu.Unlock()
 	switch {
 	case open:
 		return errors.New("lock your prediction first")
+	case unready:
+		return errors.New("the lab is not at the lesson's beginning: r tries it again")
 	case s.host == nil:
 		return nil // the recording is played by whoever shows it
 	}
-	return s.exclusively(func() error {
+	return calm(s.exclusively(func() error { return s.carryOn(ctx, i) }))
+}
+
+// carryOn carries out the next chunk of a step, and while the lab runs by
+// itself also what only waits after it.
+func (s *Session) carryOn(ctx context.Context, i int) error {
+	list := s.lesson.Steps[i].Do
+	s.mu.Lock()
+	_, to := chunk(list, s.see.steps[i].did)
+	s.mu.Unlock()
+	for {
+		if err := s.carryOut(ctx, i, to); err != nil {
+			return err
+		}
 		s.mu.Lock()
-		_, to := chunk(s.lesson.Steps[i].Do, s.see.steps[i].did)
+		runs := s.see.state.Mode.State != step.Paused
 		s.mu.Unlock()
-		return s.carryOut(ctx, i, to)
-	})
+		if !runs || to == len(list) || list[to].Wait == nil && list[to].See == nil {
+			return nil
+		}
+		_, to = chunk(list, to)
+	}
 }

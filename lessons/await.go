@@ -3,6 +3,7 @@ package lessons
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -53,4 +54,25 @@ func (s *Session) quiet(ctx context.Context, while, most time.Duration) error {
 		}
 	}
 	return nil
+}
+
+// probeEvery is how often packets of a check are sent again while somebody is
+// at work.
+const probeEvery = 2 * time.Second
+
+// reach waits until the step is complete; while it is to send packets for its
+// checks, it does so again and again.
+func (s *Session) reach(ctx context.Context, i int, patience time.Duration, complete func() bool) error {
+	if !slices.ContainsFunc(s.lesson.Steps[i].Checks, func(c Check) bool { return len(c.Packet) > 0 }) {
+		return s.until(ctx, patience, complete)
+	}
+	for end := time.Now().Add(patience); ; {
+		if err := s.probe(ctx, i); err != nil {
+			return err
+		}
+		err := s.until(ctx, probeEvery, complete)
+		if !errors.Is(err, errSlow) || time.Now().After(end) {
+			return err
+		}
+	}
 }

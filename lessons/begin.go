@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -23,6 +24,9 @@ func (s *Session) Begin(ctx context.Context) error {
 		return nil
 	}
 	err := s.exclusively(func() error { return s.begin(ctx) })
+	if errors.Is(err, errBusy) {
+		return nil // it is being brought there
+	}
 	s.mu.Lock()
 	mode := s.see.state.Mode
 	if s.ready = err == nil; s.ready && s.at == 0 {
@@ -42,6 +46,7 @@ func (s *Session) Begin(ctx context.Context) error {
 
 func (s *Session) begin(ctx context.Context) error {
 	s.change(func() { s.ready = false })
+	s.progress.note(Entry{Lesson: s.lesson.ID, Kind: Prepares, Lab: s.progress.here()})
 	if err := s.clear(ctx); err != nil {
 		return fmt.Errorf("bring the lab to its beginning: %w", err)
 	}
@@ -67,11 +72,28 @@ func (s *Session) begin(ctx context.Context) error {
 		if i == at {
 			break
 		}
-		if err := s.carryOut(ctx, i, len(s.lesson.Steps[i].Do)); err != nil {
+		if err := s.catchUp(ctx, i); err != nil {
 			return err
 		}
 	}
+	s.progress.note(Entry{Lesson: s.lesson.ID, Kind: Ready, Lab: s.progress.here()})
 	return nil
+}
+
+// catchUp does what a step does, and what the learner has done in it.
+func (s *Session) catchUp(ctx context.Context, i int) error {
+	st := s.lesson.Steps[i]
+	if err := s.carryOut(ctx, i, len(st.Do)); err != nil || !st.acts() {
+		return err
+	}
+	if _, err := s.host.Solve(ctx, s.lesson, st); err != nil {
+		return fmt.Errorf("do again what you did in the step %q: %w", st.ID, err)
+	}
+	err := s.reach(ctx, i, time.Minute, func() bool { return s.see.complete(i) })
+	if errors.Is(err, errSlow) {
+		return fmt.Errorf("the goals of the step %q are not reached again: %w", st.ID, err)
+	}
+	return err
 }
 
 // clear deletes what manifests of lessons make, of this one and of those that
@@ -83,11 +105,11 @@ func (s *Session) clear(ctx context.Context) error {
 	if err := s.caughtUp(ctx); err != nil {
 		return err
 	}
-	if err := s.takeBack(ctx); err != nil {
-		return err
-	}
 	others, err := Catalog(content)
 	if err != nil {
+		return err
+	}
+	if err := s.takeBack(ctx, others); err != nil {
 		return err
 	}
 	for _, l := range append([]*Lesson{s.lesson}, others...) {
@@ -131,9 +153,22 @@ func (s *Session) remove(ctx context.Context, l *Lesson) error {
 	return nil
 }
 
-// takeBack undoes what the lesson does beside its manifests.
-func (s *Session) takeBack(ctx context.Context) error {
-	for _, d := range append(slices.Clone(s.lesson.Reset), Do{Speed: 1}) {
+// takeBack undoes what the lesson does beside its manifests, and what the one
+// did that was taken before in this lab.
+func (s *Session) takeBack(ctx context.Context, others []*Lesson) error {
+	var list []Do
+	s.mu.Lock()
+	broken := len(s.see.state.Faults) > 0
+	for _, l := range others {
+		if l.ID == s.see.lastBegun() && l.ID != s.lesson.ID {
+			list = l.Reset
+		}
+	}
+	s.mu.Unlock()
+	if broken && !slices.ContainsFunc(list, func(d Do) bool { return d.Mend != "" }) {
+		list = append(slices.Clone(list), Do{Mend: "--all"})
+	}
+	for _, d := range slices.Concat(list, s.lesson.Reset, []Do{{Speed: 1}}) {
 		var err error
 		switch {
 		case len(d.Kubectl) > 0:

@@ -21,6 +21,8 @@ type Host interface {
 	Mark(ctx context.Context, name string) error
 	// Note is Mark with a text.
 	Note(ctx context.Context, name, text string) error
+	// Solve runs the solution of a step; it returns the line that it is about.
+	Solve(ctx context.Context, of *Lesson, s *Step) (string, error)
 	// Shell runs a line with sh, which has kubectl and klab in its PATH, and
 	// returns what it printed; *exec.ExitError is how it failed.
 	Shell(ctx context.Context, line string) (string, error)

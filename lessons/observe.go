@@ -132,6 +132,17 @@ func beginMark(l *Lesson, token string) string {
 }
 func stepMark(l *Lesson, s *Step) string { return l.ID + "/" + s.ID }
 
+// lastBegun is the id of the lesson that was begun last in this lab, "" if none.
+func (o *observer) lastBegun() string {
+	for _, m := range slices.Backward(o.state.Marks) {
+		if rest, ok := strings.CutPrefix(m.Name, "lesson "); ok {
+			id, _, _ := strings.Cut(rest, " ")
+			return id
+		}
+	}
+	return ""
+}
+
 // Start is the event of a recording at which the lesson's first step is
 // entered, or 0.
 func (l *Lesson) Start(events []*step.Event) uint64 {

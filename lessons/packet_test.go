@@ -181,9 +181,12 @@ func TestPacketsOfALesson(t *testing.T) {
 
 	again := lessons.NewSession(l, nil, nil) // the same from a recording
 	require.NoError(t, again.Answer(0, 1))
-	again.Follow(nil, h.list)
+	n := again.Follow(nil, h.list)
+	require.Less(t, n, len(h.list), "it stops where the step is over")
 	require.Equal(t, 1, again.View("zh").Prompt.Answer)
+	require.True(t, again.View("zh").CanNext)
 	require.NoError(t, again.Act(ctx, lesson.Next))
+	require.Equal(t, len(h.list)-n, again.Follow(nil, h.list[n:]))
 	require.True(t, again.View("zh").Checks[0].Done)
 	require.NoError(t, again.Act(ctx, lesson.Check), "which sends nothing")
 }

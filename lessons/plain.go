@@ -241,7 +241,12 @@ func (p *Plain) goals(ctx context.Context, i int) error {
 			return fmt.Errorf("step %q: the lesson's solution: %w", st.ID, err)
 		}
 	}
-	err := p.reach(ctx, i, patience, complete)
+	var err error
+	if s.host == nil {
+		err = p.until(ctx, patience, complete)
+	} else {
+		err = s.reach(ctx, i, patience, complete)
+	}
 	if err != nil && !errors.Is(err, errSlow) {
 		return fmt.Errorf("step %q: %w", st.ID, err)
 	}
@@ -262,29 +267,6 @@ func (p *Plain) goals(ctx context.Context, i int) error {
 		return fmt.Errorf("step %q: %w", st.ID, ErrGoals)
 	}
 	return nil
-}
-
-// probeEvery is how often packets of a check are sent again while somebody is
-// at work.
-const probeEvery = 2 * time.Second
-
-// reach waits until the step is complete; while it is to send packets for its
-// checks, it does so again and again.
-func (p *Plain) reach(ctx context.Context, i int, patience time.Duration, complete func() bool) error {
-	s := p.Session
-	sends := slices.ContainsFunc(s.lesson.Steps[i].Checks, func(c Check) bool { return len(c.Packet) > 0 })
-	if s.host == nil || !sends {
-		return p.until(ctx, patience, complete)
-	}
-	for end := time.Now().Add(patience); ; {
-		if err := s.probe(ctx, i); err != nil {
-			return err
-		}
-		err := p.until(ctx, probeEvery, complete)
-		if !errors.Is(err, errSlow) || time.Now().After(end) {
-			return err
-		}
-	}
 }
 
 // ask puts the step's question.

@@ -16,6 +16,8 @@ type Kind string
 
 const (
 	Began    Kind = "began"    // a lesson, in the lab Lab, as the run Run
+	Prepares Kind = "prepares" // the lab Lab is being brought to the lesson's beginning, or to a step's
+	Ready    Kind = "ready"    // it is there
 	Entered  Kind = "entered"  // a step
 	Answered Kind = "answered" // a question: Choice ("" is skipped) and Sure
 	Seen     Kind = "seen"     // what really happened: Choice
@@ -118,6 +120,14 @@ func (p *Progress) Err() error {
 	return p.err
 }
 
+// here is the lab that the progress is of.
+func (p *Progress) here() string {
+	if p == nil {
+		return ""
+	}
+	return p.lab
+}
+
 // run is the name of this run of a lesson in the lab's events.
 func (p *Progress) run() string {
 	if p == nil {
@@ -139,30 +149,45 @@ func Open(l *Lesson, host Host, p *Progress) (s *Session, fresh bool, err error)
 	if err != nil {
 		return nil, false, err
 	}
-	var last []Entry // of the newest run of this lesson
-	for _, e := range entries {
-		switch {
-		case e.Lesson != l.ID:
-		case e.Kind == Began:
-			if e.Lab == p.lab && e.Run != "" {
-				p.id = e.Run
-			} else {
-				p.id = ""
-			}
-			last = []Entry{e}
-		case e.Kind == Finished:
-			last, p.id = nil, ""
-		case last != nil:
-			last = append(last, e)
-		}
+	run, last := newest(l, entries, p.here())
+	if p != nil {
+		p.id = run
 	}
-	fresh = p == nil || p.id == ""
+	fresh = run == ""
 	s = NewSession(l, host, p)
 	s.restore(last)
+	s.ready = !fresh || host == nil
 	if fresh {
 		p.began(l, last)
 	}
 	return s, fresh, nil
+}
+
+// newest is the newest run of a lesson, unless it is finished: what the
+// learner did, and its name if the lab is still as the learner left it.
+func newest(l *Lesson, entries []Entry, lab string) (run string, last []Entry) {
+	ready := false
+	for _, e := range entries {
+		switch {
+		case e.Lesson != l.ID:
+			ready = ready && (e.Kind != Prepares || e.Lab != lab) // that one has put away what this one made
+		case e.Kind == Began:
+			run, last, ready = "", []Entry{e}, false
+			if e.Lab == lab {
+				run = e.Run
+			}
+		case e.Kind == Finished:
+			run, last = "", nil
+		case e.Kind == Prepares, e.Kind == Ready:
+			ready = e.Kind == Ready && e.Lab == lab
+		case last != nil:
+			last = append(last, e)
+		}
+	}
+	if !ready {
+		run = ""
+	}
+	return run, last
 }
 
 // Begin begins a lesson anew, wherever the learner left it.
@@ -190,7 +215,6 @@ func (p *Progress) began(l *Lesson, last []Entry) {
 
 // restore puts the learner where the entries say.
 func (s *Session) restore(entries []Entry) {
-	s.ready = s.ready || len(entries) > 0
 	for _, e := range entries {
 		for i, st := range s.lesson.Steps {
 			if st.ID != e.Step {

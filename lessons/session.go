@@ -64,14 +64,19 @@ func NewSession(l *Lesson, host Host, progress *Progress) *Session {
 func (s *Session) Lesson() *Lesson { return s.lesson }
 
 // Follow implements lesson.Lesson.
-func (s *Session) Follow(_ *fold.State, events []*step.Event) {
+func (s *Session) Follow(_ *fold.State, events []*step.Event) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, e := range events {
+	defer s.wake()
+	defer s.keep()
+	playing := s.host == nil && !s.played(s.at)
+	for i, e := range events {
 		s.see.observe(e)
+		if playing && !s.last(s.at) && s.played(s.at) {
+			return i + 1
+		}
 	}
-	s.keep()
-	s.wake()
+	return len(events)
 }
 
 // keep notes what has come about since: answers, goals, the lesson's end.

@@ -203,12 +203,16 @@ func TestAnswerFromWhatAnEventSays(t *testing.T) {
 func TestProgressResumes(t *testing.T) {
 	l := builtIn(t)
 	dir := t.TempDir()
-	open := func(lab string) (*lessons.Session, bool) {
-		p, err := lessons.OpenProgress(dir, lab)
+	open := func(name string) (*lessons.Session, bool) {
+		p, err := lessons.OpenProgress(dir, name)
 		require.NoError(t, err)
-		s, fresh, err := lessons.Open(l, nil, p)
+		h := &lab{}
+		s, fresh, err := lessons.Open(l, h, p)
 		require.NoError(t, err)
 		require.NoError(t, p.Err())
+		if h.session = s; fresh {
+			require.NoError(t, s.Begin(t.Context()))
+		}
 		return s, fresh
 	}
 	s, fresh := open("lab 1")
@@ -221,7 +225,7 @@ func TestProgressResumes(t *testing.T) {
 		if s.View("en").Step == 2 && s.View("en").Prompt.Open() {
 			require.NoError(t, s.Answer(1, 3))
 		}
-		require.NoError(t, s.Act(context.Background(), lesson.Next))
+		require.NoError(t, s.Act(t.Context(), lesson.Next))
 	}
 	require.NoError(t, s.Answer(0, 2))
 	again, fresh := open("lab 1")
@@ -230,19 +234,25 @@ func TestProgressResumes(t *testing.T) {
 	require.Equal(t, 3, v.Step)
 	require.True(t, v.Prompt.Locked)
 	require.Equal(t, 0, v.Prompt.Choice)
-	s, fresh = open("lab 2")
-	require.True(t, fresh, "another lab is brought to where the learner was")
-	require.Equal(t, 3, s.View("en").Step)
+}
+
+func TestProgressOfAFinishedLesson(t *testing.T) {
+	l := builtIn(t)
+	p, err := lessons.OpenProgress(t.TempDir(), "lab")
+	require.NoError(t, err)
+	s, _, err := lessons.Open(l, nil, p)
+	require.NoError(t, err)
 	for _, e := range recorded(t, l).Events {
 		s.Follow(nil, []*step.Event{e})
 		if s.View("en").Prompt.Open() {
 			require.NoError(t, s.Answer(-1, 1))
 		}
-		require.NoError(t, s.Act(context.Background(), lesson.Next))
+		require.NoError(t, s.Act(t.Context(), lesson.Next))
 	}
 	require.NoError(t, s.Answer(1, 3))
 	require.True(t, s.View("en").Done)
-	s, fresh = open("lab 2")
+	s, fresh, err := lessons.Open(l, nil, p)
+	require.NoError(t, err)
 	require.True(t, fresh, "a lesson that is finished begins anew")
 	require.Equal(t, 1, s.View("en").Step)
 }

@@ -160,7 +160,7 @@ func (s *Session) doing(i int, lang string) *lesson.Command {
 		}
 		c.Output = cmp.Or(w.printed[k], c.Output)
 	}
-	for k := from - 1; c.Done && c.Line == "" && k >= 0; k-- { // what it only waited for
+	for k := from - 1; (c.Done || c.Busy) && c.Line == "" && k >= 0; k-- { // what it only waits for
 		c.Line = st.Do[k].line(lang, s.see)
 	}
 	if c.Line == "" && !c.Done {

@@ -66,7 +66,10 @@ type script struct {
 	seen         uint64
 }
 
-func (l *script) Follow(s *fold.State, _ []*step.Event) { l.seen = s.Seq }
+func (l *script) Follow(s *fold.State, events []*step.Event) int {
+	l.seen = s.Seq
+	return len(events)
+}
 func (l *script) Answer(choice, sure int) error {
 	l.choice, l.sure, l.locked = choice, sure, true
 	return nil

@@ -68,8 +68,11 @@ func (m *Model) follow() {
 			list = append(list, e)
 			return true
 		})
+		if n := m.lesson.Follow(m.history.At(to), list); n < len(list) {
+			to = list[n-1].Seq
+			m.at = to
+		}
 		m.followed = to
-		m.lesson.Follow(m.history.At(to), list)
 	}
 	m.look()
 }
@@ -99,7 +102,7 @@ func (m *Model) look() {
 		m.focus = layout.Lesson // which is not to be seen otherwise
 	}
 	m.place()
-	if news(before.Prompt, m.lv.Prompt) || before.Step != m.lv.Step {
+	if news(before.Prompt, m.lv.Prompt) || before.Step != m.lv.Step || moved(before.Do, m.lv.Do) {
 		if r := m.panes[layout.Lesson]; !r.Empty() {
 			m.skip[layout.Lesson] = m.pen(nil).LessonStart(m.lv, m.answer, r.W-4, r.H-2)
 		}
@@ -109,6 +112,12 @@ func (m *Model) look() {
 // news tells whether there is more to read of a prompt than before.
 func news(before, now *lesson.Prompt) bool {
 	return now != nil && (before == nil || before.Locked != now.Locked || before.Answer != now.Answer)
+}
+
+// moved tells whether there is something else to do than before, or something
+// was printed.
+func moved(before, now *lesson.Command) bool {
+	return before != nil && now != nil && (before.Line != now.Line || before.Output != now.Output)
 }
 
 // show turns to the pane that a lesson is about.

@@ -102,7 +102,7 @@ func (m *Model) hop(n int) {
 		m.zoom = m.grain()
 	}
 	m.way.leg = ""
-	m.turnEye(stops[at])
+	m.goTo(stops[at])
 }
 
 // turnLeg shows the next leg of the packet's way.

@@ -33,11 +33,11 @@ func (m *Model) travel(a keys.Action) tea.Cmd {
 	case keys.First:
 		m.playing = false
 		if first := m.history.First(); first > 0 {
-			m.turnEye(first)
+			m.goTo(first)
 		}
 	case keys.Last:
 		m.playing = false
-		m.turnEye(m.history.Last())
+		m.goTo(m.history.Last())
 		if m.live {
 			m.at = 0
 		}
@@ -71,6 +71,15 @@ func (m *Model) pause(paused bool) tea.Cmd {
 	return m.command(func(c Control) error { return c.SetMode(m.ctx, mode) })
 }
 
+// goTo turns the eye to an event, but where the lesson comes first no further.
+func (m *Model) goTo(seq uint64) {
+	if seq > m.followed && m.stops() {
+		seq, m.focus = m.followed, layout.Lesson
+		m.say("say.lesson")
+	}
+	m.turnEye(seq)
+}
+
 // turnEye turns the eye to an event.
 func (m *Model) turnEye(seq uint64) {
 	m.at = seq
@@ -93,7 +102,7 @@ func (m *Model) move(n int) bool {
 	to, ok := m.track.Move(z, m.eye(), n)
 	switch {
 	case ok:
-		m.turnEye(to)
+		m.goTo(to)
 	case n < 0:
 		m.say("say.begin")
 	case m.live && m.at != 0:
@@ -106,8 +115,10 @@ func (m *Model) move(n int) bool {
 
 // stays tells whether a recording does not play beyond the eye, because the
 // lesson comes first: a question is open, or its step is over.
-func (m *Model) stays() bool {
-	return !m.live && m.lesson != nil && m.eye() >= m.followed && (m.lv.Prompt.Open() || m.lv.CanNext)
+func (m *Model) stays() bool { return m.eye() >= m.followed && m.stops() }
+
+func (m *Model) stops() bool {
+	return !m.live && m.lesson != nil && (m.lv.Prompt.Open() || m.lv.CanNext)
 }
 
 func (m *Model) toMark(forward bool) {
@@ -122,7 +133,7 @@ func (m *Model) toMark(forward bool) {
 		m.say("say.nomark")
 		return
 	}
-	m.turnEye(to)
+	m.goTo(to)
 }
 
 // play lets a live lab run or pauses it, and plays or stops a recording.

@@ -17,8 +17,9 @@ import (
 // several goroutines; only Act may take long.
 type Lesson interface {
 	// Follow tells of new events; state is the one after the last of them and
-	// must be neither changed nor kept.
-	Follow(state *fold.State, events []*step.Event)
+	// must be neither changed nor kept. It returns how many of them it took: a
+	// recording stops at the one with which a step is over.
+	Follow(state *fold.State, events []*step.Event) int
 	// View is what to show now. lang is "en" or "zh".
 	View(lang string) View
 	// Answer locks the answer to the open prediction: a choice from 0, and how

@@ -38,13 +38,16 @@ func (p Pen) Lesson(r canvas.Rect, v lesson.View, a Answering, skip int) int {
 func tight(body, foot, h int) bool { return body+foot > h && (foot > h*3/4 || foot == 0) }
 
 // LessonStart is how many rows are to be scrolled away so that in w×h cells
-// the prompt, and what came of it, is in view.
+// the prompt, and what came of it, is in view, or else what is to be done.
 func (p Pen) LessonStart(v lesson.View, a Answering, w, h int) int {
 	body, foot := len(p.blocks(v, w)), len(p.foot(v, a, w))
-	if !tight(body, foot, h) || v.Prompt == nil {
+	switch {
+	case !tight(body, foot, h), v.Prompt == nil && (v.Do == nil || v.Do.Output == ""):
 		return 0
+	case v.Prompt.Open(), v.Prompt != nil && v.Prompt.Answer >= 0:
+		return min(body+1, body+foot-h)
 	}
-	return min(body+1, body+foot-h)
+	return body + foot - h
 }
 
 // LessonRows is how many rows a lesson would take at a width.
