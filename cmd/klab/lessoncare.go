@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/klab-project/klab/core/cluster"
+	"github.com/klab-project/klab/core/step"
 	"github.com/klab-project/klab/core/step/recording"
 	"github.com/klab-project/klab/lessons"
 	"github.com/klab-project/klab/netlab/leak"
@@ -21,7 +22,7 @@ import (
 
 // recordingMost is the size in bytes that a lesson's recording may have: it is
 // part of the program.
-const recordingMost = 400_000
+const recordingMost = 300_000
 
 // unsolvedFor is how long a check is watched that must not pass.
 const unsolvedFor = 1500 * time.Millisecond
@@ -132,7 +133,7 @@ func (a *app) lessonRecordCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if raw, err = recording.Pack(raw); err != nil {
+				if raw, err = trimmed(raw); err != nil {
 					return err
 				}
 				if len(raw) > recordingMost {
@@ -151,6 +152,26 @@ func (a *app) lessonRecordCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVarP(&out, "output", "o", "", "the file to write (default: the lesson's own)")
 	return cmd
+}
+
+// trimmed is a recording with only what a lesson shows, in few bytes.
+func trimmed(raw []byte) ([]byte, error) {
+	rec, err := recording.Read(bytes.NewReader(raw))
+	if err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	_, err = recording.Write(&out, rec.Header, func(yield func(*step.Event, error) bool) {
+		for _, e := range lessons.Trim(rec.Events) {
+			if !yield(e, nil) {
+				return
+			}
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return recording.Pack(out.Bytes())
 }
 
 // playable tells whether a recording shows the whole lesson, in both languages.
