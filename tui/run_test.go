@@ -92,7 +92,7 @@ func TestRunShowsAndQuits(t *testing.T) {
 		done <- Run(t.Context(), Config{Source: &feed{all: foldtest.Deployment(), story: story{live: true}}, Input: in, Output: out,
 			Options: []tea.ProgramOption{tea.WithWindowSize(80, 24), tea.WithoutSignalHandler(), tea.WithEnvironment([]string{"TERM=xterm-256color"})}})
 	}()
-	require.Eventually(t, func() bool { return out.has("klab") && out.has("PAUSED") }, 10*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return out.has("klab") && out.has("PAUSED") }, time.Minute, 5*time.Millisecond)
 	_, err := keys.Write([]byte{3})
 	require.NoError(t, err)
 	require.NoError(t, <-done)
@@ -109,7 +109,7 @@ func TestRunEndsWithItsContext(t *testing.T) {
 		done <- Run(ctx, Config{Source: &feed{story: story{live: true}}, Input: in, Output: out,
 			Options: []tea.ProgramOption{tea.WithWindowSize(80, 24), tea.WithoutSignalHandler()}})
 	}()
-	require.Eventually(t, func() bool { return out.has("klab") }, 10*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return out.has("klab") }, time.Minute, 5*time.Millisecond)
 	cancel()
 	require.NoError(t, <-done)
 }

@@ -169,7 +169,7 @@ func walk(t *testing.T, w, h int, say words, line string) {
 		screen := term.run("capture-pane", "-p", "-J")
 		before, after = settings(screen, "before"), settings(screen, "after")
 		return before != "" && after != ""
-	}, 10*time.Second, 10*time.Millisecond)
+	}, time.Minute, 10*time.Millisecond)
 	require.Equal(t, before, after, "the settings of the terminal")
 }
 

@@ -94,7 +94,7 @@ func newDeployment(name string, replicas int32) *appsv1.Deployment {
 }
 
 const (
-	waitFor = 10 * time.Second
+	waitFor = time.Minute
 	tick    = time.Millisecond
 )
 

@@ -222,7 +222,7 @@ func (p *paths) hold(world string) {
 	p.look()
 	for _, way := range append(p.all(), p.kinds()...) {
 		wrong := ""
-		assert.Eventually(p.t, func() bool { wrong = p.wrong(way); return wrong == "" }, 10*time.Second, tick)
+		assert.Eventually(p.t, func() bool { wrong = p.wrong(way); return wrong == "" }, time.Minute, tick)
 		require.Empty(p.t, wrong, "%s: %s", world, way.name)
 	}
 }

@@ -82,7 +82,7 @@ func TestRealPodOverTheCRI(t *testing.T) {
 	require.Eventually(t, func() bool {
 		list, err := m.client.CoreV1().Pods("default").List(m.ctx, metav1.ListOptions{})
 		return err == nil && len(list.Items) == 0
-	}, 30*time.Second, 20*time.Millisecond)
+	}, time.Minute, 20*time.Millisecond)
 	left, err := m.node.Runtime.ListPodSandbox(m.ctx)
 	require.NoError(t, err)
 	require.Empty(t, left)
@@ -125,7 +125,7 @@ func TestRealPortForwardOverTheCRI(t *testing.T) {
 	conn, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", ports[0].Local), 5*time.Second)
 	require.NoError(t, err)
 	defer conn.Close()
-	require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+	require.NoError(t, conn.SetDeadline(time.Now().Add(time.Minute)))
 	answer, err := io.ReadAll(conn)
 	require.NoError(t, err)
 	require.Equal(t, "hello\n", string(answer))

@@ -67,7 +67,7 @@ func TestLogRotation(t *testing.T) {
 	}()
 
 	// It has opened the first file, which is going to be another one's name.
-	require.Eventually(t, func() bool { return seen.Load() == 1 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return seen.Load() == 1 }, time.Minute, time.Millisecond)
 
 	require.NoError(t, k.rotateLarge(t.Context(), 1<<20, 3))
 	require.Len(t, files(t, dir), 1, "it is not too long yet")
@@ -80,7 +80,7 @@ func TestLogRotation(t *testing.T) {
 			}
 		}
 		w.line(t, 10+i)
-		require.Eventually(t, func() bool { return seen.Load() == int64(1+2*i) }, 10*time.Second, time.Millisecond, "a follower goes on in the new file")
+		require.Eventually(t, func() bool { return seen.Load() == int64(1+2*i) }, time.Minute, time.Millisecond, "a follower goes on in the new file")
 	}
 	runs.Store(false)
 	require.NoError(t, <-followed)

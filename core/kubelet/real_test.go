@@ -265,7 +265,7 @@ func (m *machine) wait(name string, cond func(*corev1.Pod) bool) *corev1.Pod {
 			if cond(last) {
 				return last
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			require.FailNow(m.t, "the pod did not become what was waited for", "%s: %+v", name, last)
 		}
 	}
@@ -356,7 +356,7 @@ func TestRealManyPodsLeaveNothing(t *testing.T) {
 	require.Eventually(t, func() bool {
 		list, err := m.client.CoreV1().Pods("default").List(m.ctx, metav1.ListOptions{})
 		return err == nil && len(list.Items) == 0
-	}, 30*time.Second, 20*time.Millisecond)
+	}, time.Minute, 20*time.Millisecond)
 	boxes, err := m.node.Runtime.ListPodSandbox(m.ctx)
 	require.NoError(t, err)
 	require.Empty(t, boxes)
@@ -374,7 +374,7 @@ func TestRealRestartOfTheKubelet(t *testing.T) {
 	m.run("trap", []string{"trap", "5"}, never)
 	stays := m.wait("stays", running)
 	m.wait("trap", running)
-	require.Eventually(t, func() bool { return strings.Contains(m.logs("trap", corev1.PodLogOptions{}), "ready") }, 10*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return strings.Contains(m.logs("trap", corev1.PodLogOptions{}), "ready") }, time.Minute, 10*time.Millisecond)
 	lab := step.NewLab(step.NewJournal(1, 1000), step.NewClock(time.Now(), 0))
 	m.stop()
 	containers, err := m.node.Runtime.ListContainers(m.ctx)

@@ -108,7 +108,7 @@ func TestRealVolumes(t *testing.T) {
 	require.Eventually(t, func() bool {
 		text, err := os.ReadFile(root + "/cm/..data/a")
 		return err == nil && string(text) == "2"
-	}, 10*time.Second, 5*time.Millisecond)
+	}, time.Minute, 5*time.Millisecond)
 	text, err = os.ReadFile(root + "/bin/a") // a subPath keeps what it has
 	require.NoError(t, err)
 	require.Equal(t, "1", string(text))
@@ -143,7 +143,7 @@ func TestRealKilledWhileMounting(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, err := m.client.CoreV1().Nodes().Get(m.ctx, "node-1", metav1.GetOptions{})
 		return err == nil
-	}, 10*time.Second, 5*time.Millisecond)
+	}, time.Minute, 5*time.Millisecond)
 	for i := range 3 {
 		m.stop()
 		journal := step.NewJournal(1, 100_000)
@@ -167,7 +167,7 @@ func TestRealKilledWhileMounting(t *testing.T) {
 			entries, err := os.ReadDir(m.node.Root + "/pods")
 			mounts, readErr := os.ReadFile("/proc/self/mountinfo")
 			return err == nil && readErr == nil && len(entries) == 0 && !strings.Contains(string(mounts), m.node.Root+"/pods/")
-		}, 20*time.Second, 10*time.Millisecond)
+		}, time.Minute, 10*time.Millisecond)
 	}
 }
 
@@ -186,5 +186,5 @@ func holdMount(t *testing.T, gate *step.Gate, others int) {
 			_ = gate.Pick(held.ID, step.How{Kind: step.Run}) // it may be gone
 		}
 		return false
-	}, 10*time.Second, 2*time.Millisecond)
+	}, time.Minute, 2*time.Millisecond)
 }

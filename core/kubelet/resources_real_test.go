@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	waitTime = 20 * time.Second
+	waitTime = time.Minute
 	waitTick = 10 * time.Millisecond
 )
 

@@ -119,9 +119,12 @@ func TestProxyIsBoundedAndIdleTunnelsEnd(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { l.Close() })
-	s := httptest.NewServer(Proxy(ProxyConfig{MaxConns: 1, Idle: 200 * time.Millisecond}))
-	t.Cleanup(s.Close)
-	connect := func() (net.Conn, string) {
+	serve := func(c ProxyConfig) *httptest.Server {
+		s := httptest.NewServer(Proxy(c))
+		t.Cleanup(s.Close)
+		return s
+	}
+	connect := func(s *httptest.Server) (net.Conn, string) {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
 		require.NoError(t, err)
 		t.Cleanup(func() { conn.Close() })
@@ -132,10 +135,15 @@ func TestProxyIsBoundedAndIdleTunnelsEnd(t *testing.T) {
 		require.NoError(t, err)
 		return conn, string(buf[:n])
 	}
-	first, line := connect()
+	bounded := serve(ProxyConfig{MaxConns: 1, Idle: time.Minute})
+	first, line := connect(bounded)
 	require.Contains(t, line, "200")
-	_, line = connect()
+	_, line = connect(bounded)
 	require.Contains(t, line, "503")
-	_, err = io.Copy(io.Discard, first)
+	require.NoError(t, first.Close())
+
+	idle, line := connect(serve(ProxyConfig{MaxConns: 1, Idle: 50 * time.Millisecond}))
+	require.Contains(t, line, "200")
+	_, err = io.Copy(io.Discard, idle)
 	require.NoError(t, err)
 }

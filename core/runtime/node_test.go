@@ -369,5 +369,5 @@ func (n *node) pid(id string) int {
 }
 
 func eventually(t testing.TB, what string, f func() bool) {
-	require.Eventually(t, f, 20*time.Second, 5*time.Millisecond, what)
+	require.Eventually(t, f, time.Minute, 5*time.Millisecond, what)
 }

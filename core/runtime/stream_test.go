@@ -122,9 +122,9 @@ func TestLogLines(t *testing.T) {
 	require.True(t, strings.HasPrefix(lines[2], "stdout F xxx"))
 
 	_, id = n.run("noeol", "noeol")
-	time.Sleep(50 * time.Millisecond)
+	eventually(t, "ready", func() bool { return len(n.log(id)) == 1 })
 	require.NoError(t, n.StopContainer(n.ctx, id, 0))
-	require.Equal(t, []string{"stdout P no end"}, n.log(id))
+	require.Equal(t, []string{"stderr F ready", "stdout P no end"}, n.log(id))
 }
 
 func TestEvents(t *testing.T) {

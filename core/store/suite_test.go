@@ -11,7 +11,7 @@ import (
 )
 
 // patience is how long a test waits for what must come; it is no measurement.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // eachStore runs a test on a new, empty store of every kind.
 func eachStore(t *testing.T, test func(t *testing.T, ctx context.Context, s Store)) {

@@ -26,7 +26,7 @@ type realNode struct {
 func newRealNode(t testing.TB, subnet string) *realNode {
 	t.Helper()
 	ns, dir := nettest.Namespace(t, "node"), t.TempDir()
-	bin := &cni.Bin{Dir: filepath.Join(dir, "bin"), NetNS: ns, Limit: 5 * time.Second,
+	bin := &cni.Bin{Dir: filepath.Join(dir, "bin"), NetNS: ns, Limit: time.Minute,
 		Own: cni.Builtin(ns, link.By{Actor: "kubelet", Node: "node-1"})}
 	require.NoError(t, bin.Place(cnibin.Program()))
 	conf := filepath.Join(dir, "net.d")

@@ -113,7 +113,7 @@ func addresses(t *testing.T, k *dns.Kube, name, want string) {
 			got = append(got, rr.(*mdns.A).A.String())
 		}
 		return strings.Join(got, " ") == want
-	}, 10*time.Second, time.Millisecond, "%s is not %q", name, want)
+	}, time.Minute, time.Millisecond, "%s is not %q", name, want)
 }
 
 const web = "web.shop.svc.cluster.local."
@@ -132,14 +132,14 @@ func TestKubeListsAndWatches(t *testing.T) {
 	services <- "end"
 	require.Eventually(t, func() bool {
 		return a.requests(servicesPath+"?allowWatchBookmarks=true&resourceVersion=15&watch=true") == 1
-	}, 10*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	services <- `{"type":"DELETED","object":{"metadata":{"namespace":"shop","name":"web","resourceVersion":"16"},"spec":{"clusterIP":"10.96.7.2"}}}`
 	addresses(t, k, web, "")
 
 	// A version that is too old is followed by a list.
 	lists := a.requests(servicesPath + "?resourceVersion=0")
 	services <- `{"type":"ERROR","object":{"kind":"Status","code":410}}`
-	require.Eventually(t, func() bool { return a.requests(servicesPath+"?resourceVersion=0") == lists+1 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return a.requests(servicesPath+"?resourceVersion=0") == lists+1 }, time.Minute, time.Millisecond)
 	addresses(t, k, web, "10.96.7.1")
 }
 
@@ -149,7 +149,7 @@ func TestKubeIsNotReadyWithoutPermission(t *testing.T) {
 	run(t, k)
 	require.Eventually(t, func() bool {
 		return strings.Contains(out.String(), "[ERROR] plugin/kubernetes: Failed to watch *v1.EndpointSlice: 403 Forbidden: it is forbidden")
-	}, 10*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	require.Nil(t, k.Index())
 	a.mu.Lock()
 	a.forbidden = ""

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -55,14 +56,18 @@ func (o *output) String() string {
 	return o.b.String()
 }
 
-// port finds a port of loopback that is free for UDP and TCP.
+// port finds a port of loopback that is free for UDP and TCP, below those that
+// the kernel hands out: nobody gets it by chance before it is used.
 func port(t *testing.T) int {
 	t.Helper()
-	for range 100 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		n := l.Addr().(*net.TCPAddr).Port
-		u, err := net.ListenPacket("udp", l.Addr().String())
+	for range 1000 {
+		n := 10000 + rand.IntN(20000)
+		addr := fmt.Sprintf("127.0.0.1:%d", n)
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			continue
+		}
+		u, err := net.ListenPacket("udp", addr)
 		l.Close()
 		if err == nil {
 			u.Close()
@@ -95,7 +100,7 @@ func (r *running) write(corefile string) {
 
 func (r *running) says(text string) {
 	r.t.Helper()
-	require.Eventually(r.t, func() bool { return strings.Contains(r.out.String(), text) }, 10*time.Second, time.Millisecond, "%s\nis not in\n%s", text, r.out)
+	require.Eventually(r.t, func() bool { return strings.Contains(r.out.String(), text) }, time.Minute, time.Millisecond, "%s\nis not in\n%s", text, r.out)
 }
 
 // ask asks until there is a server.
@@ -111,7 +116,7 @@ func ask(t *testing.T, network string, port int, name string, qtype uint16, chan
 		var err error
 		m, _, err = c.Exchange(q.Copy(), fmt.Sprintf("127.0.0.1:%d", port))
 		return err == nil
-	}, 20*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	return m
 }
 
@@ -122,7 +127,7 @@ func get(t *testing.T, url string) (int, string) {
 		var err error
 		res, err = http.Get(url)
 		return err == nil
-	}, 10*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	defer res.Body.Close()
 	text, err := io.ReadAll(res.Body)
 	require.NoError(t, err)
@@ -237,10 +242,10 @@ func TestServerRefusesToStart(t *testing.T) {
 
 func TestLameduck(t *testing.T) {
 	p, ready := port(t), port(t)
-	r := serve(t, fmt.Sprintf(".:%d {\n ready :%d\n health :%d {\n  lameduck 1s\n }\n hosts {\n  192.0.2.1 a.test\n }\n}", p, ready, port(t)), nil)
+	r := serve(t, fmt.Sprintf(".:%d {\n ready :%d\n health :%d {\n  lameduck 5s\n }\n hosts {\n  192.0.2.1 a.test\n }\n}", p, ready, port(t)), nil)
 	require.Len(t, ask(t, "udp", p, "a.test.", mdns.TypeA).Answer, 1)
 	r.stop()
-	r.says("[INFO] plugin/health: Going into lameduck mode for 1s")
+	r.says("[INFO] plugin/health: Going into lameduck mode for 5s")
 	code, _ := get(t, fmt.Sprintf("http://127.0.0.1:%d/ready", ready))
 	require.Equal(t, 503, code)
 	require.Len(t, ask(t, "udp", p, "a.test.", mdns.TypeA).Answer, 1, "it still answers")

@@ -92,6 +92,7 @@ func TestEveryCard(t *testing.T) {
 		played[x.Card] = true
 		t.Run(x.Card+" "+x.Target, func(t *testing.T) {
 			ctx, trail := nettest.WithTrail(context.Background())
+			l.forget(t, x.Ask)
 			f, err := l.book.Break(ctx, x.Ask)
 			require.NoError(t, err)
 			mended := false
@@ -114,7 +115,7 @@ func TestEveryCard(t *testing.T) {
 			_, err = l.book.Mend(ctx, f.ID)
 			require.NoError(t, err)
 			mended = true
-			same(t, before, l.dump(t), "after "+strings.Join(ran, "\n"))
+			l.same(t, before, "after "+strings.Join(ran, "\n"))
 			l.works(t, append(x.fails, x.works...))
 			_, err = l.book.Mend(ctx, f.ID)
 			require.ErrorIs(t, err, fault.ErrNotBroken)
@@ -177,7 +178,7 @@ func TestDelay(t *testing.T) {
 		_, err = l.book.Mend(ctx, f.ID)
 		require.NoError(t, err)
 	}
-	same(t, before, l.dump(t), "after a delay")
+	l.same(t, before, "after a delay")
 }
 
 // A share of the packets is lost, and not the others.
@@ -220,7 +221,7 @@ func TestRefusals(t *testing.T) {
 	}
 	_, err := l.book.Mend(context.Background(), "../../etc/passwd")
 	require.ErrorIs(t, err, fault.ErrNotBroken)
-	same(t, before, l.dump(t), "after refusals")
+	l.same(t, before, "after refusals")
 	_, err = os.Stat(l.book.Dir)
 	require.True(t, errors.Is(err, os.ErrNotExist), "no record was written")
 }

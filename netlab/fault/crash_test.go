@@ -117,7 +117,7 @@ func TestKilled(t *testing.T) {
 			}
 			_, err = l.newBook().Mend(context.Background(), list[0].ID)
 			require.NoError(t, err, name)
-			same(t, before, l.dump(t, "node-1", "underlay"), name)
+			l.same(t, before, name, "node-1", "underlay")
 		}
 	}
 	l.works(t, []way{toFar, fromFar, farService, muchToFar})

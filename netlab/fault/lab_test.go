@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
 
 	"github.com/klab-project/klab/netlab/fault"
 	"github.com/klab-project/klab/netlab/firewall"
@@ -42,7 +43,7 @@ const (
 	near, far = "10.96.0.10:80", "10.96.0.20:80"
 	// patience is how long a packet may take where it must arrive; where it must
 	// not, loss is how long it is waited for.
-	patience, loss = 5 * time.Second, 500 * time.Millisecond
+	patience, loss = time.Minute, 500 * time.Millisecond
 )
 
 func build(t testing.TB) *lab {
@@ -207,7 +208,7 @@ func (l *lab) fails(t testing.TB, ways []way) {
 	}
 }
 
-var volatile = regexp.MustCompile(`counter packets \d+ bytes \d+|\[\d+:\d+\]|refcnt \d+|handle [0-9a-f]+|qdisc (noqueue|tbf) [0-9a-f]+:|promiscuity \d+|allmulti \d+|_timer +[\d.]+|used \d+/\d+/\d+|# .*`)
+var volatile = regexp.MustCompile(`tentative|counter packets \d+ bytes \d+|\[\d+:\d+\]|refcnt \d+|handle [0-9a-f]+|qdisc (noqueue|tbf) [0-9a-f]+:|promiscuity \d+|allmulti \d+|_timer +[\d.]+|used \d+/\d+/\d+|# .*`)
 
 // dump is the state of all namespaces, or some, as other programs see it, without
 // counters and what the kernel learns by itself.
@@ -239,29 +240,68 @@ func (l *lab) dump(t testing.TB, only ...string) []string {
 	return all
 }
 
-// same compares two dumps by what is more and less.
-func same(t testing.TB, before, after []string, why string) {
+// same waits until a dump is what it was before: what the kernel does by
+// itself, such as telling that a link is up, may take a moment.
+func (l *lab) same(t testing.TB, before []string, why string, only ...string) {
 	t.Helper()
-	diff := leak.Snapshot{"state": before}.Diff(leak.Snapshot{"state": after})
-	if len(diff) > 0 {
-		require.FailNow(t, why, strings.Join(diff, "\n"))
+	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		diff := leak.Snapshot{"state": before}.Diff(leak.Snapshot{"state": l.dump(t, only...)})
+		if len(diff) == 0 {
+			return
+		}
+		if time.Now().After(end) {
+			require.FailNow(t, why, strings.Join(diff, "\n"))
+		}
 	}
 }
 
-// datagrams sends that many and returns how many have no answer.
+// forget makes a node forget its connections before the card that fills the
+// table of them: those that have ended give way to new ones, one by one.
+func (l *lab) forget(t testing.TB, a fault.Ask) {
+	t.Helper()
+	if a.Card == "conntrack-full" {
+		require.NoError(t, netns.Do(l.ns[a.Target], func() error { return netlink.ConntrackTableFlush(netlink.ConntrackTable) }))
+	}
+}
+
+// datagrams sends that many and returns how many have no answer. They keep
+// their order: when a later one is answered, no answer to an earlier one is
+// still under way.
 func (l *lab) datagrams(t testing.TB, from, to string, count int) (lost int) {
 	t.Helper()
 	c, err := netns.ListenPacket(context.Background(), l.ns[from], "udp4", ":0")
 	require.NoError(t, err)
 	defer c.Close()
 	at := net.UDPAddrFromAddrPort(netip.AddrPortFrom(l.ip[to], 8080))
-	buf := make([]byte, 100)
-	for range count {
-		_, err := c.WriteTo([]byte("?"), at)
+	send := func(size int) {
+		_, err := c.WriteTo(make([]byte, size), at)
 		require.NoError(t, err)
-		_ = c.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
-		if _, _, err := c.ReadFrom(buf); err != nil {
-			lost++
+	}
+	const some = 10 // as many as a socket surely keeps
+	lost = count
+	mark := 1 // the size of one that only says that those before are over
+	for end := time.Now().Add(patience); count > 0; count -= some {
+		for range some {
+			send(1)
+		}
+		first := mark + 1
+		for over := false; !over; {
+			require.True(t, time.Now().Before(end), "nothing gets through from %s to %s", from, to)
+			mark++
+			send(mark)
+			for buf := make([]byte, 100); ; {
+				_ = c.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+				n, _, err := c.ReadFrom(buf)
+				if err != nil {
+					break
+				}
+				var size int
+				_, err = fmt.Sscanf(string(buf[:n]), to+" %d", &size)
+				require.NoError(t, err)
+				if over = over || size >= first; size == 1 {
+					lost--
+				}
+			}
 		}
 	}
 	return lost

@@ -1,20 +1,15 @@
 package fault_test
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"net/netip"
-	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/klab-project/klab/netlab/fault"
-	"github.com/klab-project/klab/netlab/netns"
 	"github.com/klab-project/klab/netlab/nettest"
 	"github.com/klab-project/klab/netlab/proxy"
 	"github.com/klab-project/klab/netlab/trace"
@@ -89,6 +84,7 @@ func TestDeathsAreExplained(t *testing.T) {
 		t.Run(x.name, func(t *testing.T) {
 			ctx := context.Background()
 			if x.ask.Card != "" {
+				l.forget(t, x.ask)
 				_, err := l.book.Break(ctx, x.ask)
 				require.NoError(t, err)
 				defer func() { _, err := l.book.MendAll(ctx); require.NoError(t, err) }()
@@ -97,7 +93,7 @@ func TestDeathsAreExplained(t *testing.T) {
 				defer func() { nettest.Run(t, places[x.at], x.after) }()
 			}
 			to := l.addr(x.to)
-			ears := map[string]*ear{}
+			ears := map[string]*nettest.Dump{}
 			for _, place := range []string{x.saw, x.unseen} {
 				if place != "" {
 					ears[place] = listen(t, places[place], l, to)
@@ -124,7 +120,7 @@ func TestDeathsAreExplained(t *testing.T) {
 			require.NotEmpty(t, w.Drop.Says)
 			require.Contains(t, nettest.Run(t, places[x.place], x.evidence), x.word)
 			for place, e := range ears {
-				heard := e.heard(t)
+				heard := e.Stop(t)
 				require.Equal(t, place == x.saw, len(heard) > 0, "tcpdump in %s: %v\n%s", place, heard, hops)
 			}
 		})
@@ -152,57 +148,12 @@ func (l *lab) addr(to string) netip.AddrPort {
 	return netip.MustParseAddrPort(to)
 }
 
-// ear is a tcpdump, which listens to what is sent to an address, or to a.
-type ear struct {
-	cmd   *exec.Cmd
-	lines chan string
-}
-
-func listen(t *testing.T, path string, l *lab, to netip.AddrPort) *ear {
+// listen begins to listen with tcpdump to what is sent to an address, or to a.
+func listen(t *testing.T, path string, l *lab, to netip.AddrPort) *nettest.Dump {
 	t.Helper()
 	// Inside of VXLAN the destination is 46 bytes behind the UDP header. Answers
 	// to earlier packets, which may be sent again, are not meant.
 	b := to.Addr().As4()
-	filter := fmt.Sprintf("ip dst host %s or (udp port 8472 and udp[46:4] = 0x%x) or (ip dst host %s and not src host %s)",
-		to.Addr(), b[:], l.ip["a"], l.ip["c"])
-	e := &ear{cmd: exec.Command("tcpdump", "-i", "any", "-nn", "-l", "--immediate-mode", filter), lines: make(chan string, 1000)}
-	e.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	out, err := e.cmd.StdoutPipe()
-	require.NoError(t, err)
-	said, err := e.cmd.StderrPipe()
-	require.NoError(t, err)
-	require.NoError(t, netns.Do(path, e.cmd.Start))
-	t.Cleanup(func() { _ = e.cmd.Process.Kill(); _ = e.cmd.Wait() })
-	ready := make(chan struct{})
-	go func() {
-		for lines := bufio.NewScanner(said); lines.Scan(); {
-			if strings.HasPrefix(lines.Text(), "listening on") {
-				close(ready)
-			}
-		}
-	}()
-	go func() {
-		defer close(e.lines)
-		for lines := bufio.NewScanner(out); lines.Scan(); {
-			e.lines <- lines.Text()
-		}
-	}()
-	select {
-	case <-ready:
-	case <-time.After(30 * time.Second):
-		require.FailNow(t, "tcpdump does not listen")
-	}
-	return e
-}
-
-// heard ends it and returns what it has heard.
-func (e *ear) heard(t *testing.T) (list []string) {
-	t.Helper()
-	require.NoError(t, e.cmd.Process.Signal(syscall.SIGINT))
-	for line := range e.lines {
-		if line != "" {
-			list = append(list, line)
-		}
-	}
-	return list
+	return nettest.StartDump(t, path, fmt.Sprintf("ip dst host %s or (udp port 8472 and udp[46:4] = 0x%x) or (ip dst host %s and not src host %s)",
+		to.Addr(), b[:], l.ip["a"], l.ip["c"]))
 }

@@ -146,7 +146,7 @@ spec:
 
 	get := func(url, host string, config *tls.Config) (string, *tls.ConnectionState) {
 		t.Helper()
-		client := &http.Client{Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}, Timeout: 5 * time.Second}
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}, Timeout: time.Minute}
 		req, err := http.NewRequest(http.MethodGet, url, nil)
 		require.NoError(t, err)
 		req.Host = host
@@ -187,12 +187,12 @@ spec:
 	require.Eventually(t, func() bool {
 		body, _ := get(plain, "shop.example", nil)
 		return strings.HasPrefix(body, "other ")
-	}, 10*time.Second, 10*time.Millisecond)
+	}, time.Minute, 10*time.Millisecond)
 	f.put("/apis/discovery.k8s.io/v1/endpointslices")
 	require.Eventually(t, func() bool {
 		body, _ := get(plain, "shop.example", nil)
 		return body == "503 Service Temporarily Unavailable"
-	}, 10*time.Second, 10*time.Millisecond)
+	}, time.Minute, 10*time.Millisecond)
 	body, _ = get("http://"+at[2].Addr().String()+"/readyz", "", nil)
 	require.Equal(t, "ok", body)
 }

@@ -16,7 +16,7 @@ import (
 // returns the source address that the far end sees.
 func Talk(t testing.TB, from, to string, dst netip.Addr) netip.Addr {
 	t.Helper()
-	seen, err := TryTalk(t, from, to, dst)
+	seen, err := talk(t, from, to, dst, dst, time.Minute)
 	require.NoError(t, err)
 	return seen
 }
@@ -30,7 +30,12 @@ func TryTalk(t testing.TB, from, to string, dst netip.Addr) (netip.Addr, error) 
 // TryTalkVia is TryTalk to another address, from which rules lead to dst.
 func TryTalkVia(t testing.TB, from, to string, dst, via netip.Addr) (netip.Addr, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	return talk(t, from, to, dst, via, 2*time.Second)
+}
+
+func talk(t testing.TB, from, to string, dst, via netip.Addr, limit time.Duration) (netip.Addr, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	l, err := netns.Listen(ctx, to, "tcp", netip.AddrPortFrom(dst, 0).String())
 	require.NoError(t, err)

@@ -127,7 +127,7 @@ func (c *cluster) settle(t testing.TB) {
 			wrong = append(wrong, differ(n.Name, c.wants(n), n.has(t))...)
 		}
 		return len(wrong) == 0
-	}, 20*time.Second, 10*time.Millisecond, "nodes lead to each other by one backend")
+	}, time.Minute, 10*time.Millisecond, "nodes lead to each other by one backend")
 	require.Empty(t, wrong)
 }
 

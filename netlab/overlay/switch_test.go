@@ -44,15 +44,18 @@ func flow(t testing.TB, list []spot, what string) {
 	for _, from := range list {
 		for _, to := range list {
 			if from != to {
-				require.NoError(t, echo(from, to, overlay.PodMTU(1500)-28), "%s: %s to %s", what, from.ip, to.ip)
+				require.NoError(t, echoFor(from, to, overlay.PodMTU(1500)-28, time.Minute), "%s: %s to %s", what, from.ip, to.ip)
 				require.ErrorIs(t, echo(from, to, overlay.PodMTU(1500)-27), unix.EMSGSIZE, what)
 			}
 		}
 	}
 }
 
-// echo sends size bytes by UDP, which nobody may cut in pieces, and wants them back.
-func echo(from, to spot, size int) error {
+// echo sends size bytes by UDP, which nobody may cut in pieces, and wants them
+// back. It gives up after two seconds.
+func echo(from, to spot, size int) error { return echoFor(from, to, size, 2*time.Second) }
+
+func echoFor(from, to spot, size int, limit time.Duration) error {
 	ctx := context.Background()
 	far, err := netns.ListenPacket(ctx, to.path, "udp4", netip.AddrPortFrom(to.ip, 0).String())
 	if err != nil {
@@ -81,7 +84,7 @@ func echo(from, to spot, size int) error {
 	for _, leg := range []struct {
 		at, to, want net.PacketConn
 	}{{at: far, to: far, want: near}, {at: near, want: far}} {
-		_ = leg.at.SetReadDeadline(time.Now().Add(2 * time.Second))
+		_ = leg.at.SetReadDeadline(time.Now().Add(limit))
 		n, src, err := leg.at.ReadFrom(buf)
 		if err != nil {
 			return err
@@ -101,7 +104,7 @@ func echo(from, to spot, size int) error {
 // transfer sends many bytes by TCP and compares what arrives.
 func transfer(t testing.TB, from, to spot, bytes int64) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	l, err := netns.Listen(ctx, to.path, "tcp4", netip.AddrPortFrom(to.ip, 0).String())
 	require.NoError(t, err)

@@ -79,7 +79,7 @@ func hold(t testing.TB, path, addr string) held {
 }
 
 func (h held) read() (string, error) {
-	_ = h.SetReadDeadline(time.Now().Add(2 * time.Second))
+	_ = h.SetReadDeadline(time.Now().Add(time.Minute))
 	text := make([]byte, 200)
 	n, err := h.Read(text)
 	return string(text[:n]), err
@@ -96,15 +96,17 @@ func (h held) goesOn(t testing.TB) {
 }
 
 // ask opens a connection from the namespace at path and hears who answers.
-func ask(path, addr string) (a answer, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+func ask(path, addr string) (answer, error) { return askFor(path, addr, time.Minute) }
+
+func askFor(path, addr string, limit time.Duration) (a answer, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	c, err := netns.Dialer(path)(ctx, "tcp4", addr)
 	if err != nil {
 		return a, err
 	}
 	defer c.Close()
-	_ = c.SetReadDeadline(time.Now().Add(time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(limit))
 	text := make([]byte, 200)
 	n, err := c.Read(text)
 	if err != nil {
@@ -153,7 +155,7 @@ func (c datagrams) ask(addr string) (a answer, err error) {
 	if _, err := c.WriteTo([]byte("who?"), to); err != nil {
 		return a, err
 	}
-	_ = c.SetReadDeadline(time.Now().Add(time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(time.Minute))
 	buf := make([]byte, 200)
 	n, from, err := c.ReadFrom(buf)
 	if err != nil {

@@ -1,67 +1,24 @@
 package trace_test
 
 import (
-	"bufio"
 	"fmt"
-	"os/exec"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/klab-project/klab/core/step"
-	"github.com/klab-project/klab/netlab/netns"
 	"github.com/klab-project/klab/netlab/nettest"
 	"github.com/klab-project/klab/netlab/trace"
 )
 
-// dump is a tcpdump in one namespace: somebody else's view of the same packets.
-type dump struct {
-	cmd  *exec.Cmd
-	done chan []string
-}
-
-// startDump begins to look at all links of a namespace.
-func startDump(t testing.TB, path string) *dump {
+// startDump begins to look at all links of a namespace with tcpdump.
+func startDump(t testing.TB, path string) *nettest.Dump {
 	t.Helper()
-	d := &dump{done: make(chan []string, 1)}
-	d.cmd = exec.Command("tcpdump", "-i", "any", "-nn", "-S", "-l", "--immediate-mode", "tcp or udp or icmp")
-	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	out, err := d.cmd.StdoutPipe()
-	require.NoError(t, err)
-	said, err := d.cmd.StderrPipe()
-	require.NoError(t, err)
-	require.NoError(t, netns.Do(path, d.cmd.Start))
-	t.Cleanup(func() { _ = d.cmd.Process.Kill(); _ = d.cmd.Wait() })
-	for r := bufio.NewReader(said); ; {
-		line, err := r.ReadString('\n')
-		require.NoError(t, err, "tcpdump does not start")
-		if strings.Contains(line, "listening on") {
-			break
-		}
-	}
-	go func() {
-		var lines []string
-		for s := bufio.NewScanner(out); s.Scan(); {
-			lines = append(lines, s.Text())
-		}
-		d.done <- lines
-	}()
-	return d
-}
-
-// stop ends it and returns its lines.
-func (d *dump) stop() []string {
-	time.Sleep(20 * time.Millisecond) // it reads what the kernel has for it
-	_ = d.cmd.Process.Signal(syscall.SIGINT)
-	lines := <-d.done
-	_ = d.cmd.Wait()
-	return lines
+	return nettest.StartDump(t, path, "tcp or udp or icmp")
 }
 
 var (

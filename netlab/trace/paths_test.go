@@ -179,7 +179,7 @@ func (l *lab) paths(t *testing.T, paths []path) {
 		l.web(t, p.service, p.pods...)
 		l.follow(t, p.from, p.to, p.proto)
 	}
-	dumps := map[string]*dump{}
+	dumps := map[string]*nettest.Dump{}
 	for _, s := range l.tracer.Spaces() {
 		dumps[s.Name] = startDump(t, s.Path)
 	}
@@ -188,7 +188,7 @@ func (l *lab) paths(t *testing.T, paths []path) {
 		t.Run(p.name, func(t *testing.T) { ways = append(ways, l.path(t, p)) })
 	}
 	for name, d := range dumps {
-		lines := d.stop()
+		lines := d.Stop(t)
 		seen, around := once(places(lines)), outers(lines)
 		for i, w := range ways {
 			require.Subset(t, around, wrapped(w, name), "%s: %s", paths[i].name, name)

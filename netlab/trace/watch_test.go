@@ -23,7 +23,7 @@ func TestWatch(t *testing.T) {
 	l := build(t)
 	l.web(t, nil, "b")
 	enough := errors.New("enough")
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	for _, x := range []struct {
 		name, space string
@@ -46,7 +46,7 @@ func TestWatch(t *testing.T) {
 					return enough
 				})
 			}()
-			require.Eventually(t, l.tracer.Watching, 5*time.Second, time.Millisecond)
+			require.Eventually(t, l.tracer.Watching, time.Minute, time.Millisecond)
 			x.begin()
 			require.ErrorIs(t, <-done, enough)
 			require.Equal(t, "answered", way.Outcome, trace.Lines(way.Hops))
@@ -87,7 +87,7 @@ func (l *lab) connect(t *testing.T, pod, network, to string) {
 	defer c.Close()
 	_, err = c.Write([]byte("hello"))
 	require.NoError(t, err)
-	require.NoError(t, c.SetReadDeadline(time.Now().Add(5*time.Second)))
+	require.NoError(t, c.SetReadDeadline(time.Now().Add(time.Minute)))
 	_, err = c.Read(make([]byte, 9))
 	var late net.Error
 	require.False(t, errors.As(err, &late) && late.Timeout())

@@ -66,7 +66,7 @@ func (n *node) has(capacity, allocatable int) {
 		c, a, _ := n.Capacity()
 		have, free := c[toy], a[toy]
 		return have.Value() == int64(capacity) && free.Value() == int64(allocatable)
-	}, 10*time.Second, time.Millisecond, "capacity %d, allocatable %d", capacity, allocatable)
+	}, time.Minute, time.Millisecond, "capacity %d, allocatable %d", capacity, allocatable)
 }
 
 func asks(uid string, init int, main ...int) *corev1.Pod {

@@ -206,7 +206,7 @@ func TestHungRegistry(t *testing.T) {
 		_, err := s.Pull(context.Background(), ref, nil)
 		failed <- err
 	}()
-	require.Eventually(t, func() bool { return len(clock.Upcoming()) > 0 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(clock.Upcoming()) > 0 }, time.Minute, time.Millisecond)
 	for passed := false; !passed; {
 		clock.AdvanceTo(clock.Since() + 6*time.Minute)
 		select {

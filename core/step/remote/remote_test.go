@@ -64,7 +64,7 @@ func (d *daemon) pending(t *testing.T, n int) []step.Pending {
 		var err error
 		list, err = d.client.Pending(t.Context())
 		return err == nil && len(list) == n
-	}, 5*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	return list
 }
 
@@ -74,7 +74,7 @@ func TestAgentAsksAndIsGranted(t *testing.T) {
 	d := start(t)
 	lab := d.link(t, "node-1")
 	require.NoError(t, d.client.SetMode(t.Context(), step.Mode{State: step.Paused}))
-	require.Eventually(t, func() bool { return lab.Gate.Mode().State == step.Paused }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return lab.Gate.Mode().State == step.Paused }, time.Minute, time.Millisecond)
 	done := make(chan error, 1)
 	go func() {
 		done <- step.Do(step.With(t.Context(), lab), action, func(context.Context) error { return nil })
@@ -91,7 +91,7 @@ func TestAgentThatGivesUpIsForgotten(t *testing.T) {
 	d := start(t)
 	lab := d.link(t, "node-1")
 	require.NoError(t, d.client.SetMode(t.Context(), step.Mode{State: step.Paused}))
-	require.Eventually(t, func() bool { return lab.Gate.Mode().State == step.Paused }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return lab.Gate.Mode().State == step.Paused }, time.Minute, time.Millisecond)
 	ctx, cancel := context.WithCancel(step.With(t.Context(), lab))
 	done := make(chan error, 1)
 	go func() { done <- step.Do(ctx, action, func(context.Context) error { return nil }) }()
@@ -105,7 +105,7 @@ func TestLostStreamOpensTheGate(t *testing.T) {
 	d := start(t)
 	lab := d.link(t, "node-1")
 	require.NoError(t, d.client.SetMode(t.Context(), step.Mode{State: step.Paused}))
-	require.Eventually(t, func() bool { return lab.Gate.Mode().State == step.Paused }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return lab.Gate.Mode().State == step.Paused }, time.Minute, time.Millisecond)
 	done := make(chan error, 1)
 	go func() {
 		done <- step.Do(step.With(t.Context(), lab), action, func(context.Context) error { return nil })
@@ -119,7 +119,7 @@ func TestClockAndTimersOfAgents(t *testing.T) {
 	d := start(t)
 	lab := d.link(t, "node-1")
 	require.NoError(t, d.client.SetMode(t.Context(), step.Mode{State: step.Paused}))
-	require.Eventually(t, func() bool { return lab.Gate.Mode().State == step.Paused }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return lab.Gate.Mode().State == step.Paused }, time.Minute, time.Millisecond)
 	fired := make(chan struct{})
 	lab.Clock.AfterFunc(40*time.Second, step.Action{Actor: "kubelet", Verb: step.Fire, Object: step.Object{Name: "back-off"}}, func(uint64) { close(fired) })
 	lab.Fact(step.Action{Verb: step.Mark}) // anything that is sent tells of the timers as well

@@ -45,6 +45,7 @@ func main() {
 		}
 	case "noeol":
 		fmt.Print("no end")
+		fmt.Fprintln(os.Stderr, "ready")
 		time.Sleep(time.Hour)
 	case "long":
 		b := make([]byte, number)
