@@ -141,7 +141,7 @@ func (s *Session) carryOn(ctx context.Context, i int) error {
 		s.mu.Lock()
 		runs := s.see.state.Mode.State != step.Paused
 		s.mu.Unlock()
-		if !runs || to == len(list) || list[to].Wait == nil && list[to].See == nil {
+		if !runs || to == len(list) || !list[to].waits() {
 			return nil
 		}
 		_, to = chunk(list, to)

@@ -48,7 +48,7 @@ func (s *Session) one(ctx context.Context, i, k int, d *Do) error {
 		return s.host.SetMode(ctx, m)
 	case d.Step != nil:
 		return s.stepOn(ctx, done)
-	case d.Wait != nil, d.See != nil:
+	case d.waits():
 		return s.until(ctx, waitPatience, done)
 	case d.Speed > 0:
 		return s.host.SetRate(ctx, d.Speed)

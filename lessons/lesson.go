@@ -81,22 +81,23 @@ type Para struct {
 type Do struct {
 	Line int `yaml:"-"`
 
-	Pause   *Pause     `yaml:"pause"`
-	Run     *RunUntil  `yaml:"run"`
-	Step    *StepUntil `yaml:"step"`
-	Apply   string     `yaml:"apply"`   // a file of the lesson
-	Kubectl []string   `yaml:"kubectl"` // its arguments; ${first RESOURCE/NAMESPACE LABEL=VALUE} is a name
-	Exec    []string   `yaml:"exec"`    // the arguments of "kubectl exec"
-	Klab    []string   `yaml:"klab"`    // the arguments of klab itself, as in [node, drain, node-1]
-	Packet  string     `yaml:"packet"`  // FROM TO[:PORT] [PROTO], as "klab packet" takes them: "pod/a svc/web:80 udp"
-	Break   string     `yaml:"break"`   // CARD and its arguments, as "klab break" takes them
-	Mend    string     `yaml:"mend"`    // what "klab mend" is to undo
-	Show    string     `yaml:"show"`    // a line for a shell, which has kubectl and klab; what it prints is shown
-	Wait    *Wait      `yaml:"wait"`
-	See     *Match     `yaml:"see"`   // wait until such an event has come
-	Speed   float64    `yaml:"speed"` // how fast the lab's clock goes
-	View    string     `yaml:"view"`  // a pane to show
-	Mark    string     `yaml:"mark"`
+	Pause    *Pause     `yaml:"pause"`
+	Run      *RunUntil  `yaml:"run"`
+	Step     *StepUntil `yaml:"step"`
+	Apply    string     `yaml:"apply"`   // a file of the lesson
+	Kubectl  []string   `yaml:"kubectl"` // its arguments; ${first RESOURCE/NAMESPACE LABEL=VALUE} is a name
+	Exec     []string   `yaml:"exec"`    // the arguments of "kubectl exec"
+	Klab     []string   `yaml:"klab"`    // the arguments of klab itself, as in [node, drain, node-1]
+	Packet   string     `yaml:"packet"`  // FROM TO[:PORT] [PROTO], as "klab packet" takes them: "pod/a svc/web:80 udp"
+	Break    string     `yaml:"break"`   // CARD and its arguments, as "klab break" takes them
+	Mend     string     `yaml:"mend"`    // what "klab mend" is to undo
+	Show     string     `yaml:"show"`    // a line for a shell, which has kubectl and klab; what it prints is shown
+	Wait     *Wait      `yaml:"wait"`
+	See      *Match     `yaml:"see"`      // wait until such an event has come
+	Answered bool       `yaml:"answered"` // wait until the step's prediction is answered
+	Speed    float64    `yaml:"speed"`    // how fast the lab's clock goes
+	View     string     `yaml:"view"`     // a pane to show
+	Mark     string     `yaml:"mark"`
 
 	// Held names the request that apply, kubectl, exec and klab send. The command is
 	// done when it has arrived; while the lab is paused it then waits to be let go.
@@ -136,8 +137,11 @@ type Predict struct {
 	Choices  map[string]Choice `yaml:"choices"`
 	Event    Match             `yaml:"event"`
 	Answer   Answer            `yaml:"answer"`
-	Hide     []string          `yaml:"hide"`
-	Why      Text              `yaml:"why"`
+	// Cases has an event for each choice, in place of event and answer: the one
+	// that comes first answers.
+	Cases map[string]Match `yaml:"cases"`
+	Hide  []string         `yaml:"hide"`
+	Why   Text             `yaml:"why"`
 
 	Line int      `yaml:"-"`
 	Keys []string `yaml:"-"` // of Choices, in order

@@ -123,7 +123,7 @@ func (r *review) hides(p *Predict) {
 		"resource": {"pane/objects", "field/"}, "others-pending": {"pane/pending"},
 		"name": {"actor/", "verb/"}, "detail": {"actor/", "verb/", "hop/"}, "field": {"field/"},
 		"distinct-bound-nodes": {"field/pods/spec.nodeName"}, "count": {"pane/", "actor/"},
-		"output": {"pane/", "actor/", "verb/", "field/"}, "members": {"verb/pod-seen", "pane/pod"},
+		"": {"pane/", "actor/", "verb/", "field/"}, "output": {"pane/", "actor/", "verb/", "field/"}, "members": {"verb/pod-seen", "pane/pod"},
 	}[p.Answer.By]
 	if !slices.ContainsFunc(p.Hide, func(h string) bool {
 		return slices.ContainsFunc(need, func(n string) bool { return strings.HasPrefix(h, n) })

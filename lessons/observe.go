@@ -1,7 +1,6 @@
 package lessons
 
 import (
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -87,7 +86,9 @@ func (o *observer) restart() {
 				w.until[k] = o.count(d.See, w, last, nil)
 			}
 		}
-		if p := s.Predict; p != nil {
+		if p := s.Predict; p != nil && len(p.Cases) > 0 {
+			o.cases(p, w, last)
+		} else if p != nil {
 			o.count(&p.Event, w, last, func(e *step.Event) { w.by, w.event = o.by(p, e), e; w.answer = p.choice(w.by) })
 			if p.Answer.Of != nil {
 				w.until = append(w.until, o.count(p.Answer.Of, w, last, nil))
@@ -247,6 +248,8 @@ func (o *observer) done(i, k int) bool {
 		return o.steps[i].until[k].n >= d.Step.Until.needed()
 	case d.See != nil:
 		return o.steps[i].until[k].n >= d.See.needed()
+	case d.Answered:
+		return o.steps[i].event != nil
 	case d.Speed > 0:
 		return o.state.Rate == d.Speed
 	case d.Wait != nil:
@@ -299,73 +302,4 @@ func (o *observer) complete(i int) bool {
 		}
 	}
 	return w.did == len(o.lesson.Steps[i].Do) && (o.lesson.Steps[i].Predict == nil || w.event != nil)
-}
-
-// choice is the choice that an observation means, "" if none.
-func (p *Predict) choice(by string) string {
-	if key, ok := p.Answer.Map[by]; ok {
-		return key
-	}
-	for _, pattern := range slices.Sorted(maps.Keys(p.Answer.Map)) {
-		if like(pattern, by) && pattern != "" {
-			return p.Answer.Map[pattern]
-		}
-	}
-	return p.Answer.Else
-}
-
-// by is what the event says for the prediction.
-func (o *observer) by(p *Predict, e *step.Event) string {
-	switch p.Answer.By {
-	case "actor":
-		return e.Actor
-	case "verb":
-		return string(e.Verb)
-	case "node":
-		return e.Node
-	case "resource":
-		return e.Object.Resource
-	case "name":
-		return e.Object.Name
-	case "detail":
-		return p.Answer.find(detail(e, p.Answer.Path))
-	case "field":
-		return p.Answer.find(o.field(e, p.Answer.Path))
-	case "others-pending":
-		return strconv.Itoa(o.alike(e))
-	case "distinct-bound-nodes":
-		return strconv.Itoa(o.boundNodes())
-	case "output":
-		return p.Answer.find(detail(e, "text"))
-	case "members":
-		return members(e, p.Answer.Container, p.Answer.Kind)
-	case "count":
-		for _, t := range o.tallies {
-			if t.match == p.Answer.Of {
-				return strconv.Itoa(t.n)
-			}
-		}
-	}
-	return ""
-}
-
-// alike is how many actions of e's kind, by its actor, wait.
-func (o *observer) alike(e *step.Event) (n int) {
-	for _, p := range o.state.Pending {
-		if st := p.Step; st.ID != e.Step && st.Actor == e.Actor && st.Verb == e.Verb && st.Object.Resource == e.Object.Resource {
-			n++
-		}
-	}
-	return n
-}
-
-// boundNodes is how many nodes have a pod of the lesson's.
-func (o *observer) boundNodes() int {
-	nodes := map[string]bool{}
-	for k, obj := range o.state.Objects {
-		if n := obj.Text("spec.nodeName"); k.Resource == "pods" && k.Namespace == "default" && n != "" {
-			nodes[n] = true
-		}
-	}
-	return len(nodes)
 }

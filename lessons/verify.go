@@ -48,7 +48,7 @@ func (d *Do) verbs() (list []string) {
 		{"pause", d.Pause != nil}, {"run", d.Run != nil}, {"step", d.Step != nil}, {"apply", d.Apply != ""},
 		{"kubectl", len(d.Kubectl) > 0}, {"exec", len(d.Exec) > 0}, {"klab", len(d.Klab) > 0}, {"show", d.Show != ""},
 		{"packet", d.Packet != ""}, {"break", d.Break != ""}, {"mend", d.Mend != ""},
-		{"wait", d.Wait != nil}, {"see", d.See != nil}, {"speed", d.Speed != 0}, {"view", d.View != ""}, {"mark", d.Mark != ""},
+		{"wait", d.Wait != nil}, {"see", d.See != nil}, {"answered", d.Answered}, {"speed", d.Speed != 0}, {"view", d.View != ""}, {"mark", d.Mark != ""},
 	} {
 		if v.set {
 			list = append(list, v.name)
@@ -62,13 +62,16 @@ func (d *Do) command() bool {
 	return d.Apply != "" || len(d.Kubectl) > 0 || len(d.Exec) > 0 || len(d.Klab) > 0 || d.brings()
 }
 
+// waits tells whether d only waits.
+func (d *Do) waits() bool { return d.Wait != nil || d.See != nil || d.Answered }
+
 // brings tells whether d is a packet, or breaks or mends something.
 func (d *Do) brings() bool { return d.Packet != "" || d.Break != "" || d.Mend != "" }
 
 func (d *Do) wrong() string {
 	switch verbs := d.verbs(); {
 	case len(verbs) != 1:
-		return "each entry of a do block has one verb (pause, run, step, apply, kubectl, exec, klab, packet, break, mend, show, wait, see, speed, view, mark); this one has " + quoted(verbs)
+		return "each entry of a do block has one verb (pause, run, step, apply, kubectl, exec, klab, packet, break, mend, show, wait, see, answered, speed, view, mark); this one has " + quoted(verbs)
 	case d.command() && !d.brings() && d.Held == nil:
 		return verbs[0] + " needs held: the request by which one sees that it was sent"
 	case !d.command() && d.Held != nil:
@@ -174,6 +177,11 @@ func (s *Step) wrong() (string, int) {
 	if q := s.Quiz; q != nil && !slices.Contains(q.Keys, q.Answer) {
 		return "the answer " + q.Answer + " is none of the choices", q.Line
 	}
+	for i := range s.Do {
+		if s.Do[i].Answered && s.Predict == nil {
+			return "answered waits for the answer of the step's prediction, and it has none", s.Do[i].Line
+		}
+	}
 	for i := range s.Checks {
 		c := &s.Checks[i]
 		switch {
@@ -214,6 +222,9 @@ func (c *Check) wrongPackets() string {
 }
 
 func (p *Predict) wrong() string {
+	if len(p.Cases) > 0 {
+		return p.wrongCases()
+	}
 	if !slices.Contains(answersBy, p.Answer.By) {
 		return "answer.by is one of " + strings.Join(answersBy, ", ") + ", not " + p.Answer.By
 	}
@@ -242,6 +253,27 @@ func (p *Predict) wrong() string {
 	}
 	if p.Answer.Else != "" && !slices.Contains(p.Keys, p.Answer.Else) {
 		return "answer.else is " + p.Answer.Else + ", which is none of the choices"
+	}
+	return ""
+}
+
+func (p *Predict) wrongCases() string {
+	if p.Answer.By != "" {
+		return "a prediction has cases, or event and answer, not both"
+	}
+	for _, k := range p.Keys {
+		m, ok := p.Cases[k]
+		switch {
+		case !ok:
+			return "the choice " + k + " is none of the cases: by which event would it be right?"
+		case m.Phase == "":
+			return "the case " + k + " needs a phase: begin, end or fact"
+		case m.wrong() != "":
+			return m.wrong()
+		}
+	}
+	if len(p.Cases) > len(p.Keys) {
+		return "there are more cases than choices"
 	}
 	return ""
 }

@@ -112,6 +112,8 @@ func (s *Session) what(p *Predict, e *step.Event, lang string) string {
 		return ""
 	}
 	switch p.Answer.By {
+	case "":
+		return join(strings.TrimSpace(who(e)+": "+string(e.Verb)+" "+e.Object.String())+",", s.see.seenBy(p))
 	case "others-pending":
 		return word(lang, "seen.others", "who", who(e), "verb", string(e.Verb), "resource", e.Object.Resource, "n", s.see.seenBy(p))
 	case "distinct-bound-nodes":
@@ -176,7 +178,7 @@ func (s *Session) doing(i int, lang string) *lesson.Command {
 // on: up to the next one that sends, steps or waits.
 func chunk(list []Do, i int) (from, to int) {
 	for to = i; to < len(list); to++ {
-		if d := &list[to]; d.command() || d.Show != "" || d.Step != nil || d.Wait != nil || d.See != nil {
+		if d := &list[to]; d.command() || d.Show != "" || d.Step != nil || d.waits() {
 			to++
 			break
 		}
@@ -241,7 +243,7 @@ func (s *Session) waiting(i int, lang string) string {
 		return word(lang, "wait.replay")
 	case w.did < len(st.Do) && st.Do[w.did].Step != nil:
 		return word(lang, "wait.step")
-	case w.did < len(st.Do) && st.Do[w.did].See != nil && st.Predict != nil:
+	case st.Predict != nil && w.event == nil && (w.did == len(st.Do) || st.Do[w.did].See != nil || st.Do[w.did].Answered):
 		return word(lang, "wait.see")
 	case w.did < len(st.Do) && st.Do[w.did].See != nil:
 		see := st.Do[w.did].See
