@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/klab-project/klab/netlab/firewall"
 	"github.com/klab-project/klab/netlab/nettest"
 	"github.com/klab-project/klab/netlab/proxy"
 )
@@ -60,10 +61,16 @@ func BenchmarkServiceToFirstPacket(b *testing.B) {
 	}
 }
 
+// A thousand Services, of which one has changed: all rules written anew, and
+// those that are known taken as they are.
 func BenchmarkRules(b *testing.B) {
-	s := many(1000)
-	old := proxy.Rules(node, s)
-	for b.Loop() {
-		proxy.Rules(node, s).Changes(old)
+	one, two := many(1000), many(1000)
+	two.Services[500].Affinity = 10
+	for name, rules := range map[string]func(proxy.Node, proxy.State) firewall.Rules{"anew": proxy.Rules, "known": new(proxy.Memory).Rules} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				rules(node, one).Changes(rules(node, two))
+			}
+		})
 	}
 }

@@ -21,6 +21,8 @@ type IPTablesBackend struct {
 	*firewall.Tool // nil: there is none on this machine
 	Net            *link.Net
 	IPv6           bool // it is for the other family, and so is Tool
+
+	memory Memory
 }
 
 // localhost lets packets to a NodePort of 127.0.0.1 leave the loopback;
@@ -39,7 +41,7 @@ func (b *IPTablesBackend) Prepare(ctx context.Context) error {
 }
 
 // Rules implements Backend.
-func (b *IPTablesBackend) Rules(node Node, s State) Ruleset { return Tables{Rules(node, s)} }
+func (b *IPTablesBackend) Rules(node Node, s State) Ruleset { return Tables{b.memory.Rules(node, s)} }
 
 // Plan implements Backend.
 func (b *IPTablesBackend) Plan(ctx context.Context, r Ruleset) (string, error) {

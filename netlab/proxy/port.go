@@ -16,9 +16,23 @@ type portRules struct {
 	internal, external bool // there are endpoints for packets from inside, outside
 }
 
-// port writes the rules of one port of a Service.
-func (w *writer) port(svc *Service, p Port) {
+// port returns the rules of one port of a Service, as they are known if nothing
+// has changed.
+func (w *writer) port(svc *Service, p Port) written {
 	id := portID{svc.Namespace, svc.Name, p.Name, p.Protocol}
+	now := written{svc: svc, port: p, backends: w.backends[id]}
+	was, known := w.known[id]
+	if !known || !was.same(now) {
+		now.nat, now.filter = fixed{}, fixed{}
+		w.written = now
+		w.write(id, svc, p)
+		was = w.written
+	}
+	w.wrote[id] = was
+	return was
+}
+
+func (w *writer) write(id portID, svc *Service, p Port) {
 	r := &portRules{writer: w, id: id, svc: svc, port: p, choice: choose(w.backends[id], svc, p, w.node)}
 	r.internal = r.any && (!svc.InternalLocal || len(r.local) > 0)
 	r.external = r.any && (!svc.ExternalLocal || len(r.local) > 0)

@@ -17,8 +17,10 @@ const manyEndpoints = 1000
 
 // Rules are what the firewall of a node must be for a State, as iptables-save
 // writes them.
-func Rules(node Node, s State) firewall.Rules {
-	w := &writer{node: node, backends: s.backends(), nat: fixed{}, filter: fixed{}}
+func Rules(node Node, s State) firewall.Rules { return newWriter(node, s).rules(s) }
+
+func newWriter(node Node, s State) *writer {
+	w := &writer{node: node, backends: s.backends(), wrote: map[portID]written{}}
 	total := 0
 	for _, svc := range s.Services {
 		for _, p := range svc.Ports {
@@ -26,16 +28,31 @@ func Rules(node Node, s State) firewall.Rules {
 		}
 	}
 	w.many = total > manyEndpoints
+	return w
+}
+
+func (w *writer) rules(s State) firewall.Rules {
+	nat, filter := fixed{}, fixed{}
+	var own []firewall.Chain
 	for _, svc := range sorted(s.Services) {
 		for _, p := range svc.Ports {
-			w.port(&svc, p)
+			one := w.port(&svc, p)
+			nat.join(one.nat)
+			filter.join(one.filter)
+			own = append(own, one.own...)
 		}
 	}
+	w.written = written{nat: nat, filter: filter, own: own}
+	return w.tables()
+}
+
+// tables adds what there is on every node to the rules of all ports.
+func (w *writer) tables() firewall.Rules {
 	w.filter.add(forwardChain,
 		fmt.Sprintf(`-m comment --comment "kubernetes forwarding rules" -m mark --mark %s/%s -j ACCEPT`, mark, mark),
 		`-m comment --comment "kubernetes forwarding conntrack rule" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT`)
 	w.filter[forwardChain] = append([]string{"-m conntrack --ctstate INVALID -j DROP"}, w.filter[forwardChain]...)
-	if !node.IP.Is6() { // no packet to ::1 leaves the loopback
+	if !w.node.IP.Is6() { // no packet to ::1 leaves the loopback
 		w.filter.add(kubeletFirewallChain, `! -s 127.0.0.0/8 -d 127.0.0.0/8 -m comment --comment "block incoming localnet connections" `+
 			`-m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP`)
 	}
@@ -101,13 +118,20 @@ func (f fixed) chains(names ...string) (list []firewall.Chain) {
 	return list
 }
 
-// writer collects the rules of all ports.
+func (f fixed) join(more fixed) {
+	for chain, rules := range more {
+		f.add(chain, rules...)
+	}
+}
+
+// writer collects the rules of one port after the other.
 type writer struct {
-	node        Node
-	backends    map[portID][]backend
-	many        bool
-	nat, filter fixed
-	own         []firewall.Chain // of ports and endpoints
+	node     Node
+	backends map[portID][]backend
+	many     bool
+	known    map[portID]written // of a former time, if nothing else has changed
+	wrote    map[portID]written
+	written  // what is being written
 }
 
 func (w *writer) chain(name string, rules ...string) {
