@@ -28,6 +28,14 @@ type Ask struct {
 
 var protocols = map[string]uint8{"tcp": unix.IPPROTO_TCP, "udp": unix.IPPROTO_UDP, "icmp": unix.IPPROTO_ICMP}
 
+// protocol is its number, which of ICMP differs between the families.
+func (a *Ask) protocol() uint8 {
+	if a.Proto == "icmp" && a.To.Addr().Is6() {
+		return unix.IPPROTO_ICMPV6
+	}
+	return protocols[a.Proto]
+}
+
 // CheckProto says what is wrong with the name of a protocol.
 func CheckProto(proto string) error {
 	if protocols[proto] == 0 {
@@ -41,8 +49,11 @@ func (a *Ask) Check() error {
 	if err := CheckProto(a.Proto); err != nil {
 		return err
 	}
-	if !a.To.Addr().Is4() {
-		return fmt.Errorf("%s is no IPv4 address: the packets that are followed are IPv4's", a.To.Addr())
+	if !a.To.Addr().IsValid() || a.To.Addr().Is4In6() || a.To.Addr().IsMulticast() {
+		return fmt.Errorf("%s cannot be sent to: a packet that is followed goes to one IPv4 or IPv6 address", a.To.Addr())
+	}
+	if a.Src.IsValid() && a.Src.Is4() != a.To.Addr().Is4() {
+		return fmt.Errorf("a packet from %s cannot go to %s: both are to be of IPv4, or both of IPv6", a.Src, a.To.Addr())
 	}
 	if a.Proto != "icmp" && a.To.Port() == 0 {
 		return fmt.Errorf("%s needs a port", a.Proto)
@@ -67,15 +78,9 @@ const dnsPort = 53
 // send opens the socket and sends the first packet. The error is that of the
 // kernel, which may refuse to.
 func (p *probe) send(s *space) (err error) {
-	kind, proto := unix.SOCK_STREAM, unix.IPPROTO_TCP
-	switch p.Proto {
-	case "udp":
-		kind, proto = unix.SOCK_DGRAM, unix.IPPROTO_UDP
-	case "icmp":
-		kind, proto = unix.SOCK_RAW, unix.IPPROTO_ICMP
-	}
+	kind := map[string]int{"tcp": unix.SOCK_STREAM, "udp": unix.SOCK_DGRAM, "icmp": unix.SOCK_RAW}[p.Proto]
 	err = netns.DoFile(s.ns, func() (err error) {
-		p.fd, err = unix.Socket(unix.AF_INET, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, proto)
+		p.fd, err = unix.Socket(int(familyOf(p.To.Addr())), kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, int(p.protocol()))
 		return err
 	})
 	if err != nil {
@@ -86,19 +91,22 @@ func (p *probe) send(s *space) (err error) {
 			return err
 		}
 	} else if p.Size > 0 {
-		if err := unix.SetsockoptInt(p.fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE); err != nil {
+		if err := p.whole(); err != nil {
 			return err
 		}
 	}
 	if p.Src.IsValid() {
-		if err := unix.Bind(p.fd, &unix.SockaddrInet4{Addr: p.Src.As4()}); err != nil {
+		if err := unix.Bind(p.fd, sockaddr(netip.AddrPortFrom(p.Src, 0))); err != nil {
 			return refusal{"bind", err}
 		}
 	}
-	err = unix.Connect(p.fd, &unix.SockaddrInet4{Addr: p.To.Addr().As4(), Port: int(p.To.Port())})
+	err = unix.Connect(p.fd, sockaddr(p.To))
 	if at, nameErr := unix.Getsockname(p.fd); nameErr == nil {
-		if v4, ok := at.(*unix.SockaddrInet4); ok {
-			p.local = netip.AddrPortFrom(netip.AddrFrom4(v4.Addr), uint16(v4.Port))
+		switch at := at.(type) {
+		case *unix.SockaddrInet4:
+			p.local = netip.AddrPortFrom(netip.AddrFrom4(at.Addr), uint16(at.Port))
+		case *unix.SockaddrInet6:
+			p.local = netip.AddrPortFrom(netip.AddrFrom16(at.Addr), uint16(at.Port))
 		}
 	}
 	if err != nil && !errors.Is(err, unix.EINPROGRESS) {
@@ -110,6 +118,24 @@ func (p *probe) send(s *space) (err error) {
 		}
 	}
 	return nil
+}
+
+func sockaddr(a netip.AddrPort) unix.Sockaddr {
+	if a.Addr().Is4() {
+		return &unix.SockaddrInet4{Addr: a.Addr().As4(), Port: int(a.Port())}
+	}
+	return &unix.SockaddrInet6{Addr: a.Addr().As16(), Port: int(a.Port())}
+}
+
+// whole keeps the kernel from cutting what it sends, and from remembering what
+// it learned of the way.
+func (p *probe) whole() error {
+	if p.To.Addr().Is4() {
+		return unix.SetsockoptInt(p.fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE)
+	}
+	return errors.Join(
+		unix.SetsockoptInt(p.fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE),
+		unix.SetsockoptInt(p.fd, unix.IPPROTO_IPV6, unix.IPV6_DONTFRAG, 1))
 }
 
 // refusal is that the kernel would not send.
@@ -137,8 +163,12 @@ func (p *probe) number() error {
 func (p *probe) load() []byte {
 	switch {
 	case p.Proto == "icmp":
-		b := append([]byte{8, 0, 0, 0}, byte(p.key>>12), byte(p.key>>4), 0, 1)
+		b := append([]byte{echoRequest, 0, 0, 0}, byte(p.key>>12), byte(p.key>>4), 0, 1)
 		b = append(append(b, p.key.token()...), make([]byte, max(0, p.Size-tokenLen))...)
+		if p.To.Addr().Is6() {
+			b[0] = echoRequest6
+			return b // the kernel puts in the sum, which is of addresses too
+		}
 		binary.BigEndian.PutUint16(b[2:], checksum(b))
 		return b
 	case p.To.Port() == dnsPort:

@@ -2,7 +2,10 @@ package trace
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/klab-project/klab/core/step"
 )
@@ -135,13 +138,7 @@ func (a *assembly) flooded(s Seen) bool {
 
 // group puts taps and runs together to flights.
 func (a *assembly) group() {
-	ids := map[string][]uint16{} // by leg, in the order in which they were sent
-	attempt := func(leg string, id uint16) int {
-		if !slices.Contains(ids[leg], id) {
-			ids[leg] = append(ids[leg], id)
-		}
-		return slices.Index(ids[leg], id) + 1
-	}
+	sent := attempts{ids: map[string][]uint32{}, passed: map[string]int{}}
 	find := func(space, leg string, attempt int) *flight {
 		for _, f := range a.flights {
 			if f.space == space && f.leg == leg && f.attempt == attempt {
@@ -153,23 +150,44 @@ func (a *assembly) group() {
 		return f
 	}
 	for i, t := range a.taps {
-		f := find(t.Space, t.leg, attempt(t.leg, t.P.ID))
+		f := find(t.Space, t.leg, sent.of(t.leg, t.P, t.Space, t.Index, t.Out))
 		f.taps = append(f.taps, i)
 	}
 	for _, r := range a.runs() {
 		if leg := a.leg(r.p); leg != "" {
-			f := find(r.space, leg, attempt(leg, r.p.ID))
+			f := find(r.space, leg, sent.of(leg, r.p, r.space, r.hook, r.prio, r.events[0].Table, r.events[0].Chain))
 			f.runs = append(f.runs, r)
 			continue
 		}
 		for _, t := range a.taps {
 			if t.Space == r.space && same(r.p, t.P) {
-				f := find(r.space, t.leg, attempt(t.leg, t.P.ID))
+				f := find(r.space, t.leg, sent.of(t.leg, t.P, "outer", r.space, r.hook, r.prio, r.events[0].Table, r.events[0].Chain))
 				f.runs = append(f.runs, r)
 				break
 			}
 		}
 	}
+}
+
+// attempts numbers the packets of a leg: what was sent again has a number of
+// its own in its header.
+type attempts struct {
+	ids    map[string][]uint32 // by leg, in the order in which they were sent
+	passed map[string]int
+}
+
+// of is which attempt a packet is that was at a place. A datagram of IPv6 has the
+// number of the one before it: which one it is, is how often it has been there.
+func (s *attempts) of(leg string, p *Packet, place ...any) int {
+	if p.Src.Is6() && p.Proto != unix.IPPROTO_TCP {
+		at := fmt.Sprint(leg, p.from(), p.to(), p.TTL, p.Outer != nil, place)
+		s.passed[at]++
+		return s.passed[at]
+	}
+	if !slices.Contains(s.ids[leg], p.ID) {
+		s.ids[leg] = append(s.ids[leg], p.ID)
+	}
+	return slices.Index(s.ids[leg], p.ID) + 1
 }
 
 // list puts the items in their order, and works out what follows from it.

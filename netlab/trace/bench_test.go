@@ -13,7 +13,6 @@ import (
 
 	"github.com/klab-project/klab/core/step"
 	"github.com/klab-project/klab/netlab/netns"
-	"github.com/klab-project/klab/netlab/nettest"
 	"github.com/klab-project/klab/netlab/trace"
 )
 
@@ -22,12 +21,7 @@ import (
 // last time, or no answer. Three rounds are a thousand probes.
 func BenchmarkHopList(b *testing.B) {
 	l := build(b)
-	serve(b, l.OutsideNS())
-	for _, n := range l.nodes {
-		serve(b, n.Path())
-	}
-	nettest.Run(b, l.GatewayNS(), "ip route add 192.0.2.50 via 172.30.0.11")
-	nettest.Run(b, l.OutsideNS(), "ip route add 192.0.2.50 via 192.0.2.1")
+	l.surround(b)
 	l.web(b, paths[7].service, "a")
 	var list []path
 	for _, p := range paths {

@@ -61,7 +61,7 @@ func (c *Capture) leg(p *Packet) string {
 	switch {
 	case p.ARP != 0:
 		return ""
-	case p.Proto == unix.IPPROTO_ICMP && isError(p.Type):
+	case p.icmp() && p.isError():
 		if p.Quoted != nil && c.leg(p.Quoted) != "" {
 			return legError
 		}
@@ -75,8 +75,8 @@ func (c *Capture) leg(p *Packet) string {
 	case c.Flow != nil:
 		return c.Flow.leg(p)
 	case p.Token != c.Key || c.Watching:
-	case p.Proto == unix.IPPROTO_ICMP:
-		return map[uint8]string{8: legRequest, 0: legReply}[p.Type]
+	case p.icmp():
+		return p.echo()
 	case p.Answer || c.Ask.To.Port() != dnsPort && !c.sent(p):
 		return legReply
 	default:

@@ -28,6 +28,9 @@ const (
 	icmpID     = 4
 	icmpType   = 5
 	icmpCode   = 6
+	ip6Src     = 3
+	ip6Dst     = 4
+	icmp6ID    = 7 // and type and code, as of ICMP
 
 	statusSeenReply = 1 << 1
 	statusDNAT      = 1 << 5
@@ -37,13 +40,20 @@ const (
 // connection asks for the connection whose first packet had these ends. For
 // ICMP SPort is the identifier.
 func (s *space) connection(q Question) (*step.HopCT, error) {
-	ip := putNest(nil, tupleIP, put(nil, ipSrc, q.Src.AsSlice()), put(nil, ipDst, q.Dst.AsSlice()))
+	src, dst := uint16(ipSrc), uint16(ipDst)
+	if q.Dst.Is6() {
+		src, dst = ip6Src, ip6Dst
+	}
+	ip := putNest(nil, tupleIP, put(nil, src, q.Src.AsSlice()), put(nil, dst, q.Dst.AsSlice()))
 	port := func(kind, n uint16) []byte { return put(nil, kind, binary.BigEndian.AppendUint16(nil, n)) }
 	ends := append(port(protoSPort, q.SPort), port(protoDPort, q.DPort)...)
-	if q.Proto == unix.IPPROTO_ICMP {
-		ends = append(port(icmpID, q.SPort), put(put(nil, icmpType, []byte{8}), icmpCode, []byte{0})...)
+	switch q.Proto {
+	case unix.IPPROTO_ICMP:
+		ends = append(port(icmpID, q.SPort), put(put(nil, icmpType, []byte{echoRequest}), icmpCode, []byte{0})...)
+	case unix.IPPROTO_ICMPV6:
+		ends = append(port(icmp6ID, q.SPort), put(put(nil, icmp6ID+1, []byte{echoRequest6}), icmp6ID+2, []byte{0})...)
 	}
-	body := nfHeader(unix.AF_INET, 0)
+	body := nfHeader(familyOf(q.Dst), 0)
 	body = putNest(body, ctTupleOrig, ip, putNest(nil, tupleProto, put(nil, protoNum, []byte{q.Proto}), ends))
 	var ct *step.HopCT
 	err := s.nf.ask(message{unix.NFNL_SUBSYS_CTNETLINK<<8 | ctMsgGet, 0, body}, func(b []byte) {
@@ -68,10 +78,13 @@ func parseConnection(b []byte) *step.HopCT {
 // tupleOf writes one direction of a connection.
 func tupleOf(b []byte) string {
 	src, dst := attr(b, tupleIP, ipSrc), attr(b, tupleIP, ipDst)
-	if len(src) != 4 || len(dst) != 4 {
+	if src == nil {
+		src, dst = attr(b, tupleIP, ip6Src), attr(b, tupleIP, ip6Dst)
+	}
+	from, to := addrOf(src), addrOf(dst)
+	if !from.IsValid() || !to.IsValid() {
 		return ""
 	}
-	from, to := netip.AddrFrom4([4]byte(src)), netip.AddrFrom4([4]byte(dst))
 	sport, dport := attr(b, tupleProto, protoSPort), attr(b, tupleProto, protoDPort)
 	if len(sport) == 2 && len(dport) == 2 {
 		return fmt.Sprintf("%s → %s", netip.AddrPortFrom(from, binary.BigEndian.Uint16(sport)), netip.AddrPortFrom(to, binary.BigEndian.Uint16(dport)))

@@ -20,7 +20,7 @@ func (a *assembly) connections(f *flight, places []item) {
 		return
 	}
 	q := Question{Kind: askConntrack, Space: f.space, Proto: first.Proto, Src: first.Src, Dst: first.Dst, SPort: first.SPort, DPort: first.DPort}
-	if first.Proto == unix.IPPROTO_ICMP {
+	if first.icmp() {
 		q.SPort = first.Ident
 	}
 	at := -1
@@ -214,6 +214,14 @@ var routeErrors = map[unix.Errno]string{
 	unix.ENETUNREACH: "none", unix.EHOSTUNREACH: "unreachable", unix.EACCES: "prohibit", unix.EINVAL: "blackhole", unix.EXDEV: "none",
 }
 
+// neighbourTable is what the table is called in which an address has a MAC.
+func neighbourTable(a netip.Addr) string {
+	if a.Is6() {
+		return "nd"
+	}
+	return "arp"
+}
+
 // neighbour places the entry that gave the packet its MAC, and at a VXLAN link
 // the one that says which node has that MAC.
 func (a *assembly) neighbour(f *flight, i int, q Question) {
@@ -229,7 +237,7 @@ func (a *assembly) neighbour(f *flight, i int, q Question) {
 	n := Question{Kind: askNeighbour, Space: f.space, Dst: next, Dev: x.Route.Dev}
 	e, _ := a.ask(n)
 	hdr := t.P.header()
-	entry := &step.HopNeigh{Table: "arp", Key: next.String(), Found: e.Found, Dev: x.Route.Dev, State: e.State}
+	entry := &step.HopNeigh{Table: neighbourTable(next), Key: next.String(), Found: e.Found, Dev: x.Route.Dev, State: e.State}
 	a.items = append(a.items, item{tap: i, side: -1, class: classNeighbour, hop: a.in(f, step.Hop{
 		Layer: step.LayerNeighbour, Hdr: hdr, Neigh: entry, At: a.timeAt(item{tap: i}), Confidence: confInferred})})
 	if t.link.Kind != "vxlan" {

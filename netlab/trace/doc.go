@@ -23,5 +23,5 @@
 //
 // What cannot be seen: rules of iptables' legacy kind do not tell that they
 // matched, and IPVS does not tell whom it sends a packet to; Notes say so, and
-// of IPVS it is inferred. Packets of IPv6 are not followed.
+// of IPVS it is inferred.
 package trace

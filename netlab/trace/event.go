@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -139,8 +140,12 @@ func parseEvent(family uint8, b []byte, ports Ports) Event {
 			e.Mark = big32(data)
 		}
 	}
-	if len(network) >= ipLen {
-		e.P, _ = ports.parseIP(append(append([]byte{}, network[:ipLen]...), transport...))
+	// Of IPv4 an event has more than the header.
+	if family == unix.NFPROTO_IPV6 || len(network) > 0 && network[0]>>4 == 6 {
+		network = network[:min(len(network), ip6Len)]
+	} else {
+		network = network[:min(len(network), ipLen)]
 	}
+	e.P, _ = ports.parseIP(slices.Concat(network, transport))
 	return e
 }

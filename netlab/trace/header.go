@@ -1,7 +1,6 @@
 package trace
 
 import (
-	"fmt"
 	"net/netip"
 	"strings"
 
@@ -25,8 +24,8 @@ func (k *Packet) header() step.HopHeader {
 		h.Proto, h.Flags = "tcp", tcpFlags(k.Flags)
 	case unix.IPPROTO_UDP:
 		h.Proto = "udp"
-	case unix.IPPROTO_ICMP:
-		h.Proto, h.Flags = "icmp", icmpWords(k.Type, k.Code)
+	case unix.IPPROTO_ICMP, unix.IPPROTO_ICMPV6:
+		h.Proto, h.Flags = "icmp", k.icmpWords()
 		return h
 	}
 	h.Src, h.Dst = k.from().String(), k.to().String()
@@ -42,29 +41,6 @@ func tcpFlags(flags uint8) string {
 	}
 	return strings.Join(words, ",")
 }
-
-// icmpWords are ping's and tcpdump's words for a message.
-func icmpWords(kind, code uint8) string {
-	switch kind {
-	case 0:
-		return "echo reply"
-	case 8:
-		return "echo request"
-	case 5:
-		return "redirect"
-	case 11:
-		return "time exceeded"
-	case 3:
-		if int(code) < len(unreachable) && unreachable[code] != "" {
-			return unreachable[code]
-		}
-		return fmt.Sprintf("unreachable (code %d)", code)
-	}
-	return fmt.Sprintf("type %d code %d", kind, code)
-}
-
-var unreachable = []string{0: "net unreachable", 1: "host unreachable", 2: "protocol unreachable", 3: "port unreachable",
-	4: "fragmentation needed", 9: "net prohibited", 10: "host prohibited", 13: "administratively prohibited"}
 
 func (k *Packet) outer() *step.HopOuter {
 	if k.Outer == nil {

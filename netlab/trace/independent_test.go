@@ -18,14 +18,22 @@ import (
 // startDump begins to look at all links of a namespace with tcpdump.
 func startDump(t testing.TB, path string) *nettest.Dump {
 	t.Helper()
-	return nettest.StartDump(t, path, "tcp or udp or icmp")
+	return nettest.StartDump(t, path, "tcp or udp or icmp or icmp6")
 }
 
 var (
-	dumpLine  = regexp.MustCompile(`^\S+ (\S+)\s+(In|Out|P|B|M)\s+IP (\S+) > (\S+): (.*)$`)
-	innerLine = regexp.MustCompile(`^IP (\S+) > (\S+): (.*)$`)
+	dumpLine  = regexp.MustCompile(`^\S+ (\S+)\s+(In|Out|P|B|M)\s+IP6? (\S+) > (\S+): (.*)$`)
+	innerLine = regexp.MustCompile(`^IP6? (\S+) > (\S+): (.*)$`)
 	dotPort   = regexp.MustCompile(`^(\d+\.\d+\.\d+\.\d+)\.(\d+)$`)
+	dotPort6  = regexp.MustCompile(`^([0-9a-f]*:[0-9a-f:]*)\.(\d+)$`)
+	// How neighbours find each other, and who listens to whom, is no packet's way.
+	neighbours = regexp.MustCompile(`^(ICMP6, (neighbor|router)|HBH ICMP6)`)
 )
+
+// colonPort writes an address and a port as everybody but tcpdump does.
+func colonPort(s string) string {
+	return dotPort6.ReplaceAllString(dotPort.ReplaceAllString(s, "$1:$2"), "[$1]:$2")
+}
 
 // places reads tcpdump's lines as "eth0 out 10.244.1.2:5 → 10.244.2.2:8080"; of
 // a packet within another it is the inner one with "in 172.30.0.11 → …" behind.
@@ -34,10 +42,10 @@ var (
 func places(lines []string) []string {
 	list := []string{}
 	ends := func(src, dst string) string {
-		return dotPort.ReplaceAllString(src, "$1:$2") + " → " + dotPort.ReplaceAllString(dst, "$1:$2")
+		return colonPort(src) + " → " + colonPort(dst)
 	}
 	counts := func(rest string) bool {
-		return !strings.HasPrefix(rest, "Flags") || strings.HasPrefix(rest, "Flags [S")
+		return (!strings.HasPrefix(rest, "Flags") || strings.HasPrefix(rest, "Flags [S")) && !neighbours.MatchString(rest)
 	}
 	for i, line := range lines {
 		m := dumpLine.FindStringSubmatch(line)
@@ -101,7 +109,7 @@ func outers(lines []string) (list []string) {
 	for _, line := range lines {
 		if m := dumpLine.FindStringSubmatch(line); m != nil && strings.HasSuffix(m[4], ".8285") {
 			dir := map[bool]string{true: "out", false: "in"}[m[2] == "Out"]
-			list = append(list, fmt.Sprintf("%s %s %s → %s", m[1], dir, dotPort.ReplaceAllString(m[3], "$1:$2"), dotPort.ReplaceAllString(m[4], "$1:$2")))
+			list = append(list, fmt.Sprintf("%s %s %s → %s", m[1], dir, colonPort(m[3]), colonPort(m[4])))
 		}
 	}
 	return list
@@ -111,10 +119,14 @@ var countedRule = regexp.MustCompile(`^\[(\d+):\d+\] -A (\S+) (.*)$`)
 
 // counters are how often each rule of a namespace has matched, as iptables -v
 // shows it.
-func counters(t testing.TB, path string) map[string]int {
+func (l *lab) counters(t testing.TB, path string) map[string]int {
 	t.Helper()
 	of, table := map[string]int{}, ""
-	for line := range strings.Lines(nettest.Run(t, path, "iptables-save -c")) {
+	save := "iptables-save -c"
+	if l.six {
+		save = "ip6tables-save -c"
+	}
+	for line := range strings.Lines(nettest.Run(t, path, save)) {
 		line = strings.TrimSpace(line)
 		if strings.HasPrefix(line, "*") {
 			table = line[1:]

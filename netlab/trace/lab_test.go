@@ -13,6 +13,7 @@ import (
 	"github.com/klab-project/klab/netlab/netns"
 	"github.com/klab-project/klab/netlab/overlay"
 	"github.com/klab-project/klab/netlab/proxy"
+	"github.com/klab-project/klab/netlab/topology"
 	"github.com/klab-project/klab/netlab/trace"
 )
 
@@ -24,6 +25,7 @@ type lab struct {
 	nodes   []*link.Net
 	proxies []*proxy.Proxy
 	peers   []overlay.Peer
+	six     bool              // what follows is of IPv6
 	ns      map[string]string // of pods
 	ip      map[string]netip.Addr
 	tracer  *trace.Tracer
@@ -36,12 +38,27 @@ func build(t testing.TB) *lab { return buildIn(t, proxy.IPTables, overlay.VXLAN)
 // buildIn is build with another mode of the proxies, or backend. That of bgp
 // has pods that are routed.
 func buildIn(t testing.TB, mode proxy.Mode, backend string) *lab {
+	return buildWith(t, mode, backend, false)
+}
+
+// buildSix is a lab of both families of whose packets those of IPv6 are followed.
+// They go from node to node by host routes, whatever those of IPv4 do.
+func buildSix(t testing.TB, mode proxy.Mode) *lab {
+	l := buildWith(t, mode, overlay.VXLAN, true)
+	for i, n := range l.Nodes {
+		other := l.Nodes[1-i]
+		require.NoError(t, n.Net.Route(context.Background(), link.Route{Dst: other.Pods6, Via: other.IP6, Dev: "eth0"}))
+	}
+	return l
+}
+
+func buildWith(t testing.TB, mode proxy.Mode, backend string, six bool) *lab {
 	t.Helper()
 	ctx := context.Background()
 	tool, err := firewall.Detect(ctx)
 	require.NoError(t, err)
 	routed := backend == overlay.BGP
-	l := &lab{Lab: labtest.Build(t, 2, labtest.Config{Routed: routed}), tool: tool, ns: map[string]string{}, ip: map[string]netip.Addr{}}
+	l := &lab{Lab: labtest.Build(t, 2, labtest.Config{Routed: routed, DualStack: six}), tool: tool, six: six, ns: map[string]string{}, ip: map[string]netip.Addr{}}
 	l.peers = l.Peers()
 	spaces := []trace.Space{
 		{Name: "underlay", Path: l.UnderlayNS()}, {Name: "gateway", Path: l.GatewayNS()},
@@ -53,12 +70,22 @@ func buildIn(t testing.TB, mode proxy.Mode, backend string) *lab {
 		for _, pod := range pods {
 			path, ips := n.Pod(t, "default", pod)
 			l.ns[pod], l.ip[pod] = path, ips[0]
-			serve(t, path)
+			if six {
+				l.ip[pod] = ips[1]
+			}
+			l.serve(t, path)
 			spaces = append(spaces, trace.Space{Name: "pod/default/" + pod, Path: path, Node: n.Name, Pod: "default/" + pod})
 		}
 		p := &proxy.Proxy{Node: proxy.Node{Name: n.Name, IP: n.IP, Pods: podsNet, Services: servicesNet}, Net: n.Net, Backends: map[proxy.Mode]proxy.Backend{
 			proxy.IPTables: &proxy.IPTablesBackend{Tool: tool, Net: n.Net}, proxy.NFTables: &proxy.NFTBackend{Net: n.Net},
 			proxy.IPVS: &proxy.IPVSBackend{Tool: tool, Net: n.Net}}}
+		if six {
+			tool, err := tool.IPv6(ctx)
+			require.NoError(t, err)
+			p.Node = proxy.Node{Name: n.Name, IP: n.IP6, Pods: topology.Pods6, Services: netip.MustParsePrefix("fd00:10:96::/112")}
+			p.Backends = map[proxy.Mode]proxy.Backend{
+				proxy.IPTables: &proxy.IPTablesBackend{Tool: tool, Net: n.Net, IPv6: true}, proxy.NFTables: &proxy.NFTBackend{Net: n.Net, IPv6: true}}
+		}
 		require.NoError(t, p.SetMode(ctx, mode))
 		t.Cleanup(p.Close)
 		l.nodes, l.proxies = append(l.nodes, n.Net), append(l.proxies, p)
@@ -73,9 +100,12 @@ func buildIn(t testing.TB, mode proxy.Mode, backend string) *lab {
 }
 
 // serve answers on TCP port 8080, and echoes datagrams to it.
-func serve(t testing.TB, path string) {
-	ctx := context.Background()
-	s, err := netns.Listen(ctx, path, "tcp4", ":8080")
+func (l *lab) serve(t testing.TB, path string) {
+	ctx, family := context.Background(), "4"
+	if l.six {
+		family = "6"
+	}
+	s, err := netns.Listen(ctx, path, "tcp"+family, ":8080")
 	require.NoError(t, err)
 	t.Cleanup(func() { s.Close() })
 	go func() {
@@ -87,7 +117,7 @@ func serve(t testing.TB, path string) {
 			c.Close()
 		}
 	}()
-	u, err := netns.ListenPacket(ctx, path, "udp4", ":8080")
+	u, err := netns.ListenPacket(ctx, path, "udp"+family, ":8080")
 	require.NoError(t, err)
 	t.Cleanup(func() { u.Close() })
 	go func() {
@@ -105,7 +135,7 @@ func serve(t testing.TB, path string) {
 // web is the Service 10.96.0.10:80 and NodePort 30080 of these pods.
 func (l *lab) web(t testing.TB, change func(*proxy.Service), pods ...string) {
 	t.Helper()
-	s := proxy.State{Services: []proxy.Service{{Namespace: "default", Name: "web", ClusterIP: netip.MustParseAddr("10.96.0.10"),
+	s := proxy.State{Services: []proxy.Service{{Namespace: "default", Name: "web", ClusterIP: l.addr("10.96.0.10").Addr(),
 		Ports: []proxy.Port{
 			{Name: "http", Protocol: "TCP", Port: 80, NodePort: 30080},
 			{Name: "udp", Protocol: "UDP", Port: 80},

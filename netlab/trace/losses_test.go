@@ -30,6 +30,9 @@ func (cluster) Chain(name, comment string) *step.Object {
 
 // Address knows the nodes' ends of the overlay.
 func (cluster) Address(a netip.Addr) *step.Object {
+	if a.Is6() {
+		return nil
+	}
 	if b := a.As4(); b[0] == 10 && b[1] == 244 && b[3] == 0 {
 		return &step.Object{Resource: "nodes", Name: fmt.Sprint("node-", b[2])}
 	}
@@ -47,9 +50,9 @@ func (l *lab) names(pods ...string) cluster {
 
 func (c cluster) Endpoints(at netip.AddrPort, proto string) (*step.Object, bool, []netip.AddrPort) {
 	switch at.Addr().String() {
-	case "10.96.0.10", "192.0.2.50":
+	case "10.96.0.10", "192.0.2.50", inSix["10.96.0.10"], inSix["192.0.2.50"]:
 		return webService, at.Port() == 80, c.endpoints
-	case "172.30.0.11", "172.30.0.12":
+	case "172.30.0.11", "172.30.0.12", inSix["172.30.0.11"], inSix["172.30.0.12"]:
 		if at.Port() == 30080 {
 			return webService, true, c.endpoints
 		}

@@ -8,7 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Packet is an IPv4 packet as it was seen, or an ARP message.
+// Packet is a packet of IPv4 or IPv6 as it was seen, or a message by which
+// neighbours find each other.
 type Packet struct {
 	Src    netip.Addr `json:"src"`
 	Dst    netip.Addr `json:"dst"`
@@ -16,15 +17,15 @@ type Packet struct {
 	SPort  uint16     `json:"sport,omitempty"`
 	DPort  uint16     `json:"dport,omitempty"`
 	TTL    uint8      `json:"ttl,omitempty"`
-	ID     uint16     `json:"id,omitempty"`
+	ID     uint32     `json:"id,omitempty"`  // of IPv6 the flow label: the sender's kernel gives each connection, and what it sends again, another
 	Len    int        `json:"len,omitempty"` // of the IP packet
-	DF     bool       `json:"df,omitempty"`
+	DF     bool       `json:"df,omitempty"`  // nobody may cut it
 	Seq    uint32     `json:"seq,omitempty"`
 	Ack    uint32     `json:"ack,omitempty"`
 	Flags  uint8      `json:"flags,omitempty"` // of TCP
 	Type   uint8      `json:"type,omitempty"`  // of ICMP
 	Code   uint8      `json:"code,omitempty"`
-	MTU    uint16     `json:"mtu,omitempty"`    // of ICMP "fragmentation needed"
+	MTU    uint32     `json:"mtu,omitempty"`    // of ICMP "fragmentation needed" and "packet too big"
 	Ident  uint16     `json:"ident,omitempty"`  // of an echo
 	Token  Key        `json:"token,omitempty"`  // in the load
 	Answer bool       `json:"answer,omitempty"` // a DNS message that is an answer
@@ -37,7 +38,7 @@ type Packet struct {
 	Kind   string  `json:"kind,omitempty"`   // of an outer packet: "vxlan", "udp"
 	VNI    int     `json:"vni,omitempty"`    // of an outer packet
 	Quoted *Packet `json:"quoted,omitempty"` // what an ICMP error is about
-	ARP    uint16  `json:"arp,omitempty"`    // 1: who has Dst; 2: Src is at SrcMAC
+	ARP    uint16  `json:"arp,omitempty"`    // of ARP, or of IPv6 Neighbour Discovery: 1: who has Dst; 2: Src is at SrcMAC
 }
 
 // The flags of TCP.
@@ -55,7 +56,7 @@ type Ports struct {
 	UDP   []uint16 // the load is an IP packet: default 8285
 }
 
-// parseFrame reads what a tap saw; ok is false for what is no IPv4 and no ARP.
+// parseFrame reads what a tap saw; ok is false for what is neither IP nor ARP.
 func (p Ports) parseFrame(b []byte, ether bool) (*Packet, bool) {
 	var src, dst string
 	if ether {
@@ -67,7 +68,7 @@ func (p Ports) parseFrame(b []byte, ether bool) (*Packet, bool) {
 		if kind == unix.ETH_P_ARP {
 			return parseARP(b[14:], src, dst)
 		}
-		if kind != unix.ETH_P_IP {
+		if kind != unix.ETH_P_IP && kind != unix.ETH_P_IPV6 {
 			return nil, false
 		}
 		b = b[14:]
@@ -84,29 +85,13 @@ func (p Ports) parseFrame(b []byte, ether bool) (*Packet, bool) {
 	return k, true
 }
 
-func parseARP(b []byte, src, dst string) (*Packet, bool) {
-	if len(b) < 28 {
-		return nil, false
-	}
-	return &Packet{ARP: binary.BigEndian.Uint16(b[6:]), SrcMAC: src, DstMAC: dst,
-		Src: netip.AddrFrom4([4]byte(b[14:18])), Dst: netip.AddrFrom4([4]byte(b[24:28]))}, true
-}
-
-// parseIP reads an IPv4 packet; of one that carries another the result is the
-// inner one, with its Outer.
+// parseIP reads a packet of either family; of one that carries another the
+// result is the inner one, with its Outer.
 func (p Ports) parseIP(b []byte) (*Packet, bool) {
-	if len(b) < 20 || b[0]>>4 != 4 {
+	k, load := parseHeader(b)
+	if k == nil || len(load) < 8 {
 		return nil, false
 	}
-	head := int(b[0]&15) * 4
-	if len(b) < head+8 || head < 20 {
-		return nil, false
-	}
-	k := &Packet{
-		Src: netip.AddrFrom4([4]byte(b[12:16])), Dst: netip.AddrFrom4([4]byte(b[16:20])),
-		Proto: b[9], TTL: b[8], ID: binary.BigEndian.Uint16(b[4:]), Len: int(binary.BigEndian.Uint16(b[2:])), DF: b[6]&0x40 != 0,
-	}
-	load := b[head:]
 	switch k.Proto {
 	case unix.IPPROTO_TCP:
 		k.tcp(load)
@@ -116,19 +101,35 @@ func (p Ports) parseIP(b []byte) (*Packet, bool) {
 			return inner, true
 		}
 		k.datagram(load[8:])
-	case unix.IPPROTO_ICMP:
-		k.Type, k.Code = load[0], load[1]
-		if isError(k.Type) {
-			if k.Type == 3 && k.Code == 4 {
-				k.MTU = binary.BigEndian.Uint16(load[6:])
-			}
-			k.Quoted, _ = p.parseIP(load[8:])
-		} else {
-			k.Ident = binary.BigEndian.Uint16(load[4:])
-			k.datagram(load[8:])
-		}
+	case unix.IPPROTO_ICMP, unix.IPPROTO_ICMPV6:
+		k.message(load, p)
 	}
 	return k, true
+}
+
+// parseHeader reads the header of a packet, and returns what is behind it; nil
+// if it is none. Headers of extension of IPv6 are not read: what has them has no
+// protocol that is followed.
+func parseHeader(b []byte) (k *Packet, load []byte) {
+	switch {
+	case len(b) >= ipLen && b[0]>>4 == 4:
+		k = &Packet{
+			Src: netip.AddrFrom4([4]byte(b[12:16])), Dst: netip.AddrFrom4([4]byte(b[16:20])),
+			Proto: b[9], TTL: b[8], ID: uint32(binary.BigEndian.Uint16(b[4:])), Len: int(binary.BigEndian.Uint16(b[2:])), DF: b[6]&0x40 != 0,
+		}
+		head := int(b[0]&15) * 4
+		if head < ipLen || len(b) < head {
+			return nil, nil
+		}
+		return k, b[head:]
+	case len(b) >= ip6Len && b[0]>>4 == 6:
+		k = &Packet{
+			Src: netip.AddrFrom16([16]byte(b[8:24])), Dst: netip.AddrFrom16([16]byte(b[24:40])),
+			Proto: b[6], TTL: b[7], ID: binary.BigEndian.Uint32(b) & 0xfffff, Len: ip6Len + int(binary.BigEndian.Uint16(b[4:])), DF: true,
+		}
+		return k, b[ip6Len:]
+	}
+	return nil, nil
 }
 
 func (k *Packet) tcp(b []byte) {
@@ -177,9 +178,6 @@ func (p Ports) unwrap(k *Packet, load []byte) (*Packet, bool) {
 	}
 	return nil, false
 }
-
-// isError tells ICMP's errors from its questions and answers.
-func isError(kind uint8) bool { return kind == 3 || kind == 5 || kind == 11 || kind == 12 }
 
 // outermost is the packet that the link carries.
 func (k *Packet) outermost() *Packet {

@@ -30,10 +30,14 @@ func (a *assembly) notPassedOn(t *tapped) *step.HopDrop {
 	if t.link.Master != "" && a.bridged(t) {
 		return a.notBridged(t)
 	}
-	x, ok := a.ask(Question{Kind: askSysctl, Space: t.Space, Key: "net.ipv4.ip_forward"})
+	key := "net.ipv4.ip_forward"
+	if dst.Is6() {
+		key = "net.ipv6.conf.all.forwarding"
+	}
+	x, ok := a.ask(Question{Kind: askSysctl, Space: t.Space, Key: key})
 	if ok && x.Found == "0" {
 		return &step.HopDrop{Reason: ReasonForwardOff, Says: fmt.Sprintf("%s is not to pass on packets that are for others", t.Space),
-			Evidence: []string{"net.ipv4.ip_forward on " + t.Space + " is 0"}}
+			Evidence: []string{key + " on " + t.Space + " is 0"}}
 	}
 	q := Question{Kind: askRoute, Space: t.Space, Dst: dst, Src: t.P.outermost().Src, In: l3(t)}
 	r, ok := a.ask(q)
@@ -79,7 +83,7 @@ func (a *assembly) translatedTo(t *tapped) netip.Addr {
 	return t.P.Dst
 }
 
-var newTarget = regexp.MustCompile(`(?:--to-destination|dnat to) (\d+\.\d+\.\d+\.\d+)`)
+var newTarget = regexp.MustCompile(`(?:--to-destination|dnat to) ([0-9a-fA-F.:]+|\[[0-9a-fA-F:.]+\])`)
 
 // dnat is the address that a rule of a space gave the packet; not valid if none did.
 func (a *assembly) dnat(space, leg string) (to netip.Addr) {
@@ -96,12 +100,22 @@ func (a *assembly) dnat(space, leg string) (to netip.Addr) {
 					continue
 				}
 				if m := newTarget.FindStringSubmatch(h.Rule.Text); m != nil {
-					to, _ = netip.ParseAddr(m[1])
+					to = addrIn(m[1])
 				}
 			}
 		}
 	}
 	return to
+}
+
+// addrIn is the address in "10.0.0.1", "10.0.0.1:80", "fd00::1" or "[fd00::1]"; not
+// valid if there is none.
+func addrIn(s string) netip.Addr {
+	if at, err := netip.ParseAddrPort(s); err == nil {
+		return at.Addr()
+	}
+	a, _ := netip.ParseAddr(strings.Trim(s, "[]"))
+	return a
 }
 
 func (a *assembly) addSysctl(d *step.HopDrop, space string, keys ...string) {

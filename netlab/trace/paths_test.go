@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -26,16 +27,24 @@ func (l *lab) follow(t testing.TB, from, to, proto string) (trace.Way, *trace.Ca
 	return w, c
 }
 
-// addr turns "a:8080" into the address of the pod.
+// inSix are the addresses of IPv6 in the place of those of IPv4.
+var inSix = map[string]string{"10.96.0.10": "fd00:10:96::10", "172.30.0.11": "fd00:172:30::b", "172.30.0.12": "fd00:172:30::c",
+	"192.0.2.10": "2001:db8:192::a", "192.0.2.50": "2001:db8:192::50", "192.0.2.1": "2001:db8:192::1", "10.244.2.77": "fd00:10:244:2::77"}
+
+// addr turns "a:8080" into the address of the pod, and addresses into those of
+// the lab's family.
 func (l *lab) addr(to string) netip.AddrPort {
-	name, port, ok := strings.Cut(to, ":")
-	if ip, ok := l.ip[name]; ok {
-		name = ip.String()
+	name, port, _ := strings.Cut(to, ":")
+	ip, ok := l.ip[name]
+	switch {
+	case ok:
+	case l.six:
+		ip = netip.MustParseAddr(inSix[name])
+	default:
+		ip = netip.MustParseAddr(name)
 	}
-	if !ok {
-		port = "0"
-	}
-	return netip.MustParseAddrPort(name + ":" + port)
+	n, _ := strconv.Atoi(port)
+	return netip.AddrPortFrom(ip, uint16(n))
 }
 
 // path is a way that packets take: who sends to whom, over which Service, and
@@ -59,7 +68,7 @@ var paths = []path{
 	{name: "NodePort, Local", from: "outside", to: "172.30.0.12:30080", proto: "tcp", pods: []string{"b"},
 		service: func(s *proxy.Service) { s.ExternalLocal = true }, has: []string{"dnat"}},
 	{name: "load balancer", from: "outside", to: "192.0.2.50:80", proto: "tcp", pods: []string{"a"},
-		service: func(s *proxy.Service) { s.LoadBalancerIPs = []netip.Addr{netip.MustParseAddr("192.0.2.50")} }, has: []string{"dnat"}},
+		service: func(s *proxy.Service) { s.LoadBalancerIPs = []netip.Addr{balanced(s)} }, has: []string{"dnat"}},
 	{name: "pod to outside", from: "pod/default/client", to: "192.0.2.10:8080", proto: "tcp", has: []string{"masquerade"}},
 	{name: "node to pod", from: "node-1", to: "b:8080", proto: "tcp", has: []string{"encap"}},
 	{name: "node to Service", from: "node-1", to: "10.96.0.10:80", proto: "tcp", pods: []string{"b"}, has: []string{"dnat"}},
@@ -84,6 +93,20 @@ func TestPaths(t *testing.T) {
 				return
 			}
 			buildIn(t, mode, overlay.VXLAN).paths(t, paths)
+		})
+	}
+}
+
+// Everything is as well with IPv6: the same paths, with other addresses.
+func TestPathsOfIPv6(t *testing.T) {
+	for _, mode := range []proxy.Mode{proxy.IPTables, proxy.NFTables} {
+		t.Run(string(mode), func(t *testing.T) {
+			var plain []path
+			for _, p := range paths {
+				p.has = slices.DeleteFunc(slices.Clone(p.has), func(s string) bool { return strings.HasSuffix(s, "cap") })
+				plain = append(plain, p)
+			}
+			buildSix(t, mode).paths(t, plain)
 		})
 	}
 }
@@ -168,13 +191,29 @@ func (l *lab) backend(t *testing.T, kind string) {
 	}
 }
 
-func (l *lab) paths(t *testing.T, paths []path) {
-	serve(t, l.OutsideNS())
-	for _, n := range l.nodes {
-		serve(t, n.Path())
+// balanced is the address of the load balancer, in the family of the Service.
+func balanced(s *proxy.Service) netip.Addr {
+	if s.ClusterIP.Is6() {
+		return netip.MustParseAddr(inSix["192.0.2.50"])
 	}
-	nettest.Run(t, l.GatewayNS(), "ip route add 192.0.2.50 via 172.30.0.11")
-	nettest.Run(t, l.OutsideNS(), "ip route add 192.0.2.50 via 192.0.2.1")
+	return netip.MustParseAddr("192.0.2.50")
+}
+
+// surround has everybody serve, and routes to the load balancer's address.
+func (l *lab) surround(t testing.TB) {
+	l.serve(t, l.OutsideNS())
+	for _, n := range l.nodes {
+		l.serve(t, n.Path())
+	}
+	route := func(via string) string {
+		return fmt.Sprintf("ip route add %s via %s", l.addr("192.0.2.50").Addr(), l.addr(via).Addr())
+	}
+	nettest.Run(t, l.GatewayNS(), route("172.30.0.11"))
+	nettest.Run(t, l.OutsideNS(), route("192.0.2.1"))
+}
+
+func (l *lab) paths(t *testing.T, paths []path) {
+	l.surround(t)
 	for _, p := range paths { // everybody learns everybody's MAC
 		l.web(t, p.service, p.pods...)
 		l.follow(t, p.from, p.to, p.proto)
@@ -217,12 +256,12 @@ func once(list []string) []string {
 func (l *lab) path(t *testing.T, p path) trace.Way {
 	l.web(t, p.service, p.pods...)
 	l.tracer.SetNames(l.names(p.pods...))
-	before := []map[string]int{counters(t, l.nodes[0].Path()), counters(t, l.nodes[1].Path())}
+	before := []map[string]int{l.counters(t, l.nodes[0].Path()), l.counters(t, l.nodes[1].Path())}
 	w, c := l.follow(t, p.from, p.to, p.proto)
 	text := strings.Join(trace.Lines(w.Hops), "\n")
 	require.Equal(t, "answered", w.Outcome, text)
 	for i, n := range l.nodes {
-		sameRules(t, w, fmt.Sprint("node-", i+1), before[i], counters(t, n.Path()), p.proto != "tcp")
+		sameRules(t, w, fmt.Sprint("node-", i+1), before[i], l.counters(t, n.Path()), p.proto != "tcp" && !l.six) // neighbours of IPv6 find each other by ICMP
 	}
 	for _, want := range p.has {
 		require.True(t, slices.ContainsFunc(w.Hops, func(h step.Hop) bool { return h.Layer == want || h.Verdict == want }), "no %s in\n%s", want, text)

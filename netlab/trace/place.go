@@ -120,7 +120,7 @@ func (a *assembly) unroutable(q Question, x Answer, in string) *step.HopDrop {
 // strict tells whether a space refuses packets that come in by a link by which
 // the answer would not leave. Source: Documentation/networking/ip-sysctl.rst.
 func (a *assembly) strict(q Question) bool {
-	if q.In == "" {
+	if q.In == "" || q.Dst.Is6() {
 		return false
 	}
 	all, ok1 := a.ask(Question{Kind: askSysctl, Space: q.Space, Key: "net.ipv4.conf.all.rp_filter"})
@@ -155,8 +155,12 @@ func (a *assembly) unresolved(q Question, x Answer) *step.HopDrop {
 	}
 	d := &step.HopDrop{Reason: ReasonARP, Says: fmt.Sprintf("%s does not know the MAC of %s on %s", q.Space, next, x.Route.Dev),
 		Evidence: []string{fmt.Sprintf("ip neigh get %s dev %s on %s: %s", next, x.Route.Dev, q.Space, state)}, Object: a.nameOf(next)}
+	who := "ARP"
+	if next.Is6() {
+		d.Reason, who = ReasonND, "Neighbour Discovery"
+	}
 	if n := a.asked(q.Space, next); n > 0 {
-		d.Evidence = append(d.Evidence, fmt.Sprintf("ARP asked %d times who has %s; nobody answered", n, next))
+		d.Evidence = append(d.Evidence, fmt.Sprintf("%s asked %d times who has %s; nobody answered", who, n, next))
 	}
 	if l := linkOf(a.spaceLinks(q.Space), x.Route.Dev); l != nil && l.Kind == "bridge" && !via && d.Object == nil {
 		d.Reason = ReasonNoSuchPod

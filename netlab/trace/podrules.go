@@ -12,7 +12,7 @@ func (t *Tracer) trace(s *space) error {
 		return t.retrace(s)
 	}
 	s.traced = true
-	return s.mark(t.ports().traceRules(t.armed.wide))
+	return s.mark(t.ports(), t.armed.wide)
 }
 
 // retrace is trace for a pod whose rules may be others than they were: those of
@@ -35,7 +35,7 @@ func (t *Tracer) retrace(s *space) error {
 	has := slices.ContainsFunc(r.Chains, func(c Chain) bool { return c.Hook != "" && c.Family != "netdev" && c.Table != tableName })
 	switch {
 	case has && !s.traced:
-		err = s.mark(t.ports().traceRules(t.armed.wide))
+		err = s.mark(t.ports(), t.armed.wide)
 	case !has && s.traced:
 		err = s.unmark()
 	}

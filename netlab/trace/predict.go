@@ -3,7 +3,6 @@ package trace
 import (
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/klab-project/klab/core/step"
 )
@@ -272,7 +271,7 @@ func (p *prediction) bridge(h step.Hop) bool {
 }
 
 // sameAddr compares what may or may not have a port.
-func sameAddr(a, b string) bool { return strings.Split(a, ":")[0] == strings.Split(b, ":")[0] }
+func sameAddr(a, b string) bool { return addrIn(a) == addrIn(b) }
 
 // Predict asks the kernel what the pure function of that name wants to know.
 func (t *Tracer) Predict(c *Capture, w Way) (hops []step.Hop, differs int) {

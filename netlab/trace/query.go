@@ -91,9 +91,10 @@ var routeProtos = map[uint8]string{unix.RTPROT_KERNEL: "kernel", unix.RTPROT_RED
 // entry that matched.
 func (s *space) routeOf(q Question) (*step.HopRoute, error) {
 	ask := func(flags uint32) (*step.HopRoute, error) {
-		b := []byte{unix.AF_INET, 32, 0, 0, 0, 0, 0, 0}
+		bits := uint8(q.Dst.BitLen())
+		b := []byte{familyOf(q.Dst), bits, 0, 0, 0, 0, 0, 0}
 		if q.Src.IsValid() {
-			b[2] = 32
+			b[2] = bits
 		}
 		b = binary.NativeEndian.AppendUint32(b, flags)
 		b = put(b, unix.RTA_DST, q.Dst.AsSlice())
@@ -114,10 +115,13 @@ func (s *space) routeOf(q Question) (*step.HopRoute, error) {
 			r = &step.HopRoute{Type: routeTypes[body[7]], Table: tableNameOf(uint32(body[4])), Proto: routeProtos[body[5]]}
 			bits := int(body[1])
 			dst := netip.IPv4Unspecified()
+			if body[0] == unix.AF_INET6 {
+				dst = netip.IPv6Unspecified()
+			}
 			for kind, data := range attrs(body[12:]) {
 				switch kind {
 				case unix.RTA_DST:
-					dst = netip.AddrFrom4([4]byte(data))
+					dst = addrOf(data)
 				case unix.RTA_TABLE:
 					r.Table = tableNameOf(native32(data))
 				case unix.RTA_OIF:
@@ -134,14 +138,25 @@ func (s *space) routeOf(q Question) (*step.HopRoute, error) {
 		})
 		return r, err
 	}
-	r, err := ask(unix.RTM_F_LOOKUP_TABLE)
+	table := uint32(unix.RTM_F_LOOKUP_TABLE)
+	if q.Dst.Is6() {
+		table = 0 // it is said in any case
+	}
+	r, err := ask(table)
 	if err != nil || r == nil {
 		return nil, err
 	}
-	if full, err := ask(unix.RTM_F_LOOKUP_TABLE | unix.RTM_F_FIB_MATCH); err == nil && full != nil {
+	if full, err := ask(table | unix.RTM_F_FIB_MATCH); err == nil && full != nil {
 		r.Dst, r.Proto = full.Dst, full.Proto
 	}
 	return r, nil
+}
+
+func familyOf(a netip.Addr) uint8 {
+	if a.Is4() {
+		return unix.AF_INET
+	}
+	return unix.AF_INET6
 }
 
 func tableNameOf(id uint32) string {
@@ -161,9 +176,9 @@ var neighbourStates = map[uint16]string{
 	unix.NUD_PROBE: "PROBE", unix.NUD_FAILED: "FAILED", unix.NUD_NOARP: "NOARP", unix.NUD_PERMANENT: "PERMANENT",
 }
 
-// neighbour asks for an entry of the ARP table.
+// neighbour asks for an entry of the table of ARP, or of IPv6's neighbours.
 func (s *space) neighbour(q Question) (mac, state string, err error) {
-	return s.entry(unix.AF_INET, 0, q.Dev, put(nil, unix.NDA_DST, q.Dst.AsSlice()))
+	return s.entry(familyOf(q.Dst), 0, q.Dev, put(nil, unix.NDA_DST, q.Dst.AsSlice()))
 }
 
 // forward asks for an entry of a link's forwarding database.
@@ -188,9 +203,10 @@ func (s *space) entry(family, flags uint8, dev string, key []byte) (found, state
 		if family == unix.AF_BRIDGE {
 			want = unix.NDA_DST
 		}
-		if data := attr(body[12:], want); len(data) == 6 {
+		switch data := attr(body[12:], want); len(data) {
+		case 6:
 			found = net.HardwareAddr(data).String()
-		} else if len(data) == 4 {
+		case 4, 16:
 			found = addrOf(data).String()
 		}
 	})

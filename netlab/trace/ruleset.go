@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/klab-project/klab/netlab/firewall"
 	"github.com/klab-project/klab/netlab/netns"
 )
 
@@ -69,7 +70,7 @@ var families = map[uint8]string{unix.NFPROTO_INET: "inet", unix.NFPROTO_IPV4: "i
 
 var hooks = []string{"prerouting", "input", "forward", "output", "postrouting"}
 
-// iptablesTables are the tables of family ip whose text iptables-save has.
+// iptablesTables are the tables whose text iptables-save has, and ip6tables-save.
 var iptablesTables = []string{"raw", "mangle", "nat", "filter", "security"}
 
 // gen is the number of the space's rules.
@@ -103,25 +104,33 @@ func (t *Tracer) readRules(ctx context.Context, s *space, gen uint32) (*Ruleset,
 	if err := s.handles(r); err != nil {
 		return nil, err
 	}
-	own, foreign := false, false
+	own, foreign := map[string]bool{}, false
 	for _, c := range r.Chains {
 		if c.iptables() {
-			own = true
+			own[c.Family] = true
 		} else if c.Table != tableName {
 			foreign = true
 		}
 	}
 	if tool := t.Tool; tool != nil {
 		r.Legacy = tool.Backend == "legacy"
-		if own && !r.Legacy {
-			text, err := s.output(ctx, tool.Save)
-			if err != nil {
-				return nil, err
-			}
-			r.nameByOrder(text)
-		}
 	}
-	if foreign || own && t.Tool == nil {
+	for family := range own {
+		if r.Legacy {
+			continue
+		}
+		tool, err := t.tool(ctx, family)
+		if err != nil || tool == nil { // what they say in nftables' words will do
+			foreign = true
+			continue
+		}
+		text, err := s.output(ctx, tool.Save)
+		if err != nil {
+			return nil, err
+		}
+		r.nameByOrder(family, text)
+	}
+	if foreign {
 		text, err := s.output(ctx, "nft", "-a", "list", "ruleset")
 		if errors.Is(err, exec.ErrNotFound) {
 			return r, nil // the rules are known by their numbers only
@@ -134,7 +143,19 @@ func (t *Tracer) readRules(ctx context.Context, s *space, gen uint32) (*Ruleset,
 	return r, nil
 }
 
-func (c *Chain) iptables() bool { return c.Family == "ip" && slices.Contains(iptablesTables, c.Table) }
+// tool is the programs for the rules of a family, nil if there are none.
+func (t *Tracer) tool(ctx context.Context, family string) (*firewall.Tool, error) {
+	if family == "ip" || t.Tool == nil || t.tool6 != nil {
+		return map[string]*firewall.Tool{"ip": t.Tool, "ip6": t.tool6}[family], nil
+	}
+	var err error
+	t.tool6, err = t.Tool.IPv6(ctx)
+	return t.tool6, err
+}
+
+func (c *Chain) iptables() bool {
+	return (c.Family == "ip" || c.Family == "ip6") && slices.Contains(iptablesTables, c.Table)
+}
 
 func (s *space) chains(r *Ruleset) error {
 	return s.nf.ask(message{nftKind(unix.NFT_MSG_GETCHAIN), unix.NLM_F_DUMP, nfHeader(unix.AF_UNSPEC, 0)}, func(body []byte) {
@@ -203,7 +224,7 @@ func (s *space) output(ctx context.Context, name string, args ...string) (string
 
 // nameByOrder gives the rules the texts of iptables-save, which has them in the
 // order in which the kernel lists them.
-func (r *Ruleset) nameByOrder(saved string) {
+func (r *Ruleset) nameByOrder(family, saved string) {
 	table, next := "", map[*Chain]int{}
 	for line := range strings.Lines(saved) {
 		line = strings.TrimSpace(line)
@@ -215,7 +236,7 @@ func (r *Ruleset) nameByOrder(saved string) {
 			continue
 		}
 		name, rule, _ := strings.Cut(rest, " ")
-		if c := r.Chain("ip", table, name); c != nil && next[c] < len(c.Rules) {
+		if c := r.Chain(family, table, name); c != nil && next[c] < len(c.Rules) {
 			at := &c.Rules[next[c]]
 			at.Text, at.Comment = rule, commentOf(rule)
 			next[c]++

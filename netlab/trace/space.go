@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -52,6 +53,7 @@ type space struct {
 	tap   int    // -1: none
 	hears uint16 // the protocol that the tap sees
 	nsid  int    // by which the listener knows it
+	six   bool   // it speaks IPv6
 	links []Link
 	rules *Ruleset
 	// traced says that it has the table of traces; of a pod, as its rules were at
@@ -67,6 +69,8 @@ func openSpace(s Space) (*space, error) {
 		return nil, err
 	}
 	o := &space{Space: s, ns: ns, tap: -1, nsid: -1}
+	off, err := o.sysctl("net.ipv6.conf.default.disable_ipv6")
+	o.six = err == nil && off == "0"
 	if o.route, err = dial(ns, unix.NETLINK_ROUTE); err == nil {
 		o.nf, err = dial(ns, unix.NETLINK_NETFILTER)
 	}
@@ -105,11 +109,13 @@ func (s *space) look() error {
 	var addrs []netlink.Addr
 	err := retry(func() (err error) { list, err = s.nl.LinkList(); return err })
 	if err == nil {
-		err = retry(func() (err error) { addrs, err = s.nl.AddrList(nil, unix.AF_INET); return err })
+		err = retry(func() (err error) { addrs, err = s.nl.AddrList(nil, unix.AF_UNSPEC); return err })
 	}
 	if err != nil {
 		return fmt.Errorf("links of %s: %w", s.Name, err)
 	}
+	// Those of IPv4 come first.
+	slices.SortStableFunc(addrs, func(x, y netlink.Addr) int { return cmp.Compare(addrOf(x.IP).BitLen(), addrOf(y.IP).BitLen()) })
 	names := map[int]string{}
 	for _, l := range list {
 		names[l.Attrs().Index] = l.Attrs().Name

@@ -234,7 +234,7 @@ func ruleWords(h step.Hop) string {
 
 // Words of a rule that say nothing to people.
 var (
-	moduleWord = regexp.MustCompile(`-m (?:tcp|udp|mark|conntrack|addrtype|statistic|set|icmp) `)
+	moduleWord = regexp.MustCompile(`-m (?:tcp|udp|mark|conntrack|addrtype|statistic|set|icmp|icmp6) `)
 	anyComment = regexp.MustCompile(`-m comment --comment (?:"(?:[^"\\]|\\.)*"|\S+) ?|comment "(?:[^"\\]|\\.)*" ?`)
 	spaces     = regexp.MustCompile(` {2,}`)
 )

@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -20,9 +21,9 @@ type Flow struct {
 
 // leg is Capture.leg for flows of datagrams.
 func (f *Flow) leg(p *Packet) string {
-	if p.Proto == unix.IPPROTO_ICMP {
+	if p.icmp() {
 		if p.Load == f.Load {
-			return map[uint8]string{8: legRequest, 0: legReply}[p.Type]
+			return p.echo()
 		}
 		return ""
 	}
@@ -60,9 +61,9 @@ func begins(p *Packet) (id flowID, ok bool) {
 		return id, p.Flags&(flagSYN|flagACK) == flagSYN && p.Seq>>16 != keyMagic
 	case unix.IPPROTO_UDP:
 		return id, p.Token == 0 && p.Kind == ""
-	case unix.IPPROTO_ICMP:
+	case unix.IPPROTO_ICMP, unix.IPPROTO_ICMPV6:
 		id.number = p.Load
-		return id, p.Type == 8 && p.Token == 0
+		return id, p.echo() == legRequest && p.Token == 0
 	}
 	return id, false
 }
@@ -141,7 +142,7 @@ func (t *Tracer) widen(by int) error {
 		if !s.traced {
 			continue
 		}
-		if err := s.mark(t.ports().traceRules(t.armed.wide)); err != nil {
+		if err := s.mark(t.ports(), t.armed.wide); err != nil {
 			return err
 		}
 	}
@@ -215,8 +216,9 @@ func captureOf(first Seen, seen []Seen, events []Event) *Capture {
 	if first.P.Proto != unix.IPPROTO_TCP {
 		c.Flow = &Flow{Load: first.P.Load}
 		if first.P.Proto == unix.IPPROTO_UDP {
-			for _, s := range seen {
-				if s.P.Proto == unix.IPPROTO_UDP && s.P.Load == first.P.Load && s.P.ID == first.P.ID {
+			for _, s := range inTime(seen) {
+				// An answer may be an echo, and of IPv6 it may have the same number.
+				if s.P.Proto == unix.IPPROTO_UDP && s.P.Load == first.P.Load && s.P.ID == first.P.ID && !c.Flow.answers(s.P) {
 					c.Flow.Answers = append(c.Flow.Answers, s.P.to(), s.P.from())
 				}
 			}
@@ -233,7 +235,15 @@ func captureOf(first Seen, seen []Seen, events []Event) *Capture {
 	return c
 }
 
+// inTime is what was seen in the order of time.
+func inTime(seen []Seen) []Seen {
+	return slices.SortedStableFunc(slices.Values(seen), func(x, y Seen) int { return cmp.Compare(x.At, y.At) })
+}
+
 func protocolName(proto uint8) string {
+	if proto == unix.IPPROTO_ICMPV6 {
+		return "icmp"
+	}
 	for name, n := range protocols {
 		if n == proto {
 			return name

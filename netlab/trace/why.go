@@ -26,6 +26,7 @@ const (
 	ReasonForwardOff    = "ip-forward-off"
 	ReasonNoSuchPod     = "no-such-pod" // an address of a pod network that nobody has
 	ReasonARP           = "arp-missing"
+	ReasonND            = "nd-missing" // of IPv6, what ReasonARP is of IPv4
 	ReasonFDB           = "fdb-missing"
 	ReasonVXLAN         = "vxlan-down"
 	ReasonLinkDown      = "link-down"
@@ -249,20 +250,20 @@ func (a *assembly) byError(end step.Hop) *step.HopDrop {
 		if t.leg != legError {
 			continue
 		}
-		evidence := []string{fmt.Sprintf("%s says: ICMP %s", t.P.Src, icmpWords(t.P.Type, t.P.Code))}
-		switch {
-		case t.P.Type == 11:
+		evidence := []string{fmt.Sprintf("%s says: %s %s", t.P.Src, t.P.icmpName(), t.P.icmpWords())}
+		switch t.P.complaint() {
+		case complaintTTL:
 			return &step.HopDrop{Reason: ReasonTTL, Says: "its time to live ended at " + t.P.Src.String() + ": its way is a circle or too long", Evidence: evidence}
-		case t.P.Code == 4:
+		case complaintMTU:
 			return &step.HopDrop{Reason: ReasonMTU, Says: fmt.Sprintf("it is too long for a link of %s, which takes %d bytes, and must not be cut", t.Space, t.P.MTU), Evidence: evidence}
-		case t.P.Code == 3:
+		case complaintPort:
 			return &step.HopDrop{Reason: ReasonNoListener, Says: fmt.Sprintf("nobody listens on port %d in %s", t.P.Quoted.DPort, t.Space), Evidence: evidence, Object: a.nameOf(t.P.Src)}
 		}
 		if d := a.byPlace(end); d != nil {
 			d.Evidence = append(d.Evidence, evidence...)
 			return d
 		}
-		return &step.HopDrop{Reason: ReasonUnreachable, Says: t.Space + " says: " + icmpWords(t.P.Type, t.P.Code), Evidence: evidence}
+		return &step.HopDrop{Reason: ReasonUnreachable, Says: t.Space + " says: " + t.P.icmpWords(), Evidence: evidence}
 	}
 	return nil
 }
@@ -280,9 +281,11 @@ func (a *assembly) byWrongAnswer(step.Hop) *step.HopDrop {
 		if s := a.Capture.space(a.Ask.From); s != nil {
 			node = s.Node
 		}
-		if x, ok := a.ask(Question{Kind: askSysctl, Space: node, Key: "net.bridge.bridge-nf-call-iptables"}); ok {
-			d.Evidence = append(d.Evidence, fmt.Sprintf("net.bridge.bridge-nf-call-iptables on %s is %s", node, orNone(x.Found)))
+		key := "net.bridge.bridge-nf-call-iptables"
+		if t.P.Src.Is6() {
+			key = "net.bridge.bridge-nf-call-ip6tables"
 		}
+		a.addSysctl(d, node, key)
 		return d
 	}
 	return nil
