@@ -125,7 +125,7 @@ func splitPort(to string) (string, int) {
 }
 
 var placeKinds = map[string]string{
-	"pod": "pod", "pods": "pod", "po": "pod", "node": "node", "nodes": "node", "no": "node",
+	"pod": "pod", "pods": "pod", "po": "pod", "container": "container", "node": "node", "nodes": "node", "no": "node",
 	"service": "service", "services": "service", "svc": "service",
 }
 

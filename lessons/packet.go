@@ -2,6 +2,7 @@ package lessons
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -121,18 +122,20 @@ func (s *Session) perform(ctx context.Context, d *Do, done func() bool) error {
 // found before it counts no longer.
 func probeMark(l *Lesson, s *Step) string { return stepMark(l, s) + " probes" }
 
-// probe sends the packets that the step's open checks are about, one after the
-// other. What becomes of them is seen among the lab's events.
+// probe sends the packets that the step's checks are about, one after the other,
+// while one of its goals is open: another check may look for what they do on
+// their way. What becomes of them is seen among the lab's events.
 func (s *Session) probe(ctx context.Context, i int) error {
 	if s.host == nil {
 		return nil
 	}
 	s.mu.Lock()
 	var lines [][]string
+	open := slices.Contains(s.see.steps[i].checks, false)
 	for k := range s.lesson.Steps[i].Checks {
 		c := &s.lesson.Steps[i].Checks[k]
-		if s.see.steps[i].checks[k] {
-			continue
+		if !open {
+			break
 		}
 		for n := range c.Packet {
 			m := s.see.named(&c.Packet[n])

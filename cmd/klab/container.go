@@ -59,7 +59,11 @@ func (a *app) containerRun(node *string) *cobra.Command {
   none      nothing but loopback
   overlay   one network over all nodes, by VXLAN (10.0.0.0/16)
   macvlan   a link of its own on the nodes' wire, with its own hardware address
-  ipvlan    the same with the node's hardware address, where the kernel has it`,
+  ipvlan    the same with the node's hardware address, where the kernel has it
+
+or container:NAME, the network of another container of the node, as containers of
+one pod have it. Ports of a bridge network can be published: --publish 8080:80
+leads packets for port 8080 of the node to port 80 of the container.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Image, o.Command = args[0], args[1:]
@@ -72,7 +76,8 @@ func (a *app) containerRun(node *string) *cobra.Command {
 	f := cmd.Flags()
 	f.SetInterspersed(false)
 	f.StringVar(&o.Name, "name", "", "its name; default: the image's, with a number")
-	f.StringVar(&o.Network, "network", "bridge", "host, "+strings.Join(cni.Modes, ", "))
+	f.StringVar(&o.Network, "network", "bridge", "host, "+strings.Join(cni.Modes, ", ")+", container:NAME")
+	f.StringArrayVarP(&o.Ports, "publish", "p", nil, "PORT-OF-THE-NODE:PORT[/udp]")
 	f.StringVarP(&o.memory, "memory", "m", "", "memory limit, such as 64Mi")
 	f.Float64Var(&o.CPUs, "cpus", 0, "CPU limit, such as 0.5")
 	f.StringArrayVarP(&o.Env, "env", "e", nil, "NAME=value")

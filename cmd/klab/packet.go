@@ -33,7 +33,7 @@ func (a *app) packetCommand() *cobra.Command {
 routes, translations, and if it is lost where, why and by whose doing. A * marks
 an address that changed since the line before.
 
-FROM is pod/NAME, NAMESPACE/NAME, a node such as node-1, or outside.
+FROM is pod/NAME, NAMESPACE/NAME, container/NAME, a node such as node-1, or outside.
 TO is the same, or svc/NAME, a name in DNS such as api.default, or an IPv4
 address. PORT is a number or a name; what has one port needs none.
 
@@ -186,6 +186,8 @@ func placeName(p step.Place) string {
 		return p.Address
 	case p.Namespace != "":
 		return p.Kind + "/" + p.Namespace + "/" + p.Name
+	case p.Kind == "container":
+		return p.Kind + "/" + p.Name
 	}
 	return p.Name
 }

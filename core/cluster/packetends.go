@@ -68,6 +68,9 @@ func (e *packetEnds) source(name string) (step.Place, string, error) {
 		}
 		return step.Place{Kind: "node", Name: n.Name, Node: n.Name, Address: nodeIP(n)}, n.Name, nil
 	}
+	if strings.HasPrefix(name, singlePlace) {
+		return e.single(name)
+	}
 	pod, err := e.pod(name)
 	if err != nil {
 		return step.Place{}, "", err
@@ -172,6 +175,13 @@ func (e *packetEnds) target(text string, from step.Place) (step.Place, netip.Add
 	}
 	if n := e.node(strings.TrimPrefix(name, "node/")); n != nil {
 		return e.numbered(step.Place{Kind: "node", Name: n.Name, Node: n.Name, Address: nodeIP(n)}, port)
+	}
+	if strings.HasPrefix(name, singlePlace) {
+		place, _, err := e.single(name)
+		if err != nil {
+			return place, netip.AddrPort{}, err
+		}
+		return e.numbered(place, port)
 	}
 	pod, err := e.pod(name)
 	if err != nil {

@@ -18,7 +18,6 @@ import (
 	"github.com/klab-project/klab/core/kubelet"
 	"github.com/klab-project/klab/core/runtime"
 	"github.com/klab-project/klab/core/runtime/criclient"
-	"github.com/klab-project/klab/netlab/cni"
 )
 
 // Single is a container without a pod of the API, as docker runs it: for the
@@ -29,7 +28,8 @@ type Single struct {
 	Command []string // instead of the image's
 	Env     []string // "NAME=value"
 	Mounts  []string // "/of/the/node:/of/the/container[:ro]"
-	Network string   // "host" or one of cni.Modes; default bridge
+	Network string   // "host", one of cni.Modes, or "container:NAME"; default bridge
+	Ports   []string // published: "8080:80", of the node and of the container
 	Memory  int64    // bytes; 0: no limit
 	CPUs    float64  // 0: no limit
 	TTY     bool
@@ -77,29 +77,31 @@ func (s *Singles) Create(ctx context.Context, c Single) (id string, err error) {
 	if have, err := s.find(ctx, c.Name); err == nil {
 		return "", fmt.Errorf("there is a container %q already: %s", c.Name, have.State)
 	}
+	if err := s.free(ctx, c); err != nil {
+		return "", err
+	}
 	image, err := s.rt.PullImage(ctx, c.Image, nil)
 	if err != nil {
 		return "", err
 	}
-	box := s.sandbox(c)
-	boxID, err := s.rt.RunPodSandbox(ctx, box)
+	boxID, box, own, err := s.box(ctx, c)
 	if err != nil {
 		return "", err
 	}
 	id, err = s.rt.CreateContainer(ctx, boxID, c.config(image), box)
-	if err != nil {
+	if err != nil && own {
 		gone := context.WithoutCancel(ctx)
 		return "", errors.Join(err, s.rt.StopPodSandbox(gone, boxID), s.rt.RemovePodSandbox(gone, boxID))
 	}
-	return id, nil
+	return id, err
 }
 
 func (c *Single) check() error {
 	if !nameRule.MatchString(c.Name) {
 		return fmt.Errorf("%q cannot be a container's name: use lower-case letters, digits and hyphens", c.Name)
 	}
-	if c.Network != hostMode && !slices.Contains(cni.Modes, c.Network) {
-		return fmt.Errorf("there is no network mode %q: use %s, %s", c.Network, hostMode, strings.Join(cni.Modes, ", "))
+	if err := c.checkNetwork(); err != nil {
+		return err
 	}
 	for _, m := range c.Mounts {
 		from, to, ok := strings.Cut(m, ":")
@@ -118,9 +120,10 @@ func (s *Singles) sandbox(c Single) *cri.PodSandboxConfig {
 	if c.Network == hostMode {
 		ns.Network, hostname = cri.NamespaceMode_NODE, ""
 	}
+	ports, _ := c.portMappings() // which check has seen
 	return &cri.PodSandboxConfig{
 		Metadata: &cri.PodSandboxMetadata{Name: c.Name, Namespace: singlesIn, Uid: string(uuid.NewUUID())},
-		Hostname: hostname, LogDirectory: s.logs(c.Name),
+		Hostname: hostname, PortMappings: ports, LogDirectory: s.logs(c.Name),
 		Labels: map[string]string{singleLabel: c.Name}, Annotations: map[string]string{networkMode: c.Network},
 		Linux: &cri.LinuxPodSandboxConfig{SecurityContext: &cri.LinuxSandboxSecurityContext{NamespaceOptions: ns}},
 	}
@@ -130,7 +133,7 @@ func (c *Single) config(image string) *cri.ContainerConfig {
 	config := &cri.ContainerConfig{
 		Metadata: &cri.ContainerMetadata{Name: c.Name}, Image: &cri.ImageSpec{Image: image, UserSpecifiedImage: c.Image},
 		Args: c.Command, LogPath: "log", Tty: c.TTY, Stdin: c.Stdin, StdinOnce: c.Stdin,
-		Labels: map[string]string{singleLabel: c.Name}, Annotations: map[string]string{networkMode: c.Network},
+		Labels: map[string]string{singleLabel: c.Name}, Annotations: map[string]string{networkMode: c.Network, publishedPorts: strings.Join(c.Ports, " ")},
 		Linux: &cri.LinuxContainerConfig{
 			Resources: &cri.LinuxContainerResources{MemoryLimitInBytes: c.Memory},
 			SecurityContext: &cri.LinuxContainerSecurityContext{
@@ -218,7 +221,7 @@ func (s *Singles) ExitCode(ctx context.Context, id string) (int, error) {
 }
 
 // Remove stops a container, which has grace to end by itself, and removes it
-// with its network and its log.
+// with its log, and with its network unless others use that too.
 func (s *Singles) Remove(ctx context.Context, name string, grace time.Duration) error {
 	c, err := s.find(ctx, name)
 	if err != nil {
@@ -226,6 +229,9 @@ func (s *Singles) Remove(ctx context.Context, name string, grace time.Duration) 
 	}
 	if err := s.rt.StopContainer(ctx, c.Id, grace); err != nil {
 		return err
+	}
+	if others, err := s.shared(ctx, c); err != nil || others {
+		return errors.Join(err, s.rt.RemoveContainer(ctx, c.Id), os.RemoveAll(s.logs(name)))
 	}
 	if err := s.rt.StopPodSandbox(ctx, c.PodSandboxId); err != nil {
 		return err

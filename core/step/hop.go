@@ -26,8 +26,8 @@ type PacketDetail struct {
 	Notes []string `json:"notes,omitempty"`
 }
 
-// Place is an end of a packet's way. Kind is "pod", "node", "service",
-// "outside", "address".
+// Place is an end of a packet's way. Kind is "pod", "container", "node",
+// "service", "outside", "address".
 type Place struct {
 	Kind      string `json:"kind"`
 	Namespace string `json:"namespace,omitempty"`

@@ -51,7 +51,7 @@ func Mode(mode string, c ModeConfig) (*List, error) {
 		plugins = []any{map[string]any{
 			"type": "bridge", "bridge": "docker0", "mtu": c.MTU, "isGateway": true, "isDefaultGateway": true, "ipMasq": true,
 			"ipam": local(map[string]any{"subnet": bridgeSubnet}),
-		}}
+		}, map[string]any{"type": "portmap", "capabilities": map[string]any{"portMappings": true}}}
 	case "overlay":
 		ours := [4]byte{10, 0, byte(c.Number), 0}
 		from, to := ours, ours

@@ -6,17 +6,19 @@ import (
 	"net/netip"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/klab-project/klab/netlab/cni"
 	"github.com/klab-project/klab/netlab/link"
+	"github.com/klab-project/klab/netlab/netns"
 	"github.com/klab-project/klab/netlab/nettest"
 	"github.com/klab-project/klab/netlab/topology"
 )
 
 // twoNodes are nodes of a lab, each with the networks of single containers.
-func twoNodes(t *testing.T) (attach func(node int, mode, name string) (cni.PodNet, netip.Addr, error)) {
+func twoNodes(t *testing.T) (attach func(node int, mode, name string, ports ...cni.PortMapping) (cni.PodNet, netip.Addr, error)) {
 	t.Helper()
 	ctx, dir := context.Background(), t.TempDir()
 	lab, err := topology.Build(ctx, topology.Config{Dir: filepath.Join(dir, "net"), Underlay: netip.MustParsePrefix("172.30.0.0/24"), Pods: netip.MustParsePrefix("10.244.0.0/16")})
@@ -31,8 +33,9 @@ func twoNodes(t *testing.T) (attach func(node int, mode, name string) (cni.PodNe
 		peers = append(peers, addrs.IP)
 		nodes = append(nodes, &cni.PodNetwork{Runner: &cni.Runner{Plugins: cni.Builtin(ns, link.By{}), Cache: filepath.Join(dir, fmt.Sprint("results-", i))}})
 	}
-	return func(node int, mode, name string) (cni.PodNet, netip.Addr, error) {
+	return func(node int, mode, name string, ports ...cni.PortMapping) (cni.PodNet, netip.Addr, error) {
 		p := pod(t, name)
+		p.Ports = ports
 		p.Network, err = cni.Mode(mode, cni.ModeConfig{
 			Number: node, Uplink: "eth0", Underlay: netip.MustParsePrefix("172.30.0.0/24"), IP: peers[node-1], Peers: peers,
 			MTU: 1500, DataDir: filepath.Join(dir, fmt.Sprint("networks-", node)),
@@ -61,6 +64,26 @@ func TestBridgeModeHidesContainersBehindTheNode(t *testing.T) {
 	wire, wireIP, err := attach(1, "macvlan", "wire") // of the other node: a node does not hear its own children
 	require.NoError(t, err)
 	require.Equal(t, "172.30.0.12", nettest.Talk(t, b.NetNS, wire.NetNS, wireIP).String(), "it comes as its node")
+}
+
+func TestBridgeModePublishesPorts(t *testing.T) {
+	attach := twoNodes(t)
+	a, ip, err := attach(1, "bridge", "a", cni.PortMapping{HostPort: 8080, ContainerPort: 80, Protocol: "tcp"})
+	require.NoError(t, err)
+	wire, wireIP, err := attach(2, "macvlan", "wire")
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	l, err := netns.Listen(ctx, a.NetNS, "tcp", netip.AddrPortFrom(ip, 80).String())
+	require.NoError(t, err)
+	defer l.Close()
+	out, err := netns.Dialer(wire.NetNS)(ctx, "tcp", "172.30.0.11:8080")
+	require.NoError(t, err)
+	defer out.Close()
+	in, err := l.Accept()
+	require.NoError(t, err)
+	defer in.Close()
+	require.Contains(t, in.RemoteAddr().String(), wireIP.String(), "it sees who calls")
 }
 
 func TestOverlayModeIsOneNetworkOverNodes(t *testing.T) {
