@@ -25,6 +25,7 @@ type etcdStore struct {
 	life    context.Context // ends at Close
 	end     context.CancelFunc
 	watches sync.WaitGroup
+	lanes   lanes
 	close   sync.Once
 	onClose []func() error
 }

@@ -2,8 +2,11 @@ package store
 
 import (
 	"context"
+	"strconv"
+	"sync"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/metadata"
 )
 
 // Watch starts a goroutine that translates; the etcd client queues for it, so
@@ -19,17 +22,49 @@ func (s *etcdStore) Watch(ctx context.Context, prefix string, after int64) (<-ch
 	if err := s.failure.err(); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
+	lane := s.lanes.take()
+	ctx, cancel := context.WithCancel(metadata.AppendToOutgoingContext(clientv3.WithRequireLeader(ctx), "klab-lane", strconv.Itoa(lane)))
 	from, opts := span(prefix)
 	opts = append(opts, clientv3.WithRev(after+1), clientv3.WithPrevKV())
 	in := s.client.Watch(ctx, from, opts...)
 	out := make(chan Batch)
 	s.watches.Go(func() {
 		defer close(out)
+		defer s.lanes.give(lane)
 		defer cancel()
 		s.follow(ctx, in, out)
 	})
 	return out, nil
+}
+
+// lanes are numbers for watches. The etcd client has one stream for all watches
+// whose contexts say the same, and within one process such a stream keeps
+// nothing back: as soon as more watches end than the server has places for the
+// news of it, while events come, client and server wait for each other for
+// ever. With a number of its own each watch has a stream of its own. Numbers are
+// used again, and with them what the client may have kept.
+type lanes struct {
+	mu   sync.Mutex
+	free []int
+	made int
+}
+
+func (l *lanes) take() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n := len(l.free); n > 0 {
+		lane := l.free[n-1]
+		l.free = l.free[:n-1]
+		return lane
+	}
+	l.made++
+	return l.made
+}
+
+func (l *lanes) give(lane int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.free = append(l.free, lane)
 }
 
 // follow delivers until something ends it.
@@ -39,11 +74,13 @@ func (s *etcdStore) follow(ctx context.Context, in clientv3.WatchChan, out chan<
 		select {
 		case <-s.life.Done():
 			return
+		case <-ctx.Done(): // the etcd client may need a while to see it
+			return
 		case <-s.failure.failed:
 			batch.Err = s.failure.err()
 		case got, ok := <-in:
 			if !ok {
-				return // ctx has ended
+				return // it has seen it
 			}
 			batch = fromWatch(got)
 		}

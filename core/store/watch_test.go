@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -53,6 +54,53 @@ func TestWatchEndsWithItsContext(t *testing.T) {
 			require.NoError(t, b.Err)
 		}
 	})
+}
+
+// Many watches may end at once while much is written: they all end, and the
+// store goes on.
+func TestManyWatchesEndAtOnce(t *testing.T) {
+	eachStore(t, func(t *testing.T, ctx context.Context, s Store) {
+		var writing sync.WaitGroup
+		defer writing.Wait()
+		written, enough := context.WithCancel(ctx)
+		defer enough()
+		writing.Go(func() {
+			for i := 0; written.Err() == nil; i++ {
+				_, _ = s.Put(written, fmt.Sprint("/", i), []byte("x"), 0)
+			}
+		})
+		for range 3 {
+			several, cancel := context.WithCancel(ctx)
+			var all []<-chan Batch
+			for range 60 {
+				batches, err := s.Watch(several, "/", 0)
+				require.NoError(t, err)
+				all = append(all, batches)
+			}
+			for _, batches := range all {
+				receive(t, batches)
+			}
+			cancel()
+			for _, batches := range all {
+				ends(t, batches)
+			}
+		}
+	})
+}
+
+// ends reads until a watch has ended.
+func ends(t *testing.T, batches <-chan Batch) {
+	t.Helper()
+	for late := time.After(patience); ; {
+		select {
+		case _, ok := <-batches:
+			if !ok {
+				return
+			}
+		case <-late:
+			require.FailNow(t, "the watch does not end")
+		}
+	}
 }
 
 // A watcher that does not read gets everything later, in order, while another
