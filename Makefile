@@ -50,7 +50,7 @@ $(RT): FORCE
 $(CNI): FORCE
 	@$(BUILD) -ldflags '-s -w' -o $@ ./cmd/klab-cni
 
-bin/klab-tools: $(shell find cmd/klab-tools -name '*.go' ! -name '*_test.go') go.sum
+bin/klab-tools: $(shell find cmd/klab-tools netlab/dns netlab/ingress netlab/kube core/step/*.go -name '*.go' ! -name '*_test.go') go.sum
 	@$(BUILD) $(TOOLS_FLAGS) -o $@ ./cmd/klab-tools
 
 $(LAYER): bin/klab-tools core/registry/layer.go core/registry/mklayer/main.go

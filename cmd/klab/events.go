@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/klab-project/klab/core/step"
+	"github.com/klab-project/klab/tui/view"
 )
 
 // printable is text of others without anything that moves a cursor.
@@ -89,6 +90,9 @@ func printEvent(w io.Writer, e *step.Event) {
 		who += "@" + e.Node
 	}
 	line := fmt.Sprintf("%6d %12s %-7s %-32s %-16s %s", e.Seq, e.At, e.Phase, printable(who), e.Verb, printable(e.Object.String()))
+	if note := view.DNSNote(e); note != "" {
+		line += "  " + printable(note)
+	}
 	if e.RV != 0 {
 		line += fmt.Sprintf("  rev %d", e.RV)
 	}

@@ -84,6 +84,8 @@ const (
 	Packet        Verb = "packet"      // a packet is sent and followed, or a flow is watched
 	Break         Verb = "break"       // somebody breaks the network on purpose
 	Mend          Verb = "mend"        // and undoes it
+	Resolve       Verb = "resolve"     // a name is looked up as a resolver does it
+	Query         Verb = "query"       // one question to one DNS server, and its answer
 )
 
 // Facts: state that was seen, or something that happened to the lab itself.
@@ -125,6 +127,7 @@ var classOf = map[Verb]Class{
 	Mount: ClassVolume, Unmount: ClassVolume,
 	CNIAdd: ClassCNI, CNIDel: ClassCNI, CNICheck: ClassCNI, CNIStatus: ClassCNI, CNIGC: ClassCNI, OverlayAdd: ClassNet, OverlayRemove: ClassNet, ProxySync: ClassNet, ProxySet: ClassNet, Balance: ClassNet, PolicySync: ClassNet,
 	BackendSet: ClassNet, Packet: ClassNet, Break: ClassNet, Mend: ClassNet,
+	Resolve: ClassNet, Query: ClassNet,
 }
 
 // Class is the class to which actions with this verb belong; facts and

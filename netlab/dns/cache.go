@@ -99,13 +99,15 @@ func (c *cache) stage(next Handler) Handler {
 		if opt := r.Msg.IsEdns0(); opt != nil {
 			key.do = opt.Do()
 		}
-		if m := c.get(key); m != nil {
+		if m, age, left := c.get(key); m != nil {
+			r.trail.says("cache", "hit", "the answer was kept %s ago, and is good for %s more", age.Round(time.Second), left.Round(time.Second))
 			c.metrics.count("coredns_cache_hits_total", "type", hitType(m))
 			m.Id, m.Question, m.RecursionDesired = r.Msg.Id, r.Msg.Question, r.Msg.RecursionDesired
 			m.CheckingDisabled = r.Msg.CheckingDisabled
 			return m, nil
 		}
 		c.metrics.count("coredns_cache_misses_total")
+		r.trail.says("cache", "miss", "no answer is kept")
 		m, err := next(ctx, r)
 		if err == nil {
 			c.put(key, m)
@@ -121,15 +123,16 @@ func hitType(m *mdns.Msg) string {
 	return "denial"
 }
 
-// get returns a copy of what is kept, its records as old as they are.
-func (c *cache) get(key cacheKey) *mdns.Msg {
+// get returns a copy of what is kept, its records as old as they are; how long
+// ago it was kept, and for how long it stays.
+func (c *cache) get(key cacheKey) (*mdns.Msg, time.Duration, time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	k, ok := c.kept[key]
 	now := c.now()
 	if !ok || !now.Before(k.until) {
 		delete(c.kept, key)
-		return nil
+		return nil, 0, 0
 	}
 	m := k.msg.Copy()
 	left := uint32((k.until.Sub(now) + time.Second - 1) / time.Second)
@@ -138,7 +141,7 @@ func (c *cache) get(key cacheKey) *mdns.Msg {
 			rr.Header().Ttl = left
 		}
 	}
-	return m
+	return m, now.Sub(k.at), k.until.Sub(now)
 }
 
 func (c *cache) put(key cacheKey, m *mdns.Msg) {

@@ -120,6 +120,7 @@ type forwarder struct {
 	busy   atomic.Int64
 	turn   atomic.Uint64
 	server *Server
+	ended  <-chan struct{} // its configuration is no longer in use
 }
 
 // How long one server may take, and all of them together.
@@ -128,8 +129,8 @@ const (
 	forwardTimeout = 5 * time.Second
 )
 
-func (s *Server) forwardStage(c *ForwardConfig) Stage {
-	f := &forwarder{ForwardConfig: c, server: s}
+func (s *Server) forwardStage(c *ForwardConfig, g *generation) Stage {
+	f := &forwarder{ForwardConfig: c, server: s, ended: g.ctx.Done()}
 	for _, to := range c.To {
 		f.list = append(f.list, &upstream{addr: to})
 	}
@@ -209,8 +210,12 @@ func (f *forwarder) exchange(ctx context.Context, u *upstream, r *Request) (*mdn
 	f.server.metrics.count("coredns_forward_requests_total", "to", u.addr)
 	m, err := exchange(ctx, network, u.addr, ask)
 	if err != nil {
+		r.trail.says("forward", "unanswered", "forward %s asked %s, which did not answer: %v", f.From, u.addr, err)
 		return nil, err
 	}
+	r.trail.says("forward", "forwarded", "forward %s asked %s, which says %s", f.From, u.addr, mdns.RcodeToString[m.Rcode])
+	r.trail.told(u.addr, m)
+	withoutReason(m)
 	m.Id = r.Msg.Id
 	return m, nil
 }
@@ -226,7 +231,8 @@ func exchange(ctx context.Context, network, addr string, ask *mdns.Msg) (*mdns.M
 	return m, fmt.Errorf("ask %s: %w", addr, err)
 }
 
-// watch asks a server that is down, over and over, until it answers.
+// watch asks a server that is down, over and over, until it answers or another
+// configuration is in use.
 func (f *forwarder) watch(u *upstream) {
 	if !u.check.TryLock() {
 		return
@@ -235,7 +241,7 @@ func (f *forwarder) watch(u *upstream) {
 		defer u.check.Unlock()
 		for {
 			select {
-			case <-f.server.ended():
+			case <-f.ended:
 				return
 			case <-time.After(f.HealthCheck):
 			}

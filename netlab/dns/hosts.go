@@ -65,11 +65,13 @@ func (h *HostsConfig) stage(next Handler) Handler {
 		}
 		switch {
 		case len(m.Answer) > 0 || known:
+			r.trail.says("hosts", "line", "a line of hosts has %s", r.name())
 			return m, nil
 		case h.further == nil || !fallsThrough(h.further, r.name()):
 			// Without a SOA a "no" could not say for how long it is good.
 			return nil, fmt.Errorf("plugin/hosts: no line has %s, and there is no fallthrough", r.name())
 		}
+		r.trail.says("hosts", "next", "no line of hosts has %s: the next plugin is asked", r.name())
 		return next(ctx, r)
 	}
 }

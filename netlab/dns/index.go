@@ -13,6 +13,7 @@ type Index struct {
 	endpoints  map[string][]endpoint      // of a Service, by the same key, in the slices' order
 	byAddress  map[netip.Addr][]owner     // for PTR
 	pods       map[string]map[string]bool // namespace, then address in dashes
+	notReady   map[string]int             // of a Service: endpoints that are left out
 	serial     uint32
 }
 
@@ -25,6 +26,7 @@ type owner struct {
 // endpoint is one ready address of a headless Service, with its slice's ports.
 type endpoint struct {
 	name  string // its label below the Service
+	slice string // that has it
 	pod   string // its label with endpoint_pod_names
 	addr  netip.Addr
 	ports []EndpointPort
@@ -34,7 +36,7 @@ type endpoint struct {
 func NewIndex(s Snapshot, serial uint32) *Index {
 	x := &Index{
 		namespaces: map[string]bool{}, services: map[string]*Service{}, endpoints: map[string][]endpoint{},
-		byAddress: map[netip.Addr][]owner{}, pods: map[string]map[string]bool{}, serial: serial,
+		byAddress: map[netip.Addr][]owner{}, pods: map[string]map[string]bool{}, notReady: map[string]int{}, serial: serial,
 	}
 	for _, n := range s.Namespaces {
 		x.namespaces[n.Name] = true
@@ -73,6 +75,7 @@ func (x *Index) addSlice(s *EndpointSlice) {
 	}
 	for _, e := range s.Endpoints {
 		if e.Conditions.Ready != nil && !*e.Conditions.Ready && !svc.Spec.PublishNotReadyAddresses {
+			x.notReady[key]++
 			continue
 		}
 		for _, text := range e.Addresses {
@@ -80,7 +83,7 @@ func (x *Index) addSlice(s *EndpointSlice) {
 			if err != nil {
 				continue
 			}
-			found := endpoint{name: e.Hostname, addr: a, ports: s.Ports}
+			found := endpoint{name: e.Hostname, slice: s.Name, addr: a, ports: s.Ports}
 			if found.name == "" {
 				found.name = dashed(text)
 			}

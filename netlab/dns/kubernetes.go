@@ -25,10 +25,12 @@ func (s *Server) kubernetesStage(c *KubernetesConfig) Stage {
 			}
 			x := s.Source.Index()
 			if x == nil {
+				r.trail.says("kubernetes", "unsynced", "the API has not told which Services there are yet")
 				return nil, errUnsynced
 			}
-			a := c.Answer(x, q.Name, q.Qtype)
+			a := c.answer(x, q.Name, q.Qtype, r.trail)
 			if !a.Exists && fallsThrough(c.Fallthrough, r.name()) {
+				r.trail.says("kubernetes", "next", "names of the zone %s that are not known here fall through to the next plugin", a.Zone)
 				return next(ctx, r)
 			}
 			m := new(mdns.Msg).SetReply(r.Msg)
@@ -73,7 +75,10 @@ func (s *Server) chase(ctx context.Context, r *Request, m *mdns.Msg) error {
 		return errors.New("plugin/kubernetes: the CNAME records of ExternalName Services lead round in a circle")
 	}
 	ask := new(mdns.Msg).SetQuestion(alias.Target, q.Qtype)
-	found, err := s.Answer(context.WithValue(ctx, depthKey{}, depth+1), &Request{Msg: ask, Client: r.Client, Proto: r.Proto, Port: r.Port})
+	if r.trail != nil {
+		AskReason(ask, mdns.MinMsgSize)
+	}
+	found, err := s.Answer(context.WithValue(ctx, depthKey{}, depth+1), &Request{Msg: ask, Client: r.Client, Proto: r.Proto, Port: r.Port, trail: r.trail})
 	if err != nil {
 		return err
 	}

@@ -153,7 +153,7 @@ func (l *listeners) page(ctx context.Context, addr string, h http.Handler) (*htt
 
 // serve answers one message, in the size that its sender can take.
 func (s *Server) serve(ctx context.Context, port int, w mdns.ResponseWriter, m *mdns.Msg) {
-	r := &Request{Msg: m, Client: w.RemoteAddr(), Proto: w.RemoteAddr().Network(), Port: port}
+	r := &Request{Msg: m, Client: w.RemoteAddr(), Proto: w.RemoteAddr().Network(), Port: port, by: s.name}
 	reply(w, r, func() (*mdns.Msg, error) { return s.Answer(ctx, r) })
 }
 
@@ -161,6 +161,8 @@ func (s *Server) serve(ctx context.Context, port int, w mdns.ResponseWriter, m *
 func reply(w mdns.ResponseWriter, r *Request, answer func() (*mdns.Msg, error)) {
 	var out *mdns.Msg
 	opt := r.Msg.IsEdns0()
+	size := 0
+	r.trail, size = newTrail(r.Msg, r.by)
 	switch {
 	case r.Msg.Opcode != mdns.OpcodeQuery:
 		out = new(mdns.Msg).SetRcode(r.Msg, mdns.RcodeNotImplemented)
@@ -174,23 +176,31 @@ func reply(w mdns.ResponseWriter, r *Request, answer func() (*mdns.Msg, error)) 
 		var err error
 		if out, err = answer(); err != nil {
 			out = new(mdns.Msg).SetRcode(r.Msg, mdns.RcodeServerFailure)
+			r.trail.says("server", "error", "it could not be answered: %v", err)
 		}
 	}
-	if out = fit(out, r); out != nil {
-		_ = w.WriteMsg(out) // the client may be gone
-	}
+	_ = w.WriteMsg(fit(out, r, size)) // the client may be gone
 }
 
 // fit brings an answer into the size that the client takes: 512 bytes, what it
 // says by EDNS, or over TCP all that there can be. What was cut off is asked for
-// again over TCP. (RFC 1035, section 4.2; RFC 6891.)
-func fit(m *mdns.Msg, r *Request) *mdns.Msg {
-	size := mdns.MinMsgSize
+// again over TCP. (RFC 1035, section 4.2; RFC 6891.) A query that asks for
+// reasons says itself what its resolver would take; reasons come on top.
+func fit(m *mdns.Msg, r *Request, said int) *mdns.Msg {
 	var why []mdns.EDNS0
 	if own := m.IsEdns0(); own != nil {
 		why = slices.DeleteFunc(own.Option, func(o mdns.EDNS0) bool { return o.Option() != mdns.EDNS0EDE })
 	}
 	m.Extra = slices.DeleteFunc(slices.Clone(m.Extra), func(rr mdns.RR) bool { return rr.Header().Rrtype == mdns.TypeOPT })
+	m.Compress = true
+	size, room := mdns.MinMsgSize, ednsSize
+	if r.Proto == "tcp" {
+		size, room, said = mdns.MaxMsgSize, mdns.MaxMsgSize, 0
+	}
+	if said > 0 {
+		m.Truncate(said)
+		size = room
+	}
 	if opt := r.Msg.IsEdns0(); opt != nil {
 		size = max(size, int(opt.UDPSize()))
 		m.SetEdns0(ednsSize, opt.Do())
@@ -199,11 +209,10 @@ func fit(m *mdns.Msg, r *Request) *mdns.Msg {
 			m.IsEdns0().SetExtendedRcode(uint16(m.Rcode))
 		}
 	}
-	if r.Proto == "tcp" {
-		size = mdns.MaxMsgSize
+	if !m.Truncated {
+		m.Truncate(size)
 	}
-	m.Compress = true
-	m.Truncate(size)
+	r.trail.tell(m, room)
 	return m
 }
 

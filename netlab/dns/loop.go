@@ -17,13 +17,13 @@ import (
 // as with a "forward" to a resolv.conf that names this very server. Each block
 // asks for a random name when the server starts; who sees its own question more
 // than twice is in a loop, which would eat the node, and ends instead.
-func (s *Server) loopStage(c *ServerConfig) Stage {
+func (s *Server) loopStage(c *ServerConfig, g *generation) Stage {
 	name := strconv.FormatUint(rand.Uint64(), 10) + "." + strconv.FormatUint(rand.Uint64(), 10) + "." + c.Zones[0]
 	if c.Zones[0] == "." {
 		name = name[:len(name)-1]
 	}
 	probe := &loopProbe{name: name, zone: c.Zones[0], host: cmp.Or(s.Host, "127.0.0.1"), port: c.Port}
-	s.probes = append(s.probes, probe)
+	g.probes = append(g.probes, probe)
 	return func(next Handler) Handler {
 		return func(ctx context.Context, r *Request) (*mdns.Msg, error) {
 			if r.question().Qtype == mdns.TypeHINFO && r.name() == probe.name && !probe.over.Load() {

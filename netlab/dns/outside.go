@@ -116,9 +116,11 @@ func answerOutside(names map[string][]mdns.RR, r *Request) *mdns.Msg {
 		labels := mdns.SplitDomainName(r.name())
 		if len(labels) < 2 || strings.Contains(nowhere, " "+labels[len(labels)-1]+" ") {
 			m.Rcode = mdns.RcodeNameError
+			r.trail.says("outside", "no-such", "the world outside has no such name: %s", r.name())
 			return m
 		}
 		m.Rcode = mdns.RcodeRefused
+		r.trail.says("outside", "refused", "the lab has no way to the Internet: its world is example.com")
 		m.SetEdns0(ednsSize, false)
 		m.IsEdns0().Option = []mdns.EDNS0{&mdns.EDNS0_EDE{InfoCode: mdns.ExtendedErrorCodeNotAuthoritative,
 			ExtraText: "the lab has no way to the Internet: its world is example.com"}}
@@ -144,7 +146,11 @@ func answerOutside(names map[string][]mdns.RR, r *Request) *mdns.Msg {
 		}
 		name = alias
 	}
-	if !exists && !hasBelow(names, name) {
+	zone := soa.Header().Name
+	if exists || hasBelow(names, name) {
+		r.trail.says("outside", "zone", "the zone %s outside of the cluster has it", zone)
+	} else {
+		r.trail.says("outside", "no-such", "the zone %s outside of the cluster does not have it", zone)
 		m.Rcode = mdns.RcodeNameError
 	}
 	if len(m.Answer) == 0 {

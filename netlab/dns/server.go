@@ -34,13 +34,20 @@ type Server struct {
 	// Host is the address that all listeners use; empty: all addresses.
 	Host string
 
+	name    string // of the machine: in a cluster, of the pod
 	metrics *metrics
 	blocks  atomic.Pointer[[]block]
-	probes  []*loopProbe // of the configuration that is being started
 	failure chan error
 	work    sync.WaitGroup
-	done    <-chan struct{}
 	ending  atomic.Bool
+	replace context.CancelFunc // ends what the configuration in use has going
+}
+
+// generation is a configuration that is being started: what it has going ends
+// with ctx.
+type generation struct {
+	ctx    context.Context
+	probes []*loopProbe
 }
 
 // block is a server block at work.
@@ -58,14 +65,19 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.Now == nil {
 		s.Now = time.Now
 	}
+	s.name, _ = os.Hostname()
 	config, sum, err := s.load()
 	if err != nil {
 		return err
 	}
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
-	s.done = serving.Done()
 	defer s.work.Wait()
-	defer stop()
+	defer func() {
+		stop()
+		if s.replace != nil {
+			s.replace()
+		}
+	}()
 	if s.Source != nil {
 		s.work.Go(func() { s.Source.Run(serving) })
 	}
@@ -115,21 +127,27 @@ func (s *Server) load() (*Config, string, error) {
 
 // use lets a configuration answer.
 func (s *Server) use(ctx context.Context, config *Config, l *listeners) error {
-	s.probes = nil
+	life, end := context.WithCancel(ctx)
+	g := &generation{ctx: life}
 	var blocks []block
 	for _, c := range config.Servers {
 		if c.Zone != nil && c.Zone.Pods == PodsVerified {
 			s.Source.WantPods()
 		}
-		blocks = append(blocks, block{c.Zones, c.Port, s.chain(c)})
+		blocks = append(blocks, block{c.Zones, c.Port, s.chain(c, g)})
 	}
 	old := s.blocks.Swap(&blocks)
 	if err := l.open(ctx, config); err != nil {
 		s.blocks.Store(old)
+		end()
 		return err
 	}
-	for _, p := range s.probes {
-		s.work.Go(func() { p.run(ctx) })
+	if s.replace != nil {
+		s.replace()
+	}
+	s.replace = end
+	for _, p := range g.probes {
+		s.work.Go(func() { p.run(life) })
 	}
 	for _, b := range blocks {
 		for _, zone := range b.zones {
@@ -182,8 +200,6 @@ func (s *Server) fail(err error) {
 	}
 }
 
-func (s *Server) ended() <-chan struct{} { return s.done }
-
 // Ready reports whether everything that answers need is there.
 func (s *Server) Ready() bool {
 	return !s.ending.Load() && (s.Source == nil || s.Source.Index() != nil)
@@ -203,7 +219,9 @@ func (s *Server) Answer(ctx context.Context, r *Request) (*mdns.Msg, error) {
 		}
 	}
 	if found == nil {
-		return refuse(ctx, r)
+		r.trail.says("server", "refused", "no server block of the Corefile has a zone that %s is in: it is refused", r.name())
+		return new(mdns.Msg).SetRcode(r.Msg, mdns.RcodeRefused), nil
 	}
+	r.trail.says("server", "block", "the server block %s:%d is the one whose zone fits best", longest, r.Port)
 	return found(ctx, r)
 }

@@ -18,6 +18,9 @@ type Request struct {
 	Client net.Addr
 	Proto  string // "udp", "tcp"
 	Port   int    // of this server
+
+	by    string // the server's own name
+	trail *trail // nil: nobody wants to know
 }
 
 func (r *Request) question() mdns.Question { return r.Msg.Question[0] }
@@ -33,7 +36,7 @@ type Stage func(next Handler) Handler
 
 // chain is a block's stages around each other, in the order of the table of
 // directives. What falls off its end nobody here is responsible for.
-func (s *Server) chain(c *ServerConfig) Handler {
+func (s *Server) chain(c *ServerConfig, g *generation) Handler {
 	var stages []Stage
 	use := func(on bool, stage func() Stage) {
 		if on {
@@ -47,9 +50,9 @@ func (s *Server) chain(c *ServerConfig) Handler {
 	use(c.Cache != nil, func() Stage { return newCache(c.Cache, s.Now, s.metrics).stage })
 	use(c.Hosts != nil, func() Stage { return c.Hosts.stage })
 	use(c.Zone != nil, func() Stage { return s.kubernetesStage(c.Zone) })
-	use(c.Loop, func() Stage { return s.loopStage(c) })
+	use(c.Loop, func() Stage { return s.loopStage(c, g) })
 	for _, f := range c.Forward {
-		use(true, func() Stage { return s.forwardStage(f) })
+		use(true, func() Stage { return s.forwardStage(f, g) })
 	}
 	handler := refuse
 	for _, stage := range slices.Backward(stages) {
@@ -59,6 +62,7 @@ func (s *Server) chain(c *ServerConfig) Handler {
 }
 
 func refuse(_ context.Context, r *Request) (*mdns.Msg, error) {
+	r.trail.says("server", "refused", "no plugin here answers for %s: it is refused", r.name())
 	return new(mdns.Msg).SetRcode(r.Msg, mdns.RcodeRefused), nil
 }
 

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	mdns "github.com/miekg/dns"
+
+	"github.com/klab-project/klab/core/step"
 )
 
 // PodMode is how names of pods, as 10-244-1-5.default.pod.cluster.local, are
@@ -38,6 +40,9 @@ type Answer struct {
 	Zone string
 }
 
+// slicesResource is the resource of EndpointSlices.
+const slicesResource = "endpointslices.discovery.k8s.io"
+
 // version is what dns-version says: that of the specification.
 const version = "1.1.0"
 
@@ -46,8 +51,13 @@ func (z *Zone) Find(name string) string { return zoneOf(z.Names, name) }
 
 // Answer answers one question. The name keeps its case in what is returned.
 func (z *Zone) Answer(x *Index, name string, qtype uint16) Answer {
+	return z.answer(x, name, qtype, nil)
+}
+
+// answer is Answer that also says what it follows from.
+func (z *Zone) answer(x *Index, name string, qtype uint16, why *trail) Answer {
 	zone := z.Find(name)
-	q := question{z: z, x: x, zone: zone, name: name, qtype: qtype, Answer: Answer{Zone: zone}}
+	q := question{z: z, x: x, zone: zone, name: name, qtype: qtype, why: why, Answer: Answer{Zone: zone}}
 	switch {
 	case zone == "":
 		return q.Answer
@@ -80,6 +90,7 @@ type question struct {
 	x          *Index
 	zone, name string
 	qtype      uint16
+	why        *trail
 	Answer
 }
 
@@ -104,11 +115,15 @@ func (q *question) forward(labels []string) {
 		q.Exists = true
 		q.addresses(q.name, q.servers())
 	case labels[0] != "svc" && labels[0] != "pod":
+		q.says("no-such", "names of %s end in svc or pod, and this one in %s", q.zone, labels[0])
 	case len(labels) == 1:
 		q.Exists = true // a part of other names
+		q.says("part", "it is only a part of longer names")
 	case !q.x.namespaces[labels[1]]:
+		q.says("no-namespace", "there is no namespace %s", labels[1])
 	case len(labels) == 2:
 		q.Exists = true
+		q.says("part", "it is only a part of longer names")
 	case labels[0] == "pod" && len(labels) == 3:
 		q.pod(labels[1], labels[2])
 	case labels[0] == "svc":
@@ -162,8 +177,20 @@ func (q *question) addresses(name string, list []netip.Addr) {
 
 func (q *question) pod(namespace, label string) {
 	a, ok := undashed(label)
-	if !ok || q.z.Pods == PodsDisabled || q.z.Pods == PodsVerified && !q.x.pods[namespace][label] {
+	switch {
+	case !ok:
+		q.says("no-pod", "names of pods are addresses with dashes, and not %s", label)
 		return
+	case q.z.Pods == PodsDisabled:
+		q.says("no-pod", "names of pods are not answered (pods disabled)")
+		return
+	case q.z.Pods == PodsVerified && !q.x.pods[namespace][label]:
+		q.says("no-pod", "no pod of namespace %s has the address %s (pods verified)", namespace, a)
+		return
+	case q.z.Pods == PodsVerified:
+		q.says("pod", "a pod of namespace %s has the address %s (pods verified)", namespace, a)
+	default:
+		q.says("pod", "it is written in the name, and nobody looks whether a pod has it (pods insecure)")
 	}
 	q.Exists = true
 	q.addresses(q.name, []netip.Addr{a})
@@ -175,8 +202,12 @@ func (q *question) service(namespace, name string, below []string) {
 	key := namespace + "/" + name
 	svc := q.x.services[key]
 	switch {
+	case svc == nil && len(below) > 0:
+		q.says("no-below", "there is no Service %s in namespace %s that could have names below it", name, namespace)
 	case svc == nil:
+		q.says("no-service", "there is no Service %s in namespace %s", name, namespace)
 	case svc.external():
+		q.about(svc, "external", "Service %s stands for another name: %s", key, svc.Spec.ExternalName)
 		if q.Exists = len(below) == 0; q.Exists {
 			q.add(&mdns.CNAME{Hdr: q.header(q.name, mdns.TypeCNAME), Target: mdns.Fqdn(svc.Spec.ExternalName)})
 		}
@@ -185,24 +216,53 @@ func (q *question) service(namespace, name string, below []string) {
 	case len(below) == 1:
 		q.endpoints(svc, below[0])
 	case len(below) > 0:
+		q.about(svc, "no-such", "there are no such names below Service %s", key)
 	case svc.headless():
 		q.endpoints(svc, "")
 	default:
 		q.Exists = true
 		q.addresses(q.name, svc.addrs())
 		q.services(svc, "", "")
+		q.about(svc, "service", "Service %s has the address %s", key, strings.Join(svc.Spec.ClusterIPs, " "))
 	}
+}
+
+// says notes what the answer follows from.
+func (q *question) says(what, format string, args ...any) {
+	q.why.says("kubernetes", what, format, args...)
+}
+
+// about notes what follows from a Service, and from those of its endpoints.
+func (q *question) about(svc *Service, what, format string, args ...any) {
+	q.says(what, format, args...)
+	q.why.about(step.Object{Resource: "services", Namespace: svc.Namespace, Name: svc.Name})
 }
 
 // endpoints answers with a Service's endpoints, or those with one name.
 func (q *question) endpoints(svc *Service, label string) {
 	var list []netip.Addr
-	for _, e := range q.x.endpoints[svc.Namespace+"/"+svc.Name] {
+	var from []step.Object
+	key := svc.Namespace + "/" + svc.Name
+	for _, e := range q.x.endpoints[key] {
 		if label == "" || q.label(e) == label {
 			list = append(list, e.addr)
+			if o := (step.Object{Resource: slicesResource, Namespace: svc.Namespace, Name: e.slice}); !slices.Contains(from, o) {
+				from = append(from, o)
+			}
 		}
 	}
 	q.Exists = len(list) > 0
+	switch {
+	case label != "" && q.Exists:
+		q.about(svc, "endpoint", "an endpoint of Service %s is called %s", key, label)
+	case label != "":
+		q.about(svc, "no-endpoint", "no ready endpoint of Service %s is called %s", key, label)
+	case q.Exists:
+		q.about(svc, "endpoints", "Service %s has no address of its own: its ready endpoints answer, %d of them", key, len(list))
+	default:
+		q.about(svc, "no-endpoints", "Service %s has no address of its own and no ready endpoints (%d are not ready)", key, q.x.notReady[key])
+	}
+	q.why.about(from...)
 	q.addresses(q.name, list)
 	if label == "" {
 		q.services(svc, "", "")
@@ -222,15 +282,19 @@ func (q *question) port(svc *Service, below []string) {
 	switch {
 	case len(below) == 1:
 		q.Exists = slices.ContainsFunc(svc.Spec.Ports, func(p ServicePort) bool { return matches(p.Protocol, proto) })
+		q.about(svc, "part", "it is only a part of longer names")
 	case len(below) == 2 && strings.HasPrefix(below[1], "_"):
 		port := strings.TrimPrefix(below[1], "_")
 		q.Exists = slices.ContainsFunc(svc.Spec.Ports, func(p ServicePort) bool { return p.Name == port && matches(p.Protocol, proto) })
 		if svc.headless() && len(q.x.endpoints[svc.Namespace+"/"+svc.Name]) == 0 {
 			q.Exists = false
 		}
-		if q.Exists {
-			q.services(svc, port, proto)
+		if !q.Exists {
+			q.about(svc, "no-port", "Service %s has no port called %s of %s with somebody behind it", svc.Namespace+"/"+svc.Name, port, proto)
+			return
 		}
+		q.services(svc, port, proto)
+		q.about(svc, "port", "Service %s has a port called %s of %s", svc.Namespace+"/"+svc.Name, port, proto)
 	}
 }
 
@@ -279,57 +343,4 @@ func (q *question) services(svc *Service, port, proto string) {
 		rr.Weight = uint16(max(1, 100/len(found)))
 		q.add(rr)
 	}
-}
-
-// reverse answers for an address.
-func (q *question) reverse() {
-	a, ok := addressOf(q.name)
-	owners := q.x.byAddress[a]
-	if !ok || len(owners) == 0 {
-		q.Exists = mdns.CanonicalName(q.name) == q.zone
-		return
-	}
-	cluster := ""
-	for _, zone := range q.z.Names {
-		if !strings.HasSuffix(zone, ".arpa.") {
-			cluster = zone
-			break
-		}
-	}
-	q.Exists = true
-	if q.qtype == mdns.TypePTR && cluster != "" {
-		for _, o := range owners {
-			name := o.service + "." + cluster
-			if o.endpoint != nil {
-				name = q.label(*o.endpoint) + "." + name
-			}
-			q.add(&mdns.PTR{Hdr: q.header(q.name, mdns.TypePTR), Ptr: name})
-		}
-	}
-}
-
-// addressOf is the address that a name below in-addr.arpa or ip6.arpa is of.
-func addressOf(name string) (netip.Addr, bool) {
-	name = mdns.CanonicalName(name)
-	if rest, ok := strings.CutSuffix(name, ".in-addr.arpa."); ok {
-		labels := strings.Split(rest, ".")
-		slices.Reverse(labels)
-		a, err := netip.ParseAddr(strings.Join(labels, "."))
-		return a, err == nil && a.Is4()
-	}
-	rest, ok := strings.CutSuffix(name, ".ip6.arpa.")
-	labels := strings.Split(rest, ".")
-	if !ok || len(labels) != 32 {
-		return netip.Addr{}, false
-	}
-	slices.Reverse(labels)
-	var b strings.Builder
-	for i, l := range labels {
-		if i > 0 && i%4 == 0 {
-			b.WriteByte(':')
-		}
-		b.WriteString(l)
-	}
-	a, err := netip.ParseAddr(b.String())
-	return a, err == nil
 }

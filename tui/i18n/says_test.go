@@ -51,3 +51,39 @@ func TestEachSentenceOfTheTracerIsKnown(t *testing.T) {
 	require.Greater(t, n, 25)
 	require.Contains(t, Chinese.Says("its time to live ended at 10.0.0.1: its way is a circle or too long"), "10.0.0.1")
 }
+
+// Each sentence of the DNS server, and of a resolver, has its Chinese too.
+func TestEachSentenceOfDNSIsKnown(t *testing.T) {
+	sources, err := filepath.Glob("../../netlab/dns/*.go")
+	require.NoError(t, err)
+	sources = append(sources, "../../core/cluster/dns.go")
+	sentences := []*regexp.Regexp{
+		regexp.MustCompile(`\.(?:says|about)\((?:svc, )?(?:"[a-z]+", )?"[a-z-]+", "([^"]+)"`),
+		regexp.MustCompile(`candidate\{[^"}]+(?:"\."\)? ?\+? ?"?\.?"?, )?(?:fmt\.Sprintf\()?"([^"]{9,})"`),
+		regexp.MustCompile(`return (?:fmt\.Sprintf\()?"((?:connection|operation|no answer|no server)[^"]+)"`),
+		regexp.MustCompile(`(?:Why = |Notes, (?:fmt\.Sprintf\()?|Says = )"([^"]+[^ "])"`),
+	}
+	n := 0
+	for _, file := range sources {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		src, err := os.ReadFile(file)
+		require.NoError(t, err)
+		for _, re := range sentences {
+			for _, m := range re.FindAllStringSubmatch(string(src), -1) {
+				n++
+				args := 0
+				said := regexp.MustCompile(`%[sdv]`).ReplaceAllStringFunc(m[1], func(string) string { args++; return "arg" + string(rune('a'+args)) })
+				zh := Chinese.Says(said)
+				require.True(t, strings.ContainsFunc(zh, func(r rune) bool { return unicode.Is(unicode.Han, r) }), "%s: %q has no Chinese", file, m[1])
+				for i := 1; i <= args; i++ {
+					if !strings.Contains(m[1], "%s:%d is the one") { // which is one thing
+						require.Contains(t, zh, "arg"+string(rune('a'+i)), "%q", m[1])
+					}
+				}
+			}
+		}
+	}
+	require.Greater(t, n, 40)
+}

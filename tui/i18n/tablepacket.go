@@ -101,10 +101,12 @@ var packetWords = map[string][2]string{
 	"drop.ttl":            {"its time to live is over", "TTL 耗尽"},
 	"drop.unknown":        {"nobody knows why", "原因不明"},
 
-	"verb.packet": {"packet", "数据包"},
-	"verb.hop":    {"hop", "一跳"},
-	"verb.break":  {"break", "制造故障"},
-	"verb.mend":   {"mend", "修复"},
+	"verb.packet":  {"packet", "数据包"},
+	"verb.hop":     {"hop", "一跳"},
+	"verb.resolve": {"look up", "查找名字"},
+	"verb.query":   {"query", "查询"},
+	"verb.break":   {"break", "制造故障"},
+	"verb.mend":    {"mend", "修复"},
 
 	"verb.overlay-add":    {"overlay: add", "覆盖网络：加入"},
 	"verb.overlay-remove": {"overlay: remove", "覆盖网络：移除"},

@@ -1,6 +1,9 @@
 package i18n
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // says are the sentences by which a lost packet is explained, as the tracer of
 // packets words them; {name} stands for what it found. Where one sentence is
@@ -55,13 +58,13 @@ var says = [][2]string{
 	{"{where} got it and did not answer", "{where} 收到了它但没有应答"},
 }
 
-// Says is a sentence of the tracer in this language; as it is if it is none
+// Says is a sentence of the tracer, or of a DNS server, in this language; as it is if it is none
 // that is known.
 func (l Lang) Says(s string) string {
 	if l != Chinese {
 		return s
 	}
-	for _, both := range says {
+	for _, both := range slices.Concat(dnsSays, says) {
 		found, ok := match(both[0], s)
 		if !ok {
 			continue

@@ -45,7 +45,7 @@ func (p Pen) inspectLines(w int, v *view.Inspect, h int) [][]seg {
 		if strings.Contains(sentence, p.clean(n)) {
 			continue
 		}
-		for _, l := range text.Wrap("  "+p.clean(n), w) {
+		for _, l := range text.Wrap("  "+p.clean(p.L.Says(n)), w) {
 			add(seg{l, code})
 		}
 	}

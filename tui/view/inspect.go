@@ -83,6 +83,8 @@ func (in *Inspect) note(h *fold.History, e *step.Event) {
 		last = e
 	}
 	switch {
+	case last.Verb == step.Query, last.Verb == step.Resolve:
+		in.dns(last)
 	case last.Class == step.ClassReconcile:
 		var d step.ReconcileDetail
 		if last.Decode(&d) == nil {

@@ -39,6 +39,9 @@ func NewLog(h *fold.History, m Mask, seq uint64, n int, filter string, z step.Zo
 			return scanned < logScan
 		}
 		r := Entry{Seq: e.Seq, At: e.At, Phase: e.Phase, Actor: Actor(e.Actor, e.Node), Verb: EventVerb(e), Object: Name(e.Object), RV: e.RV, Err: e.Err, Quiet: e.Quiet}
+		if note := DNSNote(e); note != "" {
+			r.Object += "  " + note
+		}
 		if m.Event(e) {
 			r = Entry{Seq: e.Seq, At: e.At, Hidden: true}
 		}

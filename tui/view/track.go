@@ -78,7 +78,7 @@ func stops(e *step.Event) (step.Zoom, bool) {
 		return step.Finest, true
 	}
 	switch e.Verb {
-	case step.Packet, step.Break, step.Mend, step.BackendSet:
+	case step.Packet, step.Break, step.Mend, step.BackendSet, step.Resolve:
 		return step.Coarse, true
 	}
 	fine := e.Class == step.ClassStage || e.Verb == step.Filter || e.Verb == step.Score || e.Class == step.ClassNet
@@ -142,7 +142,7 @@ var letters = map[step.Verb]byte{
 	step.CNIAdd: 'n', step.CNIDel: 'x', step.OverlayRemove: 'x', step.ProxySet: 'M', step.Balance: 'L', step.PolicySync: 'f',
 	step.Lost: '!', step.Sync: 'k', step.Probe: 'p', step.PodSeen: 'o', step.Processes: 'o', step.Cgroup: 'o', step.Worker: 'o',
 	step.Mount: 'm', step.Unmount: 'x', step.Evict: 'e', step.Pressure: '!', step.PowerSet: '!', step.Usage: 'u',
-	step.Packet: '>', step.HopSeen: 'h', step.Break: '!', step.Mend: 'm',
+	step.Packet: '>', step.HopSeen: 'h', step.Break: '!', step.Mend: 'm', step.Resolve: '?', step.Query: 'q',
 }
 
 func letter(e *step.Event) byte {
