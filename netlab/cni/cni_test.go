@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -225,4 +226,23 @@ func TestBadConfigurations(t *testing.T) {
 	require.ErrorContains(t, err, "interface name contains /")
 	_, err = (&cni.PodNetwork{ConfDir: t.TempDir(), Runner: r}).Attach(ctx, cni.PodNet{Namespace: "a", Name: "b"})
 	require.ErrorIs(t, err, cni.ErrNoNetwork)
+}
+
+// The agent's start and a change of its overlay's backend write the same file.
+func TestTheConfigurationIsWrittenByTwoAtATime(t *testing.T) {
+	dir := t.TempDir()
+	var both sync.WaitGroup
+	errs := make(chan error, 64)
+	for range cap(errs) {
+		both.Go(func() {
+			errs <- cni.WriteConflist(dir, cni.NodeConfig{Pods: netip.MustParsePrefix("10.244.1.0/24"), MTU: 1450})
+		})
+	}
+	both.Wait()
+	for range cap(errs) {
+		require.NoError(t, <-errs)
+	}
+	files, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, files, 1)
 }
