@@ -122,7 +122,7 @@ func (m *Model) nextPacket() {
 	m.way.packet, m.way.leg = v.List[(at+1)%len(v.List)].ID, ""
 }
 
-// packetCommand carries out ":packet", ":packet FROM TO:PORT [PROTO]", ":break
+// packetCommand carries out ":packet", ":packet FROM TO:PORT [PROTO] [-6]", ":break
 // CARD …" and ":mend …"; ":break" alone opens the page of cards.
 func (m *Model) packetCommand(line string) (tea.Cmd, bool) {
 	args := strings.Fields(line)
@@ -153,8 +153,8 @@ func (m *Model) packetCommand(line string) (tea.Cmd, bool) {
 	case len(args) == 2:
 		m.complain("say.howsend")
 		return nil, true
-	case len(args) == 4 && !strings.HasPrefix(args[3], "-"):
-		line = strings.Join(args[:3], " ") + " --proto " + args[3]
+	case len(args) > 3 && !strings.HasPrefix(args[3], "-") && !strings.HasPrefix(args[1], "-"):
+		line = strings.Join(slices.Insert(args, 3, "--proto"), " ")
 	}
 	m.way.packet, m.way.leg = "", ""
 	if m.live {

@@ -24,7 +24,7 @@ const notArrived = 2
 
 func (a *app) packetCommand() *cobra.Command {
 	var ask cluster.PacketAsk
-	var asJSON, all, watch bool
+	var asJSON, all, watch, four, six bool
 	var count int
 	cmd := &cobra.Command{
 		Use:   "packet FROM TO[:PORT] | packet --watch PLACE",
@@ -34,8 +34,10 @@ routes, translations, and if it is lost where, why and by whose doing. A * marks
 an address that changed since the line before.
 
 FROM is pod/NAME, NAMESPACE/NAME, container/NAME, a node such as node-1, or outside.
-TO is the same, or svc/NAME, a name in DNS such as api.default, or an IPv4
-address. PORT is a number or a name; what has one port needs none.
+TO is the same, or svc/NAME, a name in DNS such as api.default, or an address;
+one of IPv6 with a port is [ADDRESS]:PORT. PORT is a number or a name; what has
+one port needs none. Of ends with both families the packet is of the one that TO
+has first, unless -4 or -6 says otherwise.
 
 With --watch and one place the flows that begin or arrive there are shown as they
 come, whoever began them, until Ctrl+C.
@@ -46,6 +48,7 @@ The exit code is 0 if the packet was answered (of a datagram: if it arrived),
   klab packet outside node-1:30080
   klab packet node-1 shop/db:5432 --json
   klab packet pod/client svc/kube-system/kube-dns:53 --proto udp
+  klab packet -6 pod/client pod/web:8080
   klab packet --watch pod/web --count 3`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -63,10 +66,19 @@ The exit code is 0 if the packet was answered (of a datagram: if it arrived),
 				return errors.New("a packet goes from somewhere to somewhere: klab packet FROM TO[:PORT]")
 			}
 			ask.From, ask.To = args[0], args[1]
+			if four {
+				ask.Family = "IPv4"
+			}
+			if six {
+				ask.Family = "IPv6"
+			}
 			return sendPacket(cmd.Context(), cmd.OutOrStdout(), d, ask, asJSON, style)
 		},
 	}
 	cmd.Flags().StringVar(&ask.Proto, "proto", "tcp", "tcp, udp or icmp")
+	cmd.Flags().BoolVarP(&four, "ipv4", "4", false, "send a packet of IPv4")
+	cmd.Flags().BoolVarP(&six, "ipv6", "6", false, "send a packet of IPv6")
+	cmd.MarkFlagsMutuallyExclusive("ipv4", "ipv6")
 	cmd.Flags().IntVar(&ask.Size, "size", 0, "bytes that a datagram or an echo request carries, which is then not cut into fragments")
 	cmd.Flags().DurationVar(&ask.Wait, "wait", 0, "how long an answer is waited for (default 1s; of a datagram 500ms)")
 	cmd.Flags().BoolVar(&watch, "watch", false, "show flows that others begin")
@@ -126,8 +138,11 @@ func printPacket(out io.Writer, a cluster.PacketAnswer, style trace.Style) error
 	for _, line := range style.Lines(a.Hops) {
 		b.WriteString(line + "\n")
 	}
-	fmt.Fprintf(&b, "%s: %s %s to %s", a.Outcome, a.Proto, placeName(a.From), placeName(a.To))
-	if a.Port != 0 {
+	to := placeName(a.To)
+	if a.Port != 0 && strings.Contains(to, ":") {
+		to = "[" + to + "]"
+	}
+	if fmt.Fprintf(&b, "%s: %s %s to %s", a.Outcome, a.Proto, placeName(a.From), to); a.Port != 0 {
 		fmt.Fprintf(&b, ":%d", a.Port)
 	}
 	if n := len(a.Hops); n > 0 {

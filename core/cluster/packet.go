@@ -25,11 +25,14 @@ import (
 
 // PacketAsk is a packet that is to be sent and followed.
 type PacketAsk struct {
-	From  string        `json:"from"` // "pod/web", "kube-system/dns", "node-1", "outside"
-	To    string        `json:"to"`   // the same, "svc/api:80", "api.default:http", an address
-	Proto string        `json:"proto"`
-	Size  int           `json:"size,omitempty"` // of a datagram's load
-	Wait  time.Duration `json:"wait,omitempty"` // how long an answer is waited for; 0: a second
+	From  string `json:"from"` // "pod/web", "kube-system/dns", "node-1", "outside"
+	To    string `json:"to"`   // the same, "svc/api:80", "api.default:http", an address
+	Proto string `json:"proto"`
+	// Family is "IPv4" or "IPv6", of ends that have both; "": the first one that
+	// TO has.
+	Family string        `json:"family,omitempty"`
+	Size   int           `json:"size,omitempty"` // of a datagram's load
+	Wait   time.Duration `json:"wait,omitempty"` // how long an answer is waited for; 0: a second
 }
 
 // PacketAnswer is what became of it.
@@ -206,13 +209,13 @@ func (p *packets) send(ctx context.Context, ask PacketAsk) (*PacketAnswer, error
 		return nil, err
 	}
 	defer done()
-	way, err := resolvePacket(names, spaces, p.d.net.ClientIP(), ask)
+	way, err := resolvePacket(names, spaces, p.outside(), ask)
 	if err != nil { // or it is not told yet
 		if names, err = askNames(ctx, p.client); err != nil {
 			return nil, fmt.Errorf("names of addresses: %w", err)
 		}
 		tracer.SetNames(names)
-		way, err = resolvePacket(names, spaces, p.d.net.ClientIP(), ask)
+		way, err = resolvePacket(names, spaces, p.outside(), ask)
 	}
 	if err != nil {
 		return nil, wrong{err}
@@ -242,6 +245,15 @@ func (a *PacketAnswer) finish(ctx context.Context, w trace.Way) {
 		step.Fact(ctx, action)
 	}
 	step.Note(ctx, a.PacketDetail)
+}
+
+// outside are the addresses of the client outside of the cluster.
+func (p *packets) outside() []string {
+	list := []string{p.d.net.ClientIP().String()}
+	if six := p.d.net.ClientIP6(); six.IsValid() {
+		list = append(list, six.String())
+	}
+	return list
 }
 
 func placeObject(p step.Place) step.Object {

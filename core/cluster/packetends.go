@@ -26,13 +26,17 @@ var labPlaces = []string{"outside", "gateway", "control"}
 type packetEnds struct {
 	*knownNames
 	spaces    []trace.Space
-	outside   netip.Addr // the client outside
-	namespace string     // in which names are looked for
+	outside   []string // the addresses of the client outside
+	namespace string   // in which names are looked for
 	proto     string
+	family    string // that addresses are to be of; "": any
 }
 
-func resolvePacket(names *knownNames, spaces []trace.Space, outside netip.Addr, ask PacketAsk) (w packetWay, err error) {
-	e := &packetEnds{knownNames: names, spaces: spaces, outside: outside, namespace: "default", proto: cmp.Or(ask.Proto, "tcp")}
+func resolvePacket(names *knownNames, spaces []trace.Space, outside []string, ask PacketAsk) (w packetWay, err error) {
+	e := &packetEnds{knownNames: names, spaces: spaces, outside: outside, namespace: "default", proto: cmp.Or(ask.Proto, "tcp"), family: ask.Family}
+	if err := checkFamily(e.family); err != nil {
+		return w, err
+	}
 	if err := trace.CheckProto(e.proto); err != nil {
 		return w, err
 	}
@@ -44,6 +48,7 @@ func resolvePacket(names *knownNames, spaces []trace.Space, outside netip.Addr, 
 	if w.to, at, err = e.target(ask.To, w.from); err != nil {
 		return w, err
 	}
+	e.begin(&w.from, at.Addr())
 	w.ask.To, w.ask.Proto, w.ask.Size, w.ask.Patience = at, e.proto, ask.Size, ask.Wait
 	if e.proto != "icmp" && at.Port() == 0 {
 		return w, fmt.Errorf("%s to %s needs a port: write %s:PORT", e.proto, ask.To, ask.To)
@@ -52,6 +57,27 @@ func resolvePacket(names *knownNames, spaces []trace.Space, outside netip.Addr, 
 		return w, err
 	}
 	return w, nil
+}
+
+// begin gives the end that sends its address of the family of the other end, if
+// it has one: if not, the kernel says what comes of that.
+func (e *packetEnds) begin(from *step.Place, to netip.Addr) {
+	of := *e
+	if of.family = string(corev1.IPv4Protocol); to.Is6() {
+		of.family = string(corev1.IPv6Protocol)
+	}
+	var list []string
+	switch from.Kind {
+	case "pod":
+		if pod, err := e.pod("pod/" + from.Namespace + "/" + from.Name); err == nil {
+			list = podIPs(pod)
+		}
+	case "node":
+		list = nodeIPs(e.node(from.Name))
+	}
+	if a, err := of.choose(from.Name, list...); err == nil {
+		from.Address = a.String()
+	}
 }
 
 // source is where a packet is sent from: the place, and its namespace.
@@ -152,10 +178,13 @@ func (e *packetEnds) pod(name string) (*corev1.Pod, error) {
 
 // target is where a packet is sent to.
 func (e *packetEnds) target(text string, from step.Place) (step.Place, netip.AddrPort, error) {
-	if a, err := netip.ParseAddr(text); err == nil {
+	if a, err := netip.ParseAddr(strings.Trim(text, "[]")); err == nil {
 		return e.address(a, 0)
 	}
 	name, port, _ := strings.Cut(text, ":")
+	if six, rest, ok := strings.Cut(strings.TrimPrefix(text, "["), "]"); ok && strings.HasPrefix(text, "[") { // [fd00::1]:80
+		name, port = six, strings.TrimPrefix(rest, ":")
+	}
 	if a, err := netip.ParseAddr(name); err == nil {
 		n, ok := portNumber(port)
 		if !ok {
@@ -170,11 +199,10 @@ func (e *packetEnds) target(text string, from step.Place) (step.Place, netip.Add
 		return step.Place{}, netip.AddrPort{}, fmt.Errorf("there is no Service %s in namespace %s", name[strings.Index(name, "/")+1:], e.namespace)
 	}
 	if name == "outside" {
-		place, at, err := e.numbered(step.Place{Kind: "outside", Name: name, Address: e.outside.String()}, port)
-		return place, at, err
+		return e.numbered(step.Place{Kind: "outside", Name: name}, e.outside, port)
 	}
 	if n := e.node(strings.TrimPrefix(name, "node/")); n != nil {
-		return e.numbered(step.Place{Kind: "node", Name: n.Name, Node: n.Name, Address: nodeIP(n)}, port)
+		return e.numbered(step.Place{Kind: "node", Name: n.Name, Node: n.Name}, nodeIPs(n), port)
 	}
 	if strings.HasPrefix(name, singlePlace) {
 		place, _, err := e.single(name)
@@ -188,21 +216,25 @@ func (e *packetEnds) target(text string, from step.Place) (step.Place, netip.Add
 		return step.Place{}, netip.AddrPort{}, err
 	}
 	if pod == nil {
-		return step.Place{}, netip.AddrPort{}, fmt.Errorf("%q is no pod, Service, node or address that the lab knows: write pod/NAME, svc/NAME, NAME.NAMESPACE, %s, outside or an IPv4 address", name, e.nodeNames())
+		return step.Place{}, netip.AddrPort{}, fmt.Errorf("%q is no pod, Service, node or address that the lab knows: write pod/NAME, svc/NAME, NAME.NAMESPACE, %s, outside or an address", name, e.nodeNames())
 	}
 	return e.toPod(pod, port)
 }
 
 // address is an address that was written as such; it may be somebody's.
 func (e *packetEnds) address(a netip.Addr, port int) (step.Place, netip.AddrPort, error) {
+	if !e.ofFamily(a) {
+		return step.Place{}, netip.AddrPort{}, fmt.Errorf("%s is no address of %s", a, e.family)
+	}
 	return e.place(a), netip.AddrPortFrom(a, uint16(port)), nil
 }
 
-func (e *packetEnds) numbered(p step.Place, port string) (step.Place, netip.AddrPort, error) {
-	a, err := netip.ParseAddr(p.Address)
+func (e *packetEnds) numbered(p step.Place, addresses []string, port string) (step.Place, netip.AddrPort, error) {
+	a, err := e.choose(p.Name, addresses...)
 	if err != nil {
-		return p, netip.AddrPort{}, fmt.Errorf("%s %s has no address yet", p.Kind, p.Name)
+		return p, netip.AddrPort{}, err
 	}
+	p.Address = a.String()
 	n, ok := portNumber(port)
 	if !ok && port != "" {
 		return p, netip.AddrPort{}, fmt.Errorf("%q is no port of %s: it is a number from 1 to 65535", port, p.Name)
@@ -214,10 +246,11 @@ func (e *packetEnds) numbered(p step.Place, port string) (step.Place, netip.Addr
 // the first that the pod declares.
 func (e *packetEnds) toPod(pod *corev1.Pod, port string) (step.Place, netip.AddrPort, error) {
 	place := podPlace(pod)
-	a, err := netip.ParseAddr(pod.Status.PodIP)
+	a, err := e.choose(fmt.Sprintf("pod %s/%s (%s)", pod.Namespace, pod.Name, pod.Status.Phase), podIPs(pod)...)
 	if err != nil {
-		return place, netip.AddrPort{}, fmt.Errorf("pod %s/%s has no address yet (%s)", pod.Namespace, pod.Name, pod.Status.Phase)
+		return place, netip.AddrPort{}, err
 	}
+	place.Address = a.String()
 	if n, ok := portNumber(port); ok {
 		return place, netip.AddrPortFrom(a, uint16(n)), nil
 	}

@@ -50,7 +50,11 @@ func (k *knownNames) index() {
 		for _, a := range n.Status.Addresses {
 			put(a.Address, o)
 		}
-		if p, err := netip.ParsePrefix(n.Spec.PodCIDR); err == nil {
+		for _, cidr := range n.Spec.PodCIDRs {
+			p, err := netip.ParsePrefix(cidr)
+			if err != nil {
+				continue
+			}
 			put(p.Masked().Addr().String(), o)        // its end of the overlay
 			put(p.Masked().Addr().Next().String(), o) // its pods' gateway
 		}
@@ -186,8 +190,8 @@ func (k *knownNames) Endpoints(at netip.AddrPort, proto string) (service *step.O
 			if !strings.EqualFold(string(p.Protocol), proto) || int32(at.Port()) != map[bool]int32{true: p.NodePort, false: p.Port}[nodePort] {
 				continue
 			}
-			if endpoints = k.endpointsOf(svc, p, takesPackets); len(endpoints) == 0 {
-				endpoints = k.endpointsOf(svc, p, takesLastPackets)
+			if endpoints = k.endpointsOf(svc, p, at.Addr(), takesPackets); len(endpoints) == 0 {
+				endpoints = k.endpointsOf(svc, p, at.Addr(), takesLastPackets)
 			}
 			return &step.Object{Resource: "services", Namespace: svc.Namespace, Name: svc.Name}, true, endpoints
 		}
@@ -201,11 +205,13 @@ func (k *knownNames) Endpoints(at netip.AddrPort, proto string) (service *step.O
 	return nil, false, nil
 }
 
-func (k *knownNames) endpointsOf(svc *corev1.Service, p corev1.ServicePort, meant func(discoveryv1.EndpointConditions) bool) (list []netip.AddrPort) {
+// endpointsOf are those to which packets go that are sent to an address of the
+// Service: they are of its family.
+func (k *knownNames) endpointsOf(svc *corev1.Service, p corev1.ServicePort, asked netip.Addr, meant func(discoveryv1.EndpointConditions) bool) (list []netip.AddrPort) {
 	for _, s := range k.slicesOf[nameOf(svc)] {
 		list = append(list, sliceAt(s, p.Name, p.Protocol, meant)...)
 	}
-	return list
+	return slices.DeleteFunc(list, func(to netip.AddrPort) bool { return to.Addr().Is4() != asked.Is4() })
 }
 
 // portNumber reads a port that may be a number.

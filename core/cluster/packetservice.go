@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -58,19 +59,30 @@ func (e *packetEnds) toService(svc *corev1.Service, port string, from step.Place
 	if svc.Spec.ClusterIP == corev1.ClusterIPNone {
 		for _, s := range e.slicesOf[nameOf(svc)] {
 			for _, to := range sliceAt(s, named, corev1.Protocol(strings.ToUpper(e.proto)), takesPackets) {
-				place.Address = to.Addr().String()
-				return place, to, nil
+				if e.ofFamily(to.Addr()) {
+					place.Address = to.Addr().String()
+					return place, to, nil
+				}
 			}
 		}
 		return place, netip.AddrPort{}, fmt.Errorf("the Service %s is headless and has no endpoints: its name has no address", name)
 	}
-	if from.Kind == "outside" && len(svc.Status.LoadBalancer.Ingress) > 0 {
-		place.Address = cmp.Or(svc.Status.LoadBalancer.Ingress[0].IP, place.Address)
+	addresses := svc.Spec.ClusterIPs
+	if from.Kind == "outside" {
+		var balanced []string
+		for _, in := range svc.Status.LoadBalancer.Ingress {
+			balanced = append(balanced, in.IP)
+		}
+		addresses = slices.Concat(balanced, addresses)
 	}
-	a, err := netip.ParseAddr(place.Address)
+	a, err := e.choose("the Service "+name, addresses...)
+	if err != nil && svc.Spec.IPFamilyPolicy != nil && e.whyNot() == "" {
+		err = fmt.Errorf("%w: its ipFamilyPolicy is %s", err, *svc.Spec.IPFamilyPolicy)
+	}
 	if err != nil {
-		return place, netip.AddrPort{}, fmt.Errorf("the Service %s has no address", name)
+		return place, netip.AddrPort{}, err
 	}
+	place.Address = a.String()
 	return place, netip.AddrPortFrom(a, uint16(at)), nil
 }
 

@@ -109,7 +109,7 @@ type HopHeader struct {
 	Dst    string `json:"dst"`
 	Proto  string `json:"proto,omitempty"`
 	TTL    int    `json:"ttl,omitempty"`
-	ID     int    `json:"id,omitempty"`    // of the IP header
+	ID     int    `json:"id,omitempty"`    // of the IP header; of IPv6 its flow label
 	Flags  string `json:"flags,omitempty"` // of TCP: "SYN", "SYN,ACK"; of ICMP: its type in words
 	Mark   uint32 `json:"mark,omitempty"`
 	Len    int    `json:"len,omitempty"` // of the IP packet, bytes
@@ -146,8 +146,8 @@ type HopCT struct {
 	Status string `json:"status,omitempty"` // "new", "established", "related", "untracked"
 }
 
-// HopNeigh is an entry of the ARP table or the forwarding database. Table is
-// "arp" or "fdb".
+// HopNeigh is an entry of the ARP table, of IPv6's neighbours, or of the forwarding
+// database. Table is "arp", "nd" or "fdb".
 type HopNeigh struct {
 	Table string `json:"table"`
 	Key   string `json:"key"`

@@ -37,6 +37,15 @@ func Addrs6(n int) (netip.Addr, netip.Prefix) {
 	return host6(Underlay6, 10+n), subnet6(Pods6, n)
 }
 
+// ClientIP6 is the address of IPv6 of the client outside; not valid in a lab of
+// IPv4 only.
+func (l *Lab) ClientIP6() netip.Addr {
+	if !l.DualStack {
+		return netip.Addr{}
+	}
+	return host6(Outside6, 10)
+}
+
 // speak lets a namespace speak IPv6 without a word that nobody asked for: no
 // search for other owners of an address, and no advertisements of routers.
 func speak(ctx context.Context, n *link.Net) error {

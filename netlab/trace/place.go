@@ -90,7 +90,14 @@ func (a *assembly) neverSent() *step.HopDrop {
 	if d := a.down(a.Ask.From, x.Route.Dev); d != nil {
 		return d
 	}
-	return a.unresolved(q, x)
+	if l := linkOf(a.links(a.Ask.From), x.Route.Dev); l != nil && unix.Errno(a.Errno) == unix.EMSGSIZE {
+		return &step.HopDrop{Reason: ReasonMTU, Says: fmt.Sprintf("it is too long for %s of %s, which takes %d bytes, and must not be cut", l.Name, a.Ask.From, l.MTU),
+			Evidence: []string{fmt.Sprintf("%s: mtu %d", l.Name, l.MTU), a.Refusal}}
+	}
+	if d := a.unresolved(q, x); d != nil || a.Refusal == "" {
+		return d
+	}
+	return &step.HopDrop{Reason: ReasonUnknown, Says: fmt.Sprintf("the kernel of %s would not send it", a.Ask.From), Evidence: []string{a.Refusal}}
 }
 
 // unroutable says what a question for a route was refused with.

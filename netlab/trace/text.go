@@ -149,7 +149,7 @@ func ends(h step.Hop) string {
 		}
 		return s
 	}
-	s := star(h.Hdr.Src, "src") + " → " + star(h.Hdr.Dst, "dst")
+	s := strings.TrimPrefix(star(h.Hdr.Src, "src")+" → "+star(h.Hdr.Dst, "dst"), " ")
 	if h.Outer != nil && h.Layer == step.LayerLink {
 		return fmt.Sprintf("[UDP %s [%s]]", h.Outer.Dst[strings.LastIndex(h.Outer.Dst, ":")+1:], s)
 	}

@@ -149,7 +149,7 @@ func (a *assembly) why(hops []step.Hop) (*step.HopDrop, step.Hop) {
 	if d, h := a.byRule(hops, leg); d != nil {
 		return d, h
 	}
-	end := step.Hop{NS: a.Ask.From, Leg: leg, Confidence: confInferred}
+	end := step.Hop{NS: a.Ask.From, Leg: leg, Confidence: confInferred, Hdr: a.wish()}
 	if s := a.Capture.space(a.Ask.From); s != nil {
 		end.Node, end.Pod = s.Node, s.Pod
 	}
@@ -164,6 +164,18 @@ func (a *assembly) why(hops []step.Hop) (*step.HopDrop, step.Hop) {
 		}
 	}
 	return &step.HopDrop{Reason: ReasonUnknown, Says: "it was last seen here, and nothing says what became of it"}, end
+}
+
+// wish is the header of a packet that nobody saw.
+func (a *assembly) wish() step.HopHeader {
+	h := step.HopHeader{Dst: a.Ask.To.Addr().String(), Proto: a.Ask.Proto}
+	if a.Ask.Proto != "icmp" {
+		h.Dst = a.Ask.To.String()
+	}
+	if a.Ask.Src.IsValid() {
+		h.Src = a.Ask.Src.String()
+	}
+	return h
 }
 
 // byRule is for a packet that a rule or a chain's policy took.
@@ -192,7 +204,11 @@ func (a *assembly) byRule(hops []step.Hop, leg string) (*step.HopDrop, step.Hop)
 			d.Says = fmt.Sprintf("rule %d of chain %s of table %s on %s drops it", h.Rule.N, h.Chain, h.Table, h.NS)
 		}
 		if h.Rule != nil {
-			d.Evidence = append(d.Evidence, "-A "+h.Chain+" "+h.Rule.Text)
+			add := "-A "
+			if !strings.Contains(h.Rule.Text, "-j ") { // it is nft's
+				add = "nft add rule " + h.Table + " "
+			}
+			d.Evidence = append(d.Evidence, add+h.Chain+" "+h.Rule.Text)
 			if isPolicyChain(h.Chain) || h.Object != nil && h.Object.Resource == "networkpolicies.networking.k8s.io" {
 				d.Reason = ReasonNetworkPolicy
 				d.Says = "no NetworkPolicy allows it: " + d.Says

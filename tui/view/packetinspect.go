@@ -89,13 +89,20 @@ func hopNotes(r *HopRow) []string {
 
 // PacketLine is the ends of a packet as "klab packet" takes them.
 func PacketLine(p *fold.Packet) string {
-	to := placeWord(p.To)
+	to, six := placeWord(p.To), strings.Contains(p.To.Address, ":")
+	literal := six && to == p.To.Address
 	if p.Port > 0 {
+		if literal {
+			to = "[" + to + "]"
+		}
 		to += ":" + strconv.Itoa(p.Port)
 	}
 	line := placeWord(p.From) + " " + to
 	if p.Proto != "tcp" && p.Proto != "" {
 		line += " " + p.Proto
+	}
+	if six && !literal {
+		line += " -6"
 	}
 	return line
 }
