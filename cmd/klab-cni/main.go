@@ -25,7 +25,7 @@ func main() {
 	name := filepath.Base(os.Args[0])
 	plugin, ok := cni.Builtin("", link.By{Actor: name})[name]
 	if !ok {
-		fmt.Fprintf(os.Stderr, "%s is no network plugin: link it to one of the names bridge, flannel, host-local, ipvlan, loopback, macvlan, portmap, vxlan-port\n", name)
+		fmt.Fprintf(os.Stderr, "%s is no network plugin: link it to one of the names bandwidth, bridge, flannel, host-local, ipvlan, loopback, macvlan, portmap, routed, vxlan-port\n", name)
 		os.Exit(2)
 	}
 	ctx := context.Background()

@@ -24,9 +24,9 @@ they called each other: environment, standard input, and result or error. The
 pod's page of "klab tui" shows the same.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			namespace, name, ok := strings.Cut(args[0], "/")
+			namespace, name, ok := strings.Cut(strings.TrimPrefix(args[0], "pod/"), "/")
 			if !ok {
-				namespace, name = "default", args[0]
+				namespace, name = "default", namespace
 			}
 			s, err := a.stateAt(cmd.Context(), o)
 			if err != nil {
@@ -37,6 +37,7 @@ pod's page of "klab tui" shows the same.`,
 	}
 	cmd.Flags().StringVar(&verb, "verb", "ADD", "of which operation: ADD, DEL, CHECK")
 	cmd.Flags().StringVar(&o.replay, "replay", "", "of a recording")
+	cmd.AddCommand(a.cniCheckCommand())
 	return cmd
 }
 

@@ -143,7 +143,7 @@ func (a *agent) runKubelet(ctx context.Context) error {
 	config := kubelet.Config{
 		GiveWay:  150 * time.Millisecond,
 		NodeName: a.name, NodeIP: nodeAddr(a.number), PodCIDR: nodePodNet(a.number).String(),
-		Client: a.client, Runtime: rt.Runtime, Seer: rt.seer, Root: filepath.Join(a.node(a.name), "kubelet"),
+		Client: a.client, Runtime: rt.Runtime, Seer: rt.seer, CheckNetwork: rt.check, Root: filepath.Join(a.node(a.name), "kubelet"),
 		Listen: listen, ServeTLS: a.certificates.servingTLS(), ClientCA: a.certificates.roots,
 		Resources:  kubelet.Resources{CgroupRoot: a.cgroup, DevicePlugins: filepath.Join(a.node(a.name), "kubelet/device-plugins")},
 		PowerFails: a.powerFails, StaticPods: a.Manifests(a.name),

@@ -121,6 +121,7 @@ func (d *daemon) startAPI(ctx context.Context, fail context.CancelCauseFunc) (*a
 	mux.Handle("PUT "+packetPath, packets.serve())
 	mux.Handle("PUT "+packetWatchPath, packets.serveWatch(ctx))
 	mux.Handle("PUT "+dnsPath, packets.serveDNS())
+	mux.Handle("PUT "+cniCheckPath, packets.serveCNICheck(serving))
 	mux.Handle("/", api.Handler())
 	tlsConfig := &tls.Config{
 		Certificates: []tls.Certificate{serving}, ClientAuth: tls.RequestClientCert,

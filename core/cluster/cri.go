@@ -90,6 +90,7 @@ func streamListeners() ([]net.Listener, error) {
 type nodeRuntime struct {
 	runtime.Runtime
 	seer  kubelet.Seer
+	check func(ctx context.Context, namespace, name string) error // of a pod's network; nil: nobody can
 	close func()
 }
 
@@ -103,7 +104,7 @@ func (a *agent) openRuntime(ctx context.Context) (*nodeRuntime, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &nodeRuntime{runtime.Steps(rt, a.name), nil, rt.Close}, nil
+		return &nodeRuntime{runtime.Steps(rt, a.name), nil, nil, rt.Close}, nil
 	}
 	network, err := a.podNetwork()
 	if err != nil {
@@ -119,7 +120,7 @@ func (a *agent) openRuntime(ctx context.Context) (*nodeRuntime, error) {
 	}
 	network.collect(ctx, rt)
 	go a.serveCRI(ctx, rt)
-	return &nodeRuntime{runtime.Steps(rt, a.name), runtime.NewSeer(rt), rt.Close}, nil
+	return &nodeRuntime{runtime.Steps(rt, a.name), runtime.NewSeer(rt), network.cni.VerifyPod, rt.Close}, nil
 }
 
 // serveCRI serves the runtime to others than the kubelet. Without it the node

@@ -22,16 +22,24 @@ func SetPressure(ctx context.Context, d Dir, node string, p kubelet.Pressure) er
 
 // servePressure answers SetPressure by asking the node's kubelet.
 func (d *daemon) servePressure(serving tls.Certificate) http.HandlerFunc {
-	client := &http.Client{Transport: &http.Transport{
-		DialContext:       netns.Dialer(d.net.ControlNS()),
-		TLSClientConfig:   &tls.Config{Certificates: []tls.Certificate{serving}, RootCAs: d.pki.pool(), MinVersion: tls.VersionTLS12},
-		DisableKeepAlives: true,
-	}}
+	client := d.kubeletClient(serving)
 	return serveNodeCommand(d, func(ctx context.Context, n *node, p kubelet.Pressure) (any, error) {
-		at := net.JoinHostPort(nodeAddr(n.number).String(), strconv.Itoa(kubeletPort))
-		if err := putJSON(ctx, client, "https://"+at+"/klab/pressure", p, nil); err != nil {
+		if err := putJSON(ctx, client, n.kubeletURL("/klab/pressure"), p, nil); err != nil {
 			return nil, wrongf("%s: %w", n.name, err)
 		}
 		return nil, nil
 	})
+}
+
+// kubeletClient asks kubelets in the API server's name.
+func (d *daemon) kubeletClient(serving tls.Certificate) *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		DialContext:       netns.Dialer(d.net.ControlNS()),
+		TLSClientConfig:   &tls.Config{Certificates: []tls.Certificate{serving}, RootCAs: d.pki.pool(), MinVersion: tls.VersionTLS12},
+		DisableKeepAlives: true,
+	}}
+}
+
+func (n *node) kubeletURL(path string) string {
+	return "https://" + net.JoinHostPort(nodeAddr(n.number).String(), strconv.Itoa(kubeletPort)) + path
 }

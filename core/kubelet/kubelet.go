@@ -42,6 +42,10 @@ type Config struct {
 	Seer    Seer                 // of what the kernel has of pods; nil: it is not recorded
 	Root    string               // directory for pods' volumes and logs
 
+	// CheckNetwork asks the plugins of the node's network whether a pod is attached
+	// as they left it; nil: nobody can ask them.
+	CheckNetwork func(ctx context.Context, namespace, name string) error
+
 	// StaticPods is a directory with the manifests of pods that run without the
 	// API, in files *.yaml, *.yml and *.json; empty: none.
 	StaticPods string
@@ -148,7 +152,7 @@ func Run(ctx context.Context, c Config) error {
 		return fmt.Errorf("start kubelet %s: list what runs: %w", c.NodeName, err)
 	}
 	loops := []func(context.Context){
-		k.node.run, k.events.run, k.watchPods, k.watchServices, k.relist, k.rotateLogs, k.seen.run, k.evictor.run, k.images.run,
+		k.node.run, k.events.run, k.watchPods, k.watchServices, k.relist, k.rotateLogs, k.seen.run, k.evictor.run, k.images.run, k.checkNetworks,
 		func(ctx context.Context) { k.watchRuntime(ctx, events) },
 	}
 	if k.StaticPods != "" {

@@ -45,6 +45,7 @@ func (k *Kubelet) handler() http.Handler {
 	mux.HandleFunc("GET /metrics/resource", k.serveResourceMetrics)
 	mux.HandleFunc("GET /metrics/cadvisor", k.serveCadvisor)
 	mux.HandleFunc("PUT /klab/pressure", k.servePressure)
+	mux.HandleFunc("PUT /klab/network-check", k.serveNetworkCheck)
 	mux.HandleFunc("GET /containerLogs/{namespace}/{pod}/{container}", k.serveLogs)
 	for _, method := range []string{"GET", "POST"} {
 		for _, pod := range []string{"{namespace}/{pod}", "{namespace}/{pod}/{uid}"} {

@@ -1,9 +1,11 @@
 package cni
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/klab-project/klab/netlab/link"
@@ -80,17 +82,48 @@ func (b *Bridge) Check(ctx context.Context, c Call) error {
 		look(node, conf.Bridge, "is up and a bridge", func(l link.Link) bool { return l.Up && l.Kind == "bridge" }),
 		look(node, host, "is up and a port of "+conf.Bridge, func(l link.Link) bool { return l.Up && l.Master == conf.Bridge }),
 	}
+	return errors.Join(append(problems, furnished(pod, c.IfName, list, prev))...)
+}
+
+// furnished says what of a pod's end is not as furnish left it.
+func furnished(pod *link.Net, name string, list []address, r *Result) error {
+	l, ok, err := pod.Link(name)
+	switch {
+	case err != nil:
+		return err
+	case !ok:
+		return fmt.Errorf("the pod has no link %s any more", name)
+	case !l.Up:
+		return fmt.Errorf("%s of the pod is down", name)
+	}
+	var problems []error
 	for _, a := range list {
-		problems = append(problems, look(pod, c.IfName, "is up and has "+a.IP.String(), func(l link.Link) bool {
-			for _, p := range l.Addrs {
-				if p == a.IP {
-					return l.Up
-				}
-			}
-			return false
-		}))
+		if !slices.Contains(l.Addrs, a.IP) {
+			problems = append(problems, fmt.Errorf("%s of the pod does not have the address %s that ADD gave it; it has %s", name, a.IP, addresses(l)))
+		}
+	}
+	routes, err := pod.Routes(name)
+	if err != nil {
+		return err
+	}
+	for _, want := range r.Routes {
+		via, err := gateway(want, list)
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(routes, func(have link.Route) bool { return have.Dst.String() == want.Dst.String() && have.Via == via }) {
+			problems = append(problems, fmt.Errorf("the pod does not have the route to %s through %s that ADD made", want.Dst.String(), via))
+		}
 	}
 	return errors.Join(problems...)
+}
+
+func addresses(l link.Link) string {
+	var list []string
+	for _, p := range l.Addrs {
+		list = append(list, p.String())
+	}
+	return cmp.Or(strings.Join(list, ", "), "none")
 }
 
 // look says that a link is not as it should be.

@@ -72,10 +72,10 @@ if [ $CNI_COMMAND = VERSION ]; then echo '{"cniVersion":"1.1.0","supportedVersio
 if [ $CNI_COMMAND = ADD ]; then sed -e 's/.*"prevResult"://' -e 's/,"runtimeConfig.*//' %s/ADD; fi`, n.dir, n.dir, v, n.dir))
 		conflist(t, n.PodNetwork, cni.ConflistFile, func(conf map[string]any) {
 			conf["cniVersions"] = []string{"0.3.1", "0.4.0", "1.0.0", "1.1.0"}
-			conf["plugins"] = append(conf["plugins"].([]any), map[string]any{"type": "see", "capabilities": map[string]bool{"bandwidth": true, "mac": false}})
+			conf["plugins"] = append(conf["plugins"].([]any), map[string]any{"type": "see", "capabilities": map[string]bool{"aliases": true, "mac": false}})
 		})
 		p := pod(t, "p")
-		p.Capabilities = map[string]any{"bandwidth": map[string]int{"ingressRate": 7}, "mac": "00:00:00:00:00:01"}
+		p.Capabilities = map[string]any{"aliases": []string{"other"}, "mac": "00:00:00:00:00:01"}
 		p.Ports = []cni.PortMapping{{HostPort: 8000, ContainerPort: 80, Protocol: "tcp"}}
 		ip, err := n.Attach(ctx, p)
 		require.NoError(t, err)
@@ -90,7 +90,7 @@ if [ $CNI_COMMAND = ADD ]; then sed -e 's/.*"prevResult"://' -e 's/,"runtimeConf
 		require.Equal(t, v, said["cniVersion"], "the highest that all plugins have")
 		require.Equal(t, "klab", said["name"])
 		require.NotContains(t, said, "capabilities")
-		require.Equal(t, map[string]any{"bandwidth": map[string]any{"ingressRate": 7.0}}, said["runtimeConfig"])
+		require.Equal(t, map[string]any{"aliases": []any{"other"}}, said["runtimeConfig"])
 		prev := said["prevResult"].(map[string]any)
 		require.Equal(t, v, prev["cniVersion"])
 		first := prev["ips"].([]any)[0].(map[string]any)
@@ -191,7 +191,7 @@ func TestFlannelDelegates(t *testing.T) {
 			calls = append(calls, within[e.Parent]+"→"+d.Plugin)
 		}
 	}
-	require.Equal(t, []string{"→flannel", "flannel→bridge", "bridge→host-local", "→portmap"}, calls)
+	require.Equal(t, []string{"→flannel", "flannel→bridge", "bridge→host-local", "→portmap", "→bandwidth"}, calls)
 
 	require.NoError(t, os.Remove(env), "the overlay is gone, what was delegated is known")
 	require.NoError(t, n.Detach(ctx, p))

@@ -91,7 +91,7 @@ func TestAttachAndDetachMayBeRepeated(t *testing.T) {
 	call := cni.Call{ContainerID: p.SandboxID, IfName: "eth0", NetNS: p.NetNS}
 	require.NoError(t, net.Runner.Check(ctx, list, call))
 	nettest.Run(t, p.NetNS, "ip addr flush dev eth0")
-	require.ErrorContains(t, net.Runner.Check(ctx, list, call), "10.244.1.2/24")
+	require.ErrorContains(t, net.Runner.Check(ctx, list, call), "eth0 of the pod does not have the address 10.244.1.2/24 that ADD gave it; it has none")
 
 	require.NoError(t, netns.Delete(p.NetNS), "the pod's namespace is gone first")
 	p.NetNS = ""

@@ -107,7 +107,7 @@ func TestErrorsOfPrograms(t *testing.T) {
 	require.Contains(t, call("bridge", "{}", "CNI_COMMAND=ADD"), `"code": 4, "msg": "required env variables [CNI_CONTAINERID,CNI_NETNS,CNI_IFNAME] missing"`)
 	out, err := exec.Command(filepath.Join(n.bin.Dir, cni.OwnProgram)).CombinedOutput()
 	require.Error(t, err)
-	require.Contains(t, string(out), "klab-cni is no network plugin: link it to one of the names bridge, flannel")
+	require.Contains(t, string(out), "klab-cni is no network plugin: link it to one of the names bandwidth, bridge, flannel")
 }
 
 // cnitool, as upstream builds it, in a node.

@@ -47,6 +47,7 @@ func Builtin(path string, by link.By) Plugins {
 		"ipvlan":     &Child{Kind: "ipvlan", NetNS: path, By: by},
 		"vxlan-port": &VXLANPort{NetNS: path, By: by},
 		"portmap":    &PortMap{NetNS: path, By: by},
+		"bandwidth":  &Bandwidth{NetNS: path, By: by},
 		"flannel":    &Flannel{},
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/klab-project/klab/netlab/link"
 )
 
 // PodNet is a pod's sandbox as its network sees it.
@@ -198,6 +200,29 @@ func (n *PodNetwork) Verify(ctx context.Context, p PodNet) error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// VerifyPod is Verify for whoever knows only a pod's name. The sandbox of it whose
+// network namespace is there counts.
+func (n *PodNetwork) VerifyPod(ctx context.Context, namespace, name string) error {
+	known, err := n.Runner.Attachments("")
+	if err != nil {
+		return err
+	}
+	p := PodNet{Namespace: namespace, Name: name}
+	for _, a := range known {
+		if a.arg("K8S_POD_NAMESPACE") != namespace || a.arg("K8S_POD_NAME") != name {
+			continue
+		}
+		if ns, err := link.Open(a.NetNS, link.By{}); err == nil {
+			p.SandboxID, p.NetNS = a.ContainerID, a.NetNS
+			_ = ns.Close() // it was only looked at
+		}
+	}
+	if p.SandboxID == "" {
+		return fmt.Errorf("pod %s/%s has no attachment: no ADD of it has ended well, or it has ended", namespace, name)
+	}
+	return n.Verify(ctx, p)
 }
 
 // Addrs are the addresses that a result gives to the pod.

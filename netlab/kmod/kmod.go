@@ -22,7 +22,7 @@ var ErrMissing = errors.New("the kernel does not have it")
 
 // Load makes sure that a module is loaded or built in. The second result says
 // whether it was loaded now: this changes the machine, so the trail has it.
-func Load(ctx context.Context, by link.By, name string) (loaded bool, err error) {
+func Load(ctx context.Context, by link.By, name string, params ...string) (loaded bool, err error) {
 	// A module that is built in has this directory only if it takes parameters.
 	if _, err := os.Stat("/sys/module/" + name); err == nil {
 		return false, nil
@@ -39,13 +39,14 @@ func Load(ctx context.Context, by link.By, name string) (loaded bool, err error)
 		return false, fmt.Errorf("kernel module %s: modprobe is not installed (package kmod): %w", name, ErrMissing)
 	}
 	start := time.Now()
-	out, err := exec.CommandContext(ctx, modprobe, name).CombinedOutput()
+	words := append([]string{name}, params...)
+	out, err := exec.CommandContext(ctx, modprobe, words...).CombinedOutput()
 	exit := 0
 	if err != nil {
 		exit = 1
 	}
 	step.Fact(ctx, step.Action{Actor: by.Actor, Node: by.Node, Verb: step.Ran,
-		Detail: step.RanDetail{Line: "modprobe " + name, Via: "exec", Took: step.Seconds(time.Since(start)), Exit: exit}})
+		Detail: step.RanDetail{Line: "modprobe " + strings.Join(words, " "), Via: "exec", Took: step.Seconds(time.Since(start)), Exit: exit}})
 	if err != nil {
 		return false, fmt.Errorf("kernel module %s: %s: %w", name, strings.TrimSpace(string(out)), ErrMissing)
 	}
