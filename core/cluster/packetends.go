@@ -209,7 +209,7 @@ func (e *packetEnds) target(text string, from step.Place) (step.Place, netip.Add
 		if err != nil {
 			return place, netip.AddrPort{}, err
 		}
-		return e.numbered(place, port)
+		return e.numbered(place, []string{place.Address}, port)
 	}
 	pod, err := e.pod(name)
 	if err != nil {
