@@ -118,7 +118,16 @@ func pick(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // patience is how long until waits.
-const patience = 60 * time.Second
+const patience = 2 * time.Minute
+
+// program is where a script finds a program: those that "make" builds first.
+func program(ts *testscript.TestScript, name string) string {
+	built := filepath.Join(strings.Split(ts.Getenv("PATH"), ":")[0], name)
+	if _, err := os.Stat(built); err == nil {
+		return built
+	}
+	return name
+}
 
 // until runs a command until its output matches: until PATTERN COMMAND ARGS...
 func until(ts *testscript.TestScript, neg bool, args []string) {
@@ -130,7 +139,7 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 	var out []byte
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		var stdout, stderr bytes.Buffer
-		cmd := exec.Command(filepath.Join(strings.Split(ts.Getenv("PATH"), ":")[0], args[1]), args[2:]...)
+		cmd := exec.Command(program(ts, args[1]), args[2:]...)
 		cmd.Dir, cmd.Stdout, cmd.Stderr = ts.Getenv("WORK"), &stdout, &stderr
 		for _, name := range []string{"KLAB_ROOT", "KLAB_CLUSTER", "KUBECONFIG", "PATH", "HOME"} {
 			cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))

@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/klab-project/klab/core/kubelet"
+	"github.com/klab-project/klab/core/kubelet/eviction"
 	"github.com/klab-project/klab/core/registry"
 	"github.com/klab-project/klab/core/step"
 	"github.com/klab-project/klab/core/step/remote"
@@ -145,7 +146,9 @@ func (a *agent) runKubelet(ctx context.Context) error {
 		NodeName: a.name, NodeIP: nodeAddr(a.number), PodCIDR: nodePodNet(a.number).String(),
 		Client: a.client, Runtime: rt.Runtime, Seer: rt.seer, CheckNetwork: rt.check, Root: filepath.Join(a.node(a.name), "kubelet"),
 		Listen: listen, ServeTLS: a.certificates.servingTLS(), ClientCA: a.certificates.roots,
-		Resources:  kubelet.Resources{CgroupRoot: a.cgroup, DevicePlugins: filepath.Join(a.node(a.name), "kubelet/device-plugins")},
+		Resources: kubelet.Resources{CgroupRoot: a.cgroup, DevicePlugins: filepath.Join(a.node(a.name), "kubelet/device-plugins"),
+			Eviction: eviction.Config{Hard: hard()}},
+		Images:     kubelet.Images{HighPercent: 100},
 		PowerFails: a.powerFails, StaticPods: a.Manifests(a.name),
 		ServiceHost: serviceIP.String(), ServicePort: 443, Logger: slog.Default(),
 	}
@@ -165,6 +168,16 @@ func (a *agent) runKubelet(ctx context.Context) error {
 		return err
 	}
 	return kubelet.Run(ctx, config)
+}
+
+// hard is what kubelets defend if they are told nothing. It is upstream's for
+// memory; the disk is the machine's own, and a share of it, which a learner may
+// long have used otherwise, says nothing about the node.
+func hard() map[string]string {
+	list := eviction.DefaultHard()
+	list["nodefs.available"], list["nodefs.inodesFree"] = "100Mi", "1%"
+	list["imagefs.available"], list["imagefs.inodesFree"] = "100Mi", "1%"
+	return list
 }
 
 // pullTransport reaches the built-in registry in the control namespace, and

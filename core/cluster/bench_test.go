@@ -141,7 +141,7 @@ func BenchmarkScale(b *testing.B) {
 
 func (l *lab) scale(n int) {
 	l.kubectl("scale", "deployment/web", "--replicas="+strconv.Itoa(n))
-	l.kubectl("wait", "--for=jsonpath={.status.readyReplicas}="+strconv.Itoa(n), "deployment/web", "--timeout=60s")
+	l.kubectl("wait", "--for=jsonpath={.status.readyReplicas}="+strconv.Itoa(n), "deployment/web", "--timeout=120s")
 	if n == 1 {
 		l.eventually("v1", "get", "pods", "-o", "jsonpath={.items[*].apiVersion}")
 	}

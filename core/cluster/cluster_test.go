@@ -100,6 +100,13 @@ func (l *lab) kill(role string) {
 	}, eventually, time.Millisecond, "%s does not end", role)
 }
 
+// restarts kills the process with a role, and waits for the next one.
+func (l *lab) restarts(role string) {
+	l.t.Helper()
+	l.kill(role)
+	l.running(role)
+}
+
 // signal sends a signal to the cluster's process with a role.
 func (l *lab) signal(role string, sig syscall.Signal) {
 	l.t.Helper()
@@ -115,7 +122,7 @@ func (l *lab) running(role string) (pid int) {
 }
 
 const (
-	eventually = time.Minute
+	eventually = 2 * time.Minute
 	tick       = 20 * time.Millisecond
 
 	containerID = "jsonpath={.status.containerStatuses[0].containerID}"
@@ -126,7 +133,7 @@ const (
 // runCounter starts a pod that prints a number ten times a second.
 func (l *lab) runCounter(name string) {
 	l.kubectl("run", name, "--image=klab.local/tools:1", "--", "sh", "-c", "i=0; while true; do echo $i; i=$((i+1)); sleep 0.1; done")
-	l.kubectl("wait", "--for=condition=Ready", "pod/"+name, "--timeout=60s")
+	l.kubectl("wait", "--for=condition=Ready", "pod/"+name, "--timeout=120s")
 }
 
 // noGap checks that a counter's log has every number.
@@ -143,7 +150,7 @@ func TestUpAndDownLeaveNothing(t *testing.T) {
 	l := newLab(t)
 	l.up(3)
 	l.kubectl("create", "deployment", "web", "--image=klab.local/tools:1", "--replicas=6", "--", "httpd", ":8080")
-	l.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+	l.kubectl("rollout", "status", "deployment/web", "--timeout=120s")
 	require.NoError(t, cluster.Down(context.Background(), l.Dir, false))
 	require.False(t, l.Exists())
 	require.NoError(t, cluster.Down(context.Background(), l.Dir, false), "down may be repeated")
@@ -157,7 +164,7 @@ func TestKilledAgentLosesNothing(t *testing.T) {
 	require.Eventually(t, func() bool {
 		got, err := l.try("get", "pod", "short", "-o", phase)
 		return err == nil && got != "Pending" // a slow machine sees only its end
-	}, time.Minute, 20*time.Millisecond)
+	}, eventually, tick)
 	id := l.kubectl("get", "pod", "counter", "-o", containerID)
 	for range 3 {
 		l.kill("agent/node-1")
@@ -169,7 +176,7 @@ func TestKilledAgentLosesNothing(t *testing.T) {
 	require.Equal(t, "0", l.kubectl("get", "pod", "counter", "-o", restarts))
 	l.noGap("counter")
 	l.kubectl("run", "after", "--image=klab.local/tools:1", "--", "sleep", "600")
-	l.kubectl("wait", "--for=condition=Ready", "pod/after", "--timeout=60s")
+	l.kubectl("wait", "--for=condition=Ready", "pod/after", "--timeout=120s")
 }
 
 func TestKilledRuntimeTakesItsContainersUpAgain(t *testing.T) {
@@ -179,7 +186,7 @@ func TestKilledRuntimeTakesItsContainersUpAgain(t *testing.T) {
 	id := l.kubectl("get", "pod", "counter", "-o", containerID)
 	l.kill("klab-rt/node-1")
 	l.kubectl("run", "after", "--image=klab.local/tools:1", "--", "sleep", "600")
-	l.kubectl("wait", "--for=condition=Ready", "pod/after", "--timeout=60s")
+	l.kubectl("wait", "--for=condition=Ready", "pod/after", "--timeout=120s")
 	require.Equal(t, id, l.kubectl("get", "pod", "counter", "-o", containerID))
 	l.noGap("counter")
 }
@@ -216,7 +223,7 @@ func TestEverythingKilledThenUp(t *testing.T) {
 		l.signal(role, syscall.SIGKILL)
 	}
 	l.up(0) // while they still end
-	l.kubectl("wait", "--for=condition=Ready", "pod/counter", "--timeout=60s")
+	l.kubectl("wait", "--for=condition=Ready", "pod/counter", "--timeout=120s")
 	l.noGap("counter")
 }
 
@@ -225,14 +232,14 @@ func TestDownKeepThenUpGoesOn(t *testing.T) {
 	l.up(2)
 	l.kubectl("create", "configmap", "kept", "--from-literal=a=b")
 	l.kubectl("create", "deployment", "web", "--image=klab.local/tools:1", "--replicas=3", "--", "httpd", ":8080")
-	l.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+	l.kubectl("rollout", "status", "deployment/web", "--timeout=120s")
 	port := l.kubectl("config", "view", "-o", "jsonpath={.clusters[0].cluster.server}")
 	require.NoError(t, cluster.Down(context.Background(), l.Dir, true))
 	require.True(t, l.Exists())
 	l.up(0)
 	require.Equal(t, port, l.kubectl("config", "view", "-o", "jsonpath={.clusters[0].cluster.server}"))
 	require.Equal(t, "b", l.kubectl("get", "configmap", "kept", "-o", "jsonpath={.data.a}"))
-	l.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+	l.kubectl("rollout", "status", "deployment/web", "--timeout=120s")
 	l.eventually("3", "get", "deployment", "web", "-o", "jsonpath={.status.readyReplicas}")
 }
 
@@ -242,7 +249,7 @@ func TestPacketsBetweenPodsOfAllNodesWithoutNAT(t *testing.T) {
 	addr := map[string]string{}
 	for _, pod := range []struct{ name, node string }{{"a", "node-1"}, {"b", "node-1"}, {"c", "node-2"}} {
 		l.kubectl("run", pod.name, "--image=klab.local/tools:1", `--overrides={"spec":{"nodeName":"`+pod.node+`"}}`, "--", "httpd", ":8080")
-		l.kubectl("wait", "--for=condition=Ready", "pod/"+pod.name, "--timeout=60s")
+		l.kubectl("wait", "--for=condition=Ready", "pod/"+pod.name, "--timeout=120s")
 		addr[pod.name] = l.kubectl("get", "pod", pod.name, "-o", "jsonpath={.status.podIP}")
 	}
 	for from := range addr {

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -132,9 +131,7 @@ func (c *crash) strike(f fault) {
 		c.up(0)
 		c.connect()
 	default:
-		old := c.pid(string(f))
-		require.NoError(c.t, syscall.Kill(old, syscall.SIGKILL))
-		require.Eventually(c.t, func() bool { now := c.pid(string(f)); return now != 0 && now != old }, eventually, tick)
+		c.restarts(string(f))
 		c.mode(step.Mode{})
 	}
 	c.step("speed", "4") // grace periods and back-offs pass

@@ -31,9 +31,9 @@ func TestNodeGoneAndBack(t *testing.T) {
 	l.up(2)
 	l.kubectl("cordon", "node-1")
 	l.kubectl("run", "lone", "--image=klab.local/tools:1", "--", "sleep", "600")
-	l.kubectl("wait", "--for=condition=Ready", "pod/lone", "--timeout=60s")
+	l.kubectl("wait", "--for=condition=Ready", "pod/lone", "--timeout=120s")
 	l.kubectl("create", "deployment", "web", "--image=klab.local/tools:1", "--", "httpd", ":8080")
-	l.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+	l.kubectl("rollout", "status", "deployment/web", "--timeout=120s")
 	l.kubectl("uncordon", "node-1")
 	require.Equal(t, "node-2", l.kubectl("get", "pods", "-l", "app=web", "-o", nodes))
 
@@ -42,18 +42,18 @@ func TestNodeGoneAndBack(t *testing.T) {
 	t.Cleanup(func() { l.signal("agent/node-2", syscall.SIGCONT) })
 	l.eventually("Unknown", "get", "node", "node-2", "-o", status)
 	l.eventually("NoSchedule NoExecute", "get", "node", "node-2", "-o", taints)
-	l.kubectl("wait", "--for=condition=Ready=false", "pod/lone", "--timeout=60s")
+	l.kubectl("wait", "--for=condition=Ready=false", "pod/lone", "--timeout=120s")
 
 	// Five minutes later, pods that tolerate the taint for so long are evicted.
 	l.step("speed", "100")
-	l.kubectl("wait", "--for=jsonpath={.metadata.deletionTimestamp}", "pod/lone", "--timeout=60s")
-	l.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+	l.kubectl("wait", "--for=jsonpath={.metadata.deletionTimestamp}", "pod/lone", "--timeout=120s")
+	l.kubectl("rollout", "status", "deployment/web", "--timeout=120s")
 	l.eventually("node-1", "get", "pods", "-l", "app=web", "--field-selector", "spec.nodeName=node-1", "-o", nodes)
 
 	l.step("speed", "1")
 	l.signal("agent/node-2", syscall.SIGCONT)
 	l.eventually("True", "get", "node", "node-2", "-o", status)
 	l.eventually("", "get", "node", "node-2", "-o", taints)
-	l.kubectl("wait", "--for=delete", "pod/lone", "--timeout=60s")
+	l.kubectl("wait", "--for=delete", "pod/lone", "--timeout=120s")
 	l.eventually("node-1", "get", "pods", "-l", "app=web", "-o", nodes)
 }

@@ -64,7 +64,7 @@ func newPaths(t *testing.T) *paths {
 		p.kubectl("apply", "-f", file)
 	}
 	p.applyKinds()
-	p.kubectl("wait", "--for=condition=Ready", "pod", "-l", "part=paths", "--timeout=60s")
+	p.kubectl("wait", "--for=condition=Ready", "pod", "-l", "part=paths", "--timeout=120s")
 	for _, name := range []string{"a", "b", "c"} {
 		p.ip[name], p.ip6[name], _ = strings.Cut(p.kubectl("get", "pod", name, "-o", "jsonpath={.status.podIPs[*].ip}"), " ")
 		p.vip[name], p.vip6[name], _ = strings.Cut(p.kubectl("get", "service", name, "-o", "jsonpath={.spec.clusterIPs[*]}"), " ")
@@ -142,11 +142,13 @@ var (
 )
 
 // get asks over HTTP, from a node, the outside or a pod.
-func (p *paths) get(from, to string) (string, error) {
+func (p *paths) get(from, to string) (string, error) { return p.getFor(from, to, time.Second) }
+
+func (p *paths) getFor(from, to string, limit time.Duration) (string, error) {
 	if len(from) == 1 {
 		return p.try("exec", from, "--", "wget", "-T", "2", "-q", "-O", "-", "http://"+to+"/")
 	}
-	client := http.Client{Transport: &http.Transport{DialContext: netns.Dialer(p.ns(from)), DisableKeepAlives: true}, Timeout: time.Second}
+	client := http.Client{Transport: &http.Transport{DialContext: netns.Dialer(p.ns(from)), DisableKeepAlives: true}, Timeout: limit}
 	res, err := client.Get("http://" + to + "/")
 	if err != nil {
 		return "", err

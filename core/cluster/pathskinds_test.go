@@ -77,13 +77,13 @@ func (p *paths) applyKinds() {
 	require.NoError(p.t, os.WriteFile(file, []byte(kindsOf), 0o600))
 	p.kubectl("apply", "-f", file)
 	p.serveOwn()
-	p.kubectl("wait", "--for=condition=Ready", "pod/h", "pod/leaving", "--timeout=60s")
-	p.kubectl("wait", "--for=jsonpath={.status.podIP}", "pod/unready", "--timeout=60s")
+	p.kubectl("wait", "--for=condition=Ready", "pod/h", "pod/leaving", "--timeout=120s")
+	p.kubectl("wait", "--for=jsonpath={.status.podIP}", "pod/unready", "--timeout=120s")
 	for _, name := range []string{"inner", "own", "any", "sticky", "early", "late", "leaving"} {
 		p.vip[name] = p.kubectl("get", "service", name, "-o", "jsonpath={.spec.clusterIP}")
 	}
 	for _, name := range []string{"balanced", "balanced-local"} {
-		p.kubectl("wait", "--for=jsonpath={.status.loadBalancer.ingress}", "service/"+name, "--timeout=60s")
+		p.kubectl("wait", "--for=jsonpath={.status.loadBalancer.ingress}", "service/"+name, "--timeout=120s")
 		p.vip[name] = p.kubectl("get", "service", name, "-o", "jsonpath={.status.loadBalancer.ingress[0].ip}")
 	}
 }
@@ -139,7 +139,7 @@ func (p *paths) udp(node, to, text string) string {
 	if _, err := c.Write([]byte(text)); err != nil {
 		return err.Error()
 	}
-	_ = c.SetReadDeadline(time.Now().Add(time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
 	buf := make([]byte, 100)
 	n, err := c.Read(buf)
 	if err != nil {
@@ -152,7 +152,7 @@ func (p *paths) udp(node, to, text string) string {
 func (p *paths) answerers(node, to string, times int) (names map[string]bool) {
 	names = map[string]bool{}
 	for range times {
-		text, err := p.get(node, to)
+		text, err := p.getFor(node, to, time.Minute)
 		require.NoError(p.t, err)
 		names[saidPod.FindStringSubmatch(text)[1]] = true
 	}
@@ -175,7 +175,7 @@ func (p *paths) holdLeaving() {
 	p.eventually("true true", "get", "endpointslices", "-l", "kubernetes.io/service-name=leaving",
 		"-o", "jsonpath={.items[0].endpoints[0].conditions['serving','terminating']}")
 	way := path{"pod that ends", "node-1", p.vip["leaving"] + ":80", "leaving", "node-1"}
-	require.Empty(p.t, p.wrong(way))
+	require.Eventually(p.t, func() bool { return p.wrong(way) == "" }, eventually, tick)
 	p.kubectl("delete", "pod", "leaving", "--grace-period=0", "--force")
 	way.answers = ""
 	require.Eventually(p.t, func() bool { return p.wrong(way) == "" }, eventually, tick)

@@ -43,7 +43,7 @@ func TestNodeOffAndOn(t *testing.T) {
 	l.up(2)
 	l.kubectl("cordon", "node-1")
 	l.kubectl("run", "polite", "--image=klab.local/tools:1", "--", "sh", "-c", `trap "echo goodbye; exit 0" TERM; while true; do sleep 0.1; done`)
-	l.kubectl("wait", "--for=condition=Ready", "pod/polite", "--timeout=60s")
+	l.kubectl("wait", "--for=condition=Ready", "pod/polite", "--timeout=120s")
 
 	l.power("node-2", cluster.Shutdown)
 	l.power("node-2", cluster.Shutdown)
@@ -65,14 +65,14 @@ func TestNodeOffAndOn(t *testing.T) {
 	require.False(t, l.NodeOff("node-2"))
 	l.eventually("True KubeletReady", "get", "node", "node-2", "-o", nodeReady)
 	l.kubectl("run", "again", "--image=klab.local/tools:1", "--", "sleep", "600")
-	l.kubectl("wait", "--for=condition=Ready", "pod/again", "--timeout=60s")
+	l.kubectl("wait", "--for=condition=Ready", "pod/again", "--timeout=120s")
 
 	l.power("node-2", cluster.PowerOff)
 	require.Zero(t, l.processes("node-2"))
 	require.Equal(t, "Running", l.kubectl("get", "pod", "again", "-o", phase), "nobody has told the API")
 	l.power("node-2", cluster.PowerOn)
 	l.eventually("1", "get", "pod", "again", "-o", restarts)
-	l.kubectl("wait", "--for=condition=Ready", "pod/again", "--timeout=60s")
+	l.kubectl("wait", "--for=condition=Ready", "pod/again", "--timeout=120s")
 }
 
 func TestPowerOfAStrangeNode(t *testing.T) {

@@ -27,18 +27,22 @@ spec:
   - {name: alone, image: "klab.local/tools:1", args: [sleep, "7003"], volumeMounts: [{name: v, mountPath: /v}]}
 `
 
-// pidOf is the process of the machine with this command line.
-func pidOf(t *testing.T, words ...string) string {
-	found, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	require.NoError(t, err)
-	for _, path := range found {
-		text, _ := os.ReadFile(path)
-		if bytes.HasSuffix(text, []byte(strings.Join(words, "\x00")+"\x00")) {
-			return strings.Split(path, "/")[2]
+// pidOf is the process of the cluster with this command line: a container that
+// runs may still be about to execute its program.
+func (l *lab) pidOf(words ...string) (pid string) {
+	l.t.Helper()
+	require.Eventually(l.t, func() bool {
+		found, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+		for _, path := range found {
+			text, _ := os.ReadFile(path)
+			groups, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "cgroup"))
+			if bytes.HasSuffix(text, []byte(strings.Join(words, "\x00")+"\x00")) && bytes.Contains(groups, []byte(l.ID())) {
+				pid = strings.Split(path, "/")[2]
+			}
 		}
-	}
-	require.Fail(t, "no such process", "%s", words)
-	return ""
+		return pid != ""
+	}, eventually, tick, "no process %s", words)
+	return pid
 }
 
 // mountsAt are the lines of a process's mountinfo about what ends so.
@@ -61,8 +65,8 @@ func TestMountPropagation(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pod.yaml")
 	require.NoError(t, os.WriteFile(file, []byte(sharesMounts), 0o600))
 	l.kubectl("apply", "-f", file)
-	l.kubectl("wait", "--for=condition=Ready", "pod/mounts", "--timeout=60s")
-	pid := func(seconds string) string { return pidOf(t, "sleep", seconds) }
+	l.kubectl("wait", "--for=condition=Ready", "pod/mounts", "--timeout=120s")
+	pid := func(seconds string) string { return l.pidOf("sleep", seconds) }
 	both := pid("7001")
 	require.NoError(t, netns.Isolate(func() error {
 		f, err := os.Open("/proc/" + both + "/ns/mnt")

@@ -28,7 +28,7 @@ func BenchmarkService(b *testing.B) {
 	l := newLab(b)
 	l.up(3)
 	l.kubectl("create", "deployment", "web", "--image=klab.local/tools:1", "--replicas=3", "--", "httpd", ":8080")
-	l.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+	l.kubectl("rollout", "status", "deployment/web", "--timeout=120s")
 	config, err := l.RESTConfig()
 	require.NoError(b, err)
 	config.QPS = -1

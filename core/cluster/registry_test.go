@@ -55,7 +55,7 @@ func TestPullFromAnotherRegistry(t *testing.T) {
 	image := pushTools(t)
 	l.up(1)
 	l.kubectl("run", "app", "--image="+image)
-	l.kubectl("wait", "--for=condition=Ready", "pod/app", "--timeout=60s")
+	l.kubectl("wait", "--for=condition=Ready", "pod/app", "--timeout=120s")
 	require.Equal(t, "from elsewhere", l.kubectl("logs", "app"))
 	require.Equal(t, image, l.kubectl("get", "pod", "app", "-o", "jsonpath={.status.containerStatuses[0].image}"))
 	require.Contains(t, l.kubectl("get", "pod", "app", "-o", "jsonpath={.status.containerStatuses[0].imageID}"),

@@ -46,7 +46,7 @@ func TestStaticPod(t *testing.T) {
 
 	l.kill("agent/node-1")
 	l.kubectl("run", "after", "--image=klab.local/tools:1", "--", "sleep", "600")
-	l.kubectl("wait", "--for=condition=Ready", "pod/after", "--timeout=60s")
+	l.kubectl("wait", "--for=condition=Ready", "pod/after", "--timeout=120s")
 	require.Equal(t, id, l.kubectl("get", "pod", "web-node-1", "-o", containerID))
 
 	// Another file is another pod; the one before ends first.
@@ -59,5 +59,5 @@ func TestStaticPod(t *testing.T) {
 	l.eventually("InvalidStaticPod", "get", "events", "--field-selector=reason=InvalidStaticPod", "-o", "jsonpath={.items[0].reason}")
 
 	require.NoError(t, os.Remove(filepath.Join(l.Manifests("node-1"), "web.yaml")))
-	l.kubectl("wait", "--for=delete", "pod/web-node-1", "--timeout=60s")
+	l.kubectl("wait", "--for=delete", "pod/web-node-1", "--timeout=120s")
 }

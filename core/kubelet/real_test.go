@@ -39,6 +39,7 @@ import (
 
 	"github.com/klab-project/klab/core/apiserver"
 	"github.com/klab-project/klab/core/kubelet"
+	"github.com/klab-project/klab/core/kubelet/eviction"
 	"github.com/klab-project/klab/core/runtime"
 	"github.com/klab-project/klab/core/runtime/shim"
 	"github.com/klab-project/klab/core/step"
@@ -170,7 +171,9 @@ func newMachine(t testing.TB, over ...func(*machine, runtime.Runtime) runtime.Ru
 		used = f(m, used)
 	}
 	m.node = kubelet.Config{NodeName: "node-1", NodeIP: netip.MustParseAddr("127.0.0.1"), Client: node, Runtime: runtime.Steps(used, "node-1"),
-		Root: root + "/kubelet", Resources: kubelet.Resources{CgroupRoot: cgroup}, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
+		Root: root + "/kubelet", Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		// However full the machine is.
+		Resources: kubelet.Resources{CgroupRoot: cgroup, Eviction: eviction.Config{Hard: map[string]string{"memory.available": "1Mi"}}}}
 	if m.change != nil {
 		m.change(&m.node)
 	}

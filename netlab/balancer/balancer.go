@@ -3,6 +3,7 @@ package balancer
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -187,7 +188,7 @@ func (b *Balancer) ask(ctx context.Context, frontends []Frontend, nodes []Node) 
 	}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	for c := range all {
+	for _, c := range slices.Collect(maps.Keys(all)) { // answers come meanwhile
 		wg.Go(func() {
 			ok := healthy(ctx, client, c)
 			mu.Lock()

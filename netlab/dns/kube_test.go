@@ -122,7 +122,9 @@ func TestKubeListsAndWatches(t *testing.T) {
 	a, k, _ := newAPI(t)
 	run(t, k)
 	addresses(t, k, web, "10.96.7.1")
+	a.mu.Lock()
 	require.True(t, a.tokens["Bearer secret"])
+	a.mu.Unlock()
 	services := a.watches[servicesPath]
 	services <- `{"type":"MODIFIED","object":{"metadata":{"namespace":"shop","name":"web","resourceVersion":"11"},"spec":{"clusterIP":"10.96.7.2"}}}`
 	addresses(t, k, web, "10.96.7.2")
