@@ -21,13 +21,7 @@ func (s *Session) Act(ctx context.Context, act lesson.Act) error {
 	case lesson.Prev:
 		s.change(func() { s.look = max(0, s.look-1) })
 	case lesson.Hint:
-		s.change(func() {
-			l := &s.learner[s.look]
-			if l.hints < len(s.lesson.Steps[s.look].Hints) {
-				l.hints++
-				s.progress.note(Entry{Lesson: s.lesson.ID, Step: s.lesson.Steps[s.look].ID, Kind: Hinted, N: l.hints})
-			}
-		})
+		s.change(s.hint)
 	case lesson.Check:
 		s.change(func() { s.learner[s.look].asked = true })
 		return s.probe(ctx, s.at)
@@ -66,7 +60,8 @@ func (s *Session) next(ctx context.Context) error {
 		s.wake()
 		s.mu.Unlock()
 		return nil
-	case !s.over(s.at) || s.last(s.at):
+	case s.last(s.at) || !s.over(s.at) && !s.handIn():
+		s.wake()
 		s.mu.Unlock()
 		return nil
 	}

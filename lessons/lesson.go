@@ -51,6 +51,8 @@ type Front struct {
 	} `yaml:"goals"`
 	Needs []string `yaml:"needs"` // ids of lessons to take before
 	Lab   string   `yaml:"lab"`   // the lab that it begins in
+	// HintCosts is how many points a hint costs that is for a goal with points.
+	HintCosts int `yaml:"hintCosts"`
 	// Reset takes back what the lesson does beside its manifests: kubectl,
 	// klab, show, speed and wait. It must do no harm where nothing was done.
 	Reset []Do `yaml:"reset"`
@@ -68,7 +70,7 @@ type Step struct {
 	Predict *Predict // a step has a prediction or a quiz, not both
 	Quiz    *Quiz
 	Checks  []Check
-	Hints   []Text
+	Hints   []Hint
 }
 
 // Para is a piece of prose.
@@ -190,20 +192,13 @@ type Check struct {
 	After  string        `yaml:"after"` // a prediction: the event is one after its step's command
 	Text   Text          `yaml:"text"`
 	NotYet Text          `yaml:"notyet"`
-	// Points is what the goal is worth in a lesson that is graded; 0 in others.
+	// Points is what the goal is worth in a lesson that is graded; 0 in others. The
+	// goals of a step may be reached in any order.
 	Points int `yaml:"points"`
 	// Wrong are states in which the check must not pass: "klab lesson test" sees to it.
 	Wrong []Wrong `yaml:"wrong"`
 
 	Line int `yaml:"-"`
-}
-
-// grade is what the goal earned, and what it is worth.
-func (c *Check) grade(done bool) (points, of int) {
-	if done {
-		points = c.Points
-	}
-	return points, c.Points
 }
 
 // Wrong is a state that is not the check's goal, however much it looks so: the

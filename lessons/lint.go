@@ -93,8 +93,8 @@ func (r *review) step(s *Step) {
 		r.translated(c.Line, "notyet", c.NotYet)
 	}
 	for _, h := range s.Hints {
-		r.translated(s.Line, "hint", h)
-		r.noSolution(s.Line, h)
+		r.translated(s.Line, "hint", h.Text)
+		r.noSolution(s.Line, h.Text)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +21,8 @@ type Live struct {
 	*remote.Client
 	// Command is the kubectl of this cluster, with these arguments.
 	Command func(ctx context.Context, args ...string) *exec.Cmd
+	// Backwards solves the goals of a step from the last to the first.
+	Backwards bool
 	// Self is klab itself with these arguments, for this cluster.
 	Self func(ctx context.Context, args ...string) *exec.Cmd
 }
@@ -46,26 +49,48 @@ func output(cmd *exec.Cmd) (string, error) {
 	return text, err
 }
 
-// Solve runs the lesson's solution of a step, solution-STEP.sh or else
-// solution.sh, and returns the line that it is about.
+// Solve runs the lesson's solution of a step, and returns the line that it is
+// about: solution-ID.sh for the step or for each of its goals, or else solution.sh.
 func (l *Live) Solve(ctx context.Context, of *Lesson, s *Step) (string, error) {
-	script, err := fs.ReadFile(of.Files, "solution-"+s.ID+".sh")
-	if errors.Is(err, fs.ErrNotExist) {
-		script, err = fs.ReadFile(of.Files, "solution.sh")
-	}
-	if err != nil {
-		return "", err
+	names := s.solutions(of.Files)
+	if l.Backwards {
+		slices.Reverse(names)
 	}
 	line := ""
-	for text := range strings.Lines(string(script)) {
-		if text = strings.TrimSpace(text); text != "" && !strings.HasPrefix(text, "#") {
-			line = strings.TrimPrefix(text, "exec ")
+	for _, name := range names {
+		script, err := fs.ReadFile(of.Files, name)
+		if err != nil {
+			return "", err
+		}
+		for text := range strings.Lines(string(script)) {
+			if text = strings.TrimSpace(text); text != "" && !strings.HasPrefix(text, "#") {
+				line = strings.TrimPrefix(text, "exec ")
+			}
+		}
+		if out, err := l.ShellIn(ctx, string(script), of); err != nil {
+			return line, fmt.Errorf("%s: %w: %s", name, err, out)
 		}
 	}
-	if out, err := l.ShellIn(ctx, string(script), of); err != nil {
-		return line, fmt.Errorf("%w: %s", err, out)
-	}
 	return line, nil
+}
+
+// solutions are the files of what the learner does in a step.
+func (s *Step) solutions(files fs.FS) (list []string) {
+	ids := []string{s.ID}
+	for _, c := range s.Checks {
+		if c.ID != s.ID {
+			ids = append(ids, c.ID)
+		}
+	}
+	for _, id := range ids {
+		if _, err := fs.Stat(files, "solution-"+id+".sh"); err == nil {
+			list = append(list, "solution-"+id+".sh")
+		}
+	}
+	if len(list) == 0 {
+		return []string{"solution.sh"}
+	}
+	return list
 }
 
 // Shell implements Host.

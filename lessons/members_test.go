@@ -97,7 +97,7 @@ func TestOutputAnswers(t *testing.T) {
 		require.NoError(t, s.Answer(0, 2))
 		s.Follow(nil, ev.list)
 		v := s.View("en")
-		require.Equal(t, "first", v.Do.Output)
+		require.Equal(t, "first", v.Do.Before)
 		require.Equal(t, "ps", v.Do.Line)
 		require.False(t, v.Do.Done)
 		ev.add(0, step.PhaseFact, step.Mark, step.Object{}, step.MarkDetail{Name: "x/s printed 1", Text: text})

@@ -251,16 +251,19 @@ func (p *Plain) goals(ctx context.Context, i int) error {
 		return fmt.Errorf("step %q: %w", st.ID, err)
 	}
 	v := s.View(p.Lang)
-	if len(v.Checks) > 0 {
+	if len(st.Checks) > 0 {
 		p.text("")
 	}
-	for k, g := range v.Checks {
+	for k := range st.Checks {
+		g := v.Checks[k]
 		done, key := g.Done, "plain.checked"
 		if !done {
 			key = "plain.notyet"
 		}
 		line := Line{Kind: "goal", ID: st.Checks[k].ID, Done: &done, Text: p.w(key, "text", g.Text, "notyet", st.Checks[k].NotYet.In(p.Lang))}
-		line.Points, line.Of = st.Checks[k].grade(done)
+		s.mu.Lock()
+		line.Points, line.Of = s.earned(i, k), st.Checks[k].Points
+		s.mu.Unlock()
 		p.print(line)
 	}
 	if err != nil {
@@ -347,23 +350,22 @@ func (p *Plain) outcome(i int) {
 func (p *Plain) end() error {
 	s := p.Session
 	s.mu.Lock()
-	all, n, points, of := 0, 0, 0, 0
-	for i, w := range s.see.steps {
-		for k, c := range w.checks {
+	all, n := 0, 0
+	for _, w := range s.see.steps {
+		for _, c := range w.checks {
 			if all++; c {
 				n++
 			}
-			got, most := s.lesson.Steps[i].Checks[k].grade(c)
-			points, of = points+got, of+most
 		}
 	}
-	s.mu.Unlock()
 	done := n == all
-	line := Line{Kind: "end", ID: s.lesson.ID, Done: &done, Points: points, Of: of,
+	line := Line{Kind: "end", ID: s.lesson.ID, Done: &done, Points: s.score(), Of: s.lesson.worth(),
 		Text: p.w("plain.done", "n", strconv.Itoa(n), "all", strconv.Itoa(all))}
-	if of > 0 {
-		line.Text += " " + p.w("plain.points", "n", strconv.Itoa(points), "all", strconv.Itoa(of))
+	if line.Of > 0 {
+		line.Grade = Grade(line.Points, line.Of)
+		line.Text += " " + s.result(p.Lang)
 	}
+	s.mu.Unlock()
 	p.text("")
 	p.print(line)
 	if !done {

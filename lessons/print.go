@@ -21,8 +21,9 @@ type Line struct {
 	Event   uint64   `json:"event,omitempty"`
 	// Points are those that were earned, Of those that could be: of goals and
 	// of the end, in a lesson that is graded.
-	Points int `json:"points,omitempty"`
-	Of     int `json:"of,omitempty"`
+	Points int    `json:"points,omitempty"`
+	Of     int    `json:"of,omitempty"`
+	Grade  string `json:"grade,omitempty"` // of the end: a to d
 }
 
 func (p *Plain) w(key string, pairs ...string) string { return word(p.Lang, key, pairs...) }

@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -22,6 +24,7 @@ const (
 	Answered Kind = "answered" // a question: Choice ("" is skipped) and Sure
 	Seen     Kind = "seen"     // what really happened: Choice
 	Hinted   Kind = "hinted"   // the Nth hint
+	Handed   Kind = "handed"   // a step in, with goals that are not reached
 	Reached  Kind = "reached"  // the goal Goal
 	Finished Kind = "finished" // a lesson
 )
@@ -84,8 +87,13 @@ func (p *Progress) Entries() ([]Entry, error) {
 		return nil, err
 	}
 	defer f.Close()
+	return ReadEntries(f)
+}
+
+// ReadEntries reads entries as they are kept and exported.
+func ReadEntries(r io.Reader) ([]Entry, error) {
 	var list []Entry
-	lines := bufio.NewScanner(f)
+	lines := bufio.NewScanner(r)
 	for lines.Scan() {
 		var e Entry
 		if json.Unmarshal(lines.Bytes(), &e) == nil && e.Kind != "" {
@@ -93,6 +101,30 @@ func (p *Progress) Entries() ([]Entry, error) {
 		}
 	}
 	return list, lines.Err()
+}
+
+// Import adds entries of elsewhere, but for those that are there already, and
+// keeps all in the order of their times. It returns how many were new.
+func (p *Progress) Import(entries []Entry) (n int, err error) {
+	all, err := p.Entries()
+	if err != nil {
+		return 0, err
+	}
+	for _, e := range entries {
+		if !slices.Contains(all, e) {
+			all, n = append(all, e), n+1
+		}
+	}
+	slices.SortStableFunc(all, func(a, b Entry) int { return a.Time.Compare(b.Time) })
+	var text []byte
+	for _, e := range all {
+		line, err := json.Marshal(e)
+		if err != nil {
+			return 0, err
+		}
+		text = append(append(text, line...), '\n')
+	}
+	return n, errors.Join(os.WriteFile(p.path+".new", text, 0o600), os.Rename(p.path+".new", p.path))
 }
 
 // note adds an entry. That it cannot be kept is no reason to stop a lesson:
@@ -229,7 +261,11 @@ func (s *Session) restore(entries []Entry) {
 			case Reached:
 				l.reached = append(l.reached, e.Goal)
 			case Hinted:
-				l.hints = min(e.N, len(st.Hints))
+				if k := e.N - 1; k >= 0 && k < len(st.Hints) && !slices.Contains(l.hints, k) {
+					l.hints = append(l.hints, k)
+				}
+			case Handed:
+				l.handed = true
 			case Answered:
 				l.locked, l.sure, l.choice = true, e.Sure, -1
 				if p := st.prompt(); p != nil {

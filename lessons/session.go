@@ -36,9 +36,11 @@ type learner struct {
 	locked bool
 	choice int // -1: skipped
 	sure   int
-	hints  int
-	asked  bool // for a check
+	hints  []int // that were taken
+	asked  bool  // for a check
 
+	handing bool     // asked to go on with open goals
+	handed  bool     // and has done so
 	seen    bool     // it is noted what really happened
 	reached []string // goals that are noted
 }
@@ -79,9 +81,10 @@ func (s *Session) Follow(_ *fold.State, events []*step.Event) int {
 	return len(events)
 }
 
-// keep notes what has come about since: answers, goals, the lesson's end.
+// keep notes what has come about since: answers, goals, the lesson's end. Goals
+// count in the step in which the learner is: later ones may reach them by themselves.
 func (s *Session) keep() {
-	if s.progress == nil || !s.see.begun {
+	if !s.see.begun {
 		return
 	}
 	for i, st := range s.lesson.Steps {
@@ -91,7 +94,7 @@ func (s *Session) keep() {
 			s.progress.note(Entry{Lesson: s.lesson.ID, Step: st.ID, Kind: Seen, Choice: key(st.prompt(), answer)})
 		}
 		for k, c := range st.Checks {
-			if s.see.steps[i].checks[k] && !slices.Contains(l.reached, c.ID) {
+			if i == s.at && s.see.steps[i].checks[k] && !slices.Contains(l.reached, c.ID) {
 				l.reached = append(l.reached, c.ID)
 				s.progress.note(Entry{Lesson: s.lesson.ID, Step: st.ID, Kind: Reached, Goal: c.ID})
 			}
@@ -128,6 +131,23 @@ func (s *Session) Answer(choice, sure int) error {
 	s.keep()
 	s.wake()
 	return nil
+}
+
+// WrongChoice is a choice of the open question that is not expected to be
+// right: one with a misconception, if there is any.
+func (s *Session) WrongChoice() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.lesson.Steps[s.look].prompt()
+	if p == nil {
+		return -1
+	}
+	for k, id := range p.keys {
+		if p.choices[id].Misconception != (Text{}) {
+			return k
+		}
+	}
+	return 0
 }
 
 func key(p *prompt, choice int) string {
@@ -169,7 +189,7 @@ func (s *Session) over(i int) bool {
 // played tells whether what a step is about has happened. A recording has
 // then come to where the next step was entered.
 func (s *Session) played(i int) bool {
-	return s.see.complete(i) && (s.host != nil || s.last(i) || s.see.steps[i+1].entered)
+	return (s.see.complete(i) || s.learner[i].handed) && (s.host != nil || s.last(i) || s.see.steps[i+1].entered)
 }
 
 // last tells whether i is the lesson's last step.

@@ -2,6 +2,7 @@ package lessons
 
 import (
 	"cmp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -17,7 +18,7 @@ func (s *Session) View(lang string) lesson.View {
 	st, w, l := s.lesson.Steps[i], s.see.steps[i], &s.learner[i]
 	v := lesson.View{
 		Title: s.lesson.Title.In(lang), Number: s.lesson.Number(), Step: i + 1, Steps: len(s.lesson.Steps),
-		Show: s.show(i), Left: len(st.Hints) - l.hints,
+		Show: s.show(i), Left: len(s.left(i)),
 	}
 	for _, p := range st.Prose[lang] {
 		if p.Kind == "heading" && v.Name == "" {
@@ -31,20 +32,35 @@ func (s *Session) View(lang string) lesson.View {
 	}
 	v.Do = s.doing(i, lang)
 	for k, c := range st.Checks {
-		g := lesson.Goal{Text: c.Text.In(lang), Done: w.checks[k]}
+		g := lesson.Goal{Text: s.goalText(i, k, lang), Done: w.checks[k]}
 		if !g.Done && (l.asked || w.did == len(st.Do) && len(st.Do) > 0) {
 			g.NotYet = c.NotYet.In(lang)
 		}
 		v.Checks = append(v.Checks, g)
 	}
-	for _, h := range st.Hints[:l.hints] {
-		v.Hints = append(v.Hints, h.In(lang))
+	for _, k := range l.hints {
+		v.Hints = append(v.Hints, st.Hints[k].In(lang))
+	}
+	if s.lesson.graded() && s.last(i) {
+		v.Checks, v.Result = s.report(lang), s.result(lang)
 	}
 	v.Hide = s.hide()
 	v.CanNext = s.over(i) && !s.last(i) && !s.busy || i < s.at
 	v.Done = s.over(i) && s.last(i)
 	v.Waiting = s.waiting(i, lang)
 	return v
+}
+
+// report is all goals that are worth points.
+func (s *Session) report(lang string) (list []lesson.Goal) {
+	for i, st := range s.lesson.Steps {
+		for k, c := range st.Checks {
+			if c.Points > 0 {
+				list = append(list, lesson.Goal{Text: s.goalText(i, k, lang), Done: slices.Contains(s.learner[i].reached, c.ID)})
+			}
+		}
+	}
+	return list
 }
 
 // show is the last pane that the step has asked for so far.
@@ -169,7 +185,7 @@ func (s *Session) doing(i int, lang string) *lesson.Command {
 		c.Line = word(lang, "do.wait")
 	}
 	if from > 0 && c.Output == "" && !c.Done {
-		c.Output = w.printed[from-1] // until the next command has printed something
+		c.Before = w.printed[from-1] // until the next command has printed something
 	}
 	return c
 }
@@ -253,6 +269,9 @@ func (s *Session) waiting(i int, lang string) string {
 		return d.Object + " " + d.Path
 	case w.did < len(st.Do):
 		return ""
+	}
+	if s.learner[i].handing {
+		return word(lang, "wait.handing")
 	}
 	for k, c := range st.Checks {
 		if !w.checks[k] {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/klab-project/klab/tui/lesson"
 )
 
 // RefuseWrong sees that a step in which the learner acts does not pass before
@@ -17,7 +19,7 @@ func (s *Session) RefuseWrong(ctx context.Context, l *Live, st *Step, while time
 	}
 	reached := func(k int) func() bool { return func() bool { return s.see.steps[i].checks[k] } }
 	refuses := func(k int, when string) error {
-		if err := s.probe(ctx, i); err != nil {
+		if err := s.Act(ctx, lesson.Check); err != nil {
 			return err
 		}
 		switch err := s.until(ctx, while, reached(k)); {
@@ -25,6 +27,11 @@ func (s *Session) RefuseWrong(ctx context.Context, l *Live, st *Step, while time
 			return fmt.Errorf("the check %q passes %s", st.Checks[k].ID, when)
 		case !errors.Is(err, errSlow):
 			return err
+		}
+		for _, lang := range Langs {
+			if said := s.View(lang).Checks[k].NotYet; said != st.Checks[k].NotYet.In(lang) {
+				return fmt.Errorf("the check %q says %q in %s, not its notyet, %s", st.Checks[k].ID, said, lang, when)
+			}
 		}
 		return nil
 	}

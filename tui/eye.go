@@ -103,9 +103,14 @@ func (m *Model) look() {
 	}
 	m.place()
 	if news(before.Prompt, m.lv.Prompt) || before.Step != m.lv.Step || moved(before.Do, m.lv.Do) {
-		if r := m.panes[layout.Lesson]; !r.Empty() {
-			m.skip[layout.Lesson] = m.pen(nil).LessonStart(m.lv, m.answer, r.W-4, r.H-2)
-		}
+		m.readOn()
+	}
+}
+
+// readOn scrolls the lesson to what there is to read or to do.
+func (m *Model) readOn() {
+	if r := m.panes[layout.Lesson]; m.lesson != nil && !r.Empty() {
+		m.skip[layout.Lesson] = m.pen(nil).LessonStart(m.lv, m.answer, r.W-4, r.H-2)
 	}
 }
 
@@ -117,7 +122,7 @@ func news(before, now *lesson.Prompt) bool {
 // moved tells whether there is something else to do than before, or something
 // was printed.
 func moved(before, now *lesson.Command) bool {
-	return before != nil && now != nil && (before.Line != now.Line || before.Output != now.Output)
+	return before != nil && now != nil && *before != *now
 }
 
 // show turns to the pane that a lesson is about.

@@ -154,8 +154,12 @@ func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	m.frame = ""
 	switch msg := msg.(type) {
 	case tea.WindowSizeMsg:
+		first := m.w == 0
 		m.w, m.h = msg.Width, msg.Height
 		m.place()
+		if first {
+			m.readOn()
+		}
 	case tea.BackgroundColorMsg:
 		m.theme = canvas.NewTheme(!msg.IsDark())
 		clear(m.cached)

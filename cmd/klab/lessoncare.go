@@ -18,6 +18,7 @@ import (
 	"github.com/klab-project/klab/core/step/recording"
 	"github.com/klab-project/klab/lessons"
 	"github.com/klab-project/klab/netlab/leak"
+	"github.com/klab-project/klab/tui"
 )
 
 // recordingMost is the size in bytes that a lesson's recording may have: it is
@@ -64,6 +65,9 @@ func lessonLintCommand() *cobra.Command {
 	return cmd
 }
 
+// roomy lets no disk of the machine, however full, evict a lesson's pods.
+func roomy() []string { return []string{"eviction-hard=memory.available<100Mi,nodefs.available<1%,imagefs.available<1%"} }
+
 // fresh runs f on a new cluster of its own, which it takes down afterwards.
 func fresh(ctx context.Context, l *lessons.Lesson, f func(cluster.Dir) error) (err error) {
 	root, err := leak.Dir("/var/tmp", "klab-lesson-", cluster.DownAll)
@@ -78,7 +82,7 @@ func fresh(ctx context.Context, l *lessons.Lesson, f func(cluster.Dir) error) (e
 	if err != nil {
 		return err
 	}
-	if err := upLab(ctx, d, l.Lab, cluster.UpOptions{WaitAddons: true}); err != nil {
+	if err := upLab(ctx, d, l.Lab, cluster.UpOptions{WaitAddons: true, KubeletArgs: roomy()}); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, cluster.Down(context.WithoutCancel(ctx), d, false)) }()
@@ -90,13 +94,15 @@ func fresh(ctx context.Context, l *lessons.Lesson, f func(cluster.Dir) error) (e
 }
 
 // solved plays a lesson live, with its solution, and returns the recording.
+// Backwards reaches the goals of each step from the last to the first.
 // Probe, if any, looks at each step that is about to be solved.
-func solved(ctx context.Context, l *lessons.Lesson, d cluster.Dir, probe func(*lessons.Session, *lessons.Live, *lessons.Step) error) ([]byte, error) {
+func solved(ctx context.Context, l *lessons.Lesson, d cluster.Dir, backwards bool, probe func(*lessons.Session, *lessons.Live, *lessons.Step) error) ([]byte, error) {
 	c, err := cluster.Connect(d)
 	if err != nil {
 		return nil, err
 	}
 	h := host(c, d)
+	h.Backwards = backwards
 	s := lessons.NewSession(l, h, nil)
 	p := &lessons.Plain{Session: s, Lang: "en", Out: io.Discard, Solve: func(ctx context.Context, st *lessons.Step) (string, error) {
 		if probe != nil {
@@ -129,7 +135,7 @@ func (a *app) lessonRecordCommand() *cobra.Command {
 				out = filepath.Join("lessons", l.Dir, "recording.klab")
 			}
 			return fresh(cmd.Context(), l, func(d cluster.Dir) error {
-				raw, err := solved(cmd.Context(), l, d, nil)
+				raw, err := solved(cmd.Context(), l, d, false, nil)
 				if err != nil {
 					return err
 				}
@@ -189,6 +195,9 @@ func playable(l *lessons.Lesson, raw []byte) error {
 			return fmt.Errorf("%s: %w", lang, err)
 		}
 	}
+	if wrong := tui.Rehearse(context.Background(), l, rec.Events); len(wrong) > 0 {
+		return fmt.Errorf("in the terminal interface:\n%s", strings.Join(wrong, "\n"))
+	}
 	return nil
 }
 
@@ -198,8 +207,10 @@ func (a *app) lessonTestCommand() *cobra.Command {
 		Short: "Test lessons live, each in a fresh cluster (as root)",
 		Long: `test plays each lesson twice in a fresh cluster, with its solution. The first
 time it looks before each step that is solved whether its checks hold back: while
-nobody has acted, and in each wrong state that they name. Then it plays what was
-recorded, in both languages, and looks for every prediction's answer.`,
+nobody has acted, and in each wrong state that they name, and whether they say so.
+The second time it reaches the goals of each step from the last to the first.
+Then it plays what was recorded, in both languages, as text and on screens of
+three sizes, and looks for every prediction's answer.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			list, err := lessons.Catalog(lessons.Content())
@@ -228,10 +239,10 @@ func testLesson(ctx context.Context, l *lessons.Lesson, d cluster.Dir) error {
 	probe := func(s *lessons.Session, h *lessons.Live, st *lessons.Step) error {
 		return s.RefuseWrong(ctx, h, st, unsolvedFor)
 	}
-	if _, err := solved(ctx, l, d, probe); err != nil {
+	if _, err := solved(ctx, l, d, false, probe); err != nil {
 		return err
 	}
-	raw, err := solved(ctx, l, d, nil)
+	raw, err := solved(ctx, l, d, true, nil)
 	if err != nil {
 		return fmt.Errorf("for the second time: %w", err)
 	}

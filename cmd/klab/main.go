@@ -73,7 +73,7 @@ Begin with "sudo klab tui". Everything else is for scripts and for the curious.`
 		a.kubeconfigCommand(), a.kubectlCommand(), a.imageCommand(), a.nodeCommand(), a.containerCommand(), a.cniCommand(), a.addonCommand(),
 		a.stepCommand(), a.eventsCommand(), a.recordCommand(),
 		a.proxyCommand(), a.exposeCommand(), a.outsideCommand(),
-		a.tuiCommand(), a.podCommand(), a.packetCommand(), a.dnsCommand(), a.policyCommand(), a.lessonCommand(),
+		a.tuiCommand(), a.podCommand(), a.packetCommand(), a.dnsCommand(), a.policyCommand(), a.lessonCommand(), progressCommand(),
 		a.daemonCommand(), a.agentCommand(),
 	)
 	root.AddCommand(a.breakCommand(), a.mendCommand())

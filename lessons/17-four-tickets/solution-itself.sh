@@ -1,3 +1,3 @@
 #!/bin/sh
-# What a learner does in the step "itself".
+# What a learner does about the ticket "itself".
 kubectl delete pod -l app=shop && exec kubectl rollout status deployment/shop

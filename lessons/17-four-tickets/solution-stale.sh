@@ -1,3 +1,3 @@
 #!/bin/sh
-# What a learner does in the step "stale".
+# What a learner does about the ticket "stale".
 exec klab proxy start node-1

@@ -60,6 +60,7 @@ type View struct {
 	CanNext bool   // whether Next would go on
 	Waiting string // what the step still waits for, in words; "" if nothing
 	Done    bool   // the lesson is finished
+	Result  string // of a lesson that is graded, in its last step: points, in words
 
 	// Hide lists what must not be seen now, because it would give an open
 	// prediction away. Entries are:
@@ -113,7 +114,8 @@ func (p *Prompt) Open() bool { return p != nil && !p.Locked }
 // Command is something to run.
 type Command struct {
 	Line   string // "kubectl apply -f web.yaml"
-	Output string // what it, or the command before it, printed: lines
+	Output string // what it printed: lines
+	Before string // what the command before it printed, until it has printed something itself
 	Done   bool
 	Busy   bool
 }

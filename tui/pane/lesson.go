@@ -42,7 +42,7 @@ func tight(body, foot, h int) bool { return body+foot > h && (foot > h*3/4 || fo
 func (p Pen) LessonStart(v lesson.View, a Answering, w, h int) int {
 	body, foot := len(p.blocks(v, w)), len(p.foot(v, a, w))
 	switch {
-	case !tight(body, foot, h), v.Prompt == nil && (v.Do == nil || v.Do.Output == ""):
+	case !tight(body, foot, h), v.Prompt == nil && (v.Do == nil || v.Do.Output+v.Do.Before == ""):
 		return 0
 	case v.Prompt.Open(), v.Prompt != nil && v.Prompt.Answer >= 0:
 		return min(body+1, body+foot-h)
@@ -53,6 +53,20 @@ func (p Pen) LessonStart(v lesson.View, a Answering, w, h int) int {
 // LessonRows is how many rows a lesson would take at a width.
 func (p Pen) LessonRows(v lesson.View, a Answering, w int) int {
 	return len(p.blocks(v, w)) + len(p.foot(v, a, w))
+}
+
+// LessonWide is the rows of a lesson that do not fit into w cells.
+func (p Pen) LessonWide(v lesson.View, a Answering, w int) (list []string) {
+	for _, row := range append(p.blocks(v, w), p.foot(v, a, w)...) {
+		line := ""
+		for _, s := range row {
+			line += s.s
+		}
+		if line = strings.TrimRight(line, " "); text.Width(line) > w {
+			list = append(list, line)
+		}
+	}
+	return list
 }
 
 func (p Pen) rows(r canvas.Rect, lines [][]seg, skip int) {
@@ -123,6 +137,7 @@ func (p Pen) foot(v lesson.View, a Answering, w int) [][]seg {
 	}
 	if v.Do != nil && !v.Prompt.Open() {
 		gap()
+		out = append(out, p.printed(v.Do.Before, w)...)
 		g, st, word := p.G.Right, keyed, p.L.T("lesson.enter")
 		if v.Do.Busy {
 			g, st, word = p.G.Busy, busy, p.L.T("lesson.busy")
@@ -139,6 +154,12 @@ func (p Pen) foot(v lesson.View, a Answering, w int) [][]seg {
 	}
 	if !v.Prompt.Open() {
 		out = append(out, p.goals(v, w)...)
+	}
+	if v.Result != "" && !v.Prompt.Open() {
+		gap()
+		for _, l := range text.Wrap(p.clean(v.Result), w) {
+			out = append(out, []seg{{l, keyed}})
+		}
 	}
 	switch {
 	case v.Done:
@@ -208,15 +229,22 @@ func (p Pen) command(c *lesson.Command, lead []seg, w int) [][]seg {
 			out = append(out, []seg{{"  ", plain}, lead[2]})
 		}
 	}
-	if c.Output != "" {
-		for l := range strings.SplitSeq(c.Output, "\n") {
-			l = p.clean(l)
-			if text.Width(l) > w-2 { // a table, say: its words fit more often than its columns
-				l = strings.Join(strings.Fields(l), " ")
-			}
-			for _, part := range text.Wrap(l, w-2) {
-				out = append(out, []seg{{"  " + part, plain}})
-			}
+	return append(out, p.printed(c.Output, w)...)
+}
+
+// printed is what a command printed.
+func (p Pen) printed(s string, w int) [][]seg {
+	var out [][]seg
+	if s == "" {
+		return nil
+	}
+	for l := range strings.SplitSeq(s, "\n") {
+		l = p.clean(l)
+		if text.Width(l) > w-2 { // a table, say: its words fit more often than its columns
+			l = strings.Join(strings.Fields(l), " ")
+		}
+		for _, part := range text.Wrap(l, w-2) {
+			out = append(out, []seg{{"  " + part, plain}})
 		}
 	}
 	return out
