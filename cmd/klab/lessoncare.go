@@ -66,7 +66,9 @@ func lessonLintCommand() *cobra.Command {
 }
 
 // roomy lets no disk of the machine, however full, evict a lesson's pods.
-func roomy() []string { return []string{"eviction-hard=memory.available<100Mi,nodefs.available<1%,imagefs.available<1%"} }
+func roomy() []string {
+	return []string{"eviction-hard=memory.available<100Mi,nodefs.available<1%,imagefs.available<1%"}
+}
 
 // fresh runs f on a new cluster of its own, which it takes down afterwards.
 func fresh(ctx context.Context, l *lessons.Lesson, f func(cluster.Dir) error) (err error) {
