@@ -25,8 +25,8 @@ BUILD := $(GO) build
 RT := core/runtime/rtbin/bin/klab-rt
 LAYER := core/registry/toolsbin/bin/tools.tar.gz
 CNI := netlab/cni/cnibin/bin/klab-cni
-# The image is small: no inlining, no HTTP/2 (cmd/klab-tools/doc.go).
-TOOLS_FLAGS := -tags nethttpomithttp2,netgo,osusergo -gcflags=all=-l -ldflags '-s -w'
+# The image is small: no inlining (cmd/klab-tools/doc.go).
+TOOLS_FLAGS := -tags netgo,osusergo -gcflags=all=-l -ldflags '-s -w'
 K8S_VERSION := $(shell sed -n 's,^\tk8s.io/kubernetes \(v[^ ]*\).*,\1,p' go.mod)
 K8S_STAMP := -X k8s.io/component-base/version.gitVersion=$(K8S_VERSION)
 E2E_STAMP = -X k8s.io/component-base/version.gitVersion=$(shell sed -n 's,^\tk8s.io/kubernetes \(v[^ ]*\).*,\1,p' tests/conformance/go.mod)

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/klab-project/klab/netlab/ingress"
@@ -23,6 +24,7 @@ func serveIngress(c *call) int {
 	fs.SetOutput(c.err)
 	publish := fs.String("publish-service", "", "the controller's own Service, `NAMESPACE/NAME`: where Ingresses are")
 	plain, secure := fs.String("http", ":80", "the `address` for HTTP"), fs.String("https", ":443", "the `address` for HTTPS")
+	lease := fs.String("leader-elect", "", "the Lease, `NAMESPACE/NAME`, that the one of several controllers holds that writes status and Events; empty: this is the only one")
 	health := fs.String("health", ":10254", "the `address` for /healthz and /readyz")
 	if err := fs.Parse(c.args); err != nil {
 		return 2
@@ -47,6 +49,10 @@ func serveIngress(c *call) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	controller := &ingress.Controller{API: api, Proxy: ingress.NewProxy(logger, own), Log: logger, Publish: *publish, NodeIP: os.Getenv("NODE_IP")}
+	if namespace, name, ok := strings.Cut(*lease, "/"); ok {
+		host, _ := os.Hostname()
+		controller.Leader = &ingress.Leader{API: api, Log: logger, Namespace: namespace, Name: name, Identity: host}
+	}
 	if err := controller.Run(ctx, listeners[0], listeners[1], listeners[2]); err != nil {
 		return c.failf("%v", err)
 	}

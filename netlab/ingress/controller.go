@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -29,14 +30,18 @@ type Controller struct {
 	// Publish is the controller's own Service, "namespace/name"; its load
 	// balancer's addresses are where the Ingresses are. Without one it is NodeIP.
 	Publish, NodeIP string
+	// Leader is how one of several controllers is found that writes to the API;
+	// nil: this is the only one.
+	Leader *Leader
 
 	ready atomic.Bool
-	told  map[string]bool // Events that were written and still hold
+	told  map[string]bool     // Events that were written and still hold
+	at    map[string]*Ingress // by UID: those whose status has this controller's addresses
 }
 
 // Run serves HTTP, HTTPS and health until ctx ends.
 func (c *Controller) Run(ctx context.Context, plain, secure, health net.Listener) error {
-	c.told = map[string]bool{}
+	c.told, c.at = map[string]bool{}, map[string]*Ingress{}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) {
@@ -56,7 +61,7 @@ func (c *Controller) Run(ctx context.Context, plain, secure, health net.Listener
 	following := make(chan struct{})
 	go func() {
 		defer close(following)
-		c.follow(ctx, func(s Snapshot) { c.use(ctx, s) })
+		c.write(ctx)
 	}()
 	var err error
 	select {
@@ -74,23 +79,73 @@ func (c *Controller) Run(ctx context.Context, plain, secure, health net.Listener
 	return err
 }
 
-// use serves by a new snapshot, and writes what follows from it.
+// write follows the API, serves by it, and, while it leads, writes what follows.
+func (c *Controller) write(ctx context.Context) {
+	snapshots, leads := make(chan Snapshot, 1), make(chan bool, 1)
+	var work sync.WaitGroup
+	defer work.Wait()
+	work.Go(func() {
+		c.follow(ctx, func(s Snapshot) {
+			c.Proxy.Use(NewTable(s))
+			c.ready.Store(true)
+			newest(snapshots, s)
+		})
+	})
+	if c.Leader != nil {
+		work.Go(func() {
+			c.Leader.Run(ctx, func(now bool) { newest(leads, now) })
+		})
+	}
+	var last *Snapshot
+	leading := c.Leader == nil
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case leading = <-leads:
+			c.told = map[string]bool{} // others may have written meanwhile
+		case s := <-snapshots:
+			last = &s
+		}
+		if leading && last != nil {
+			c.use(ctx, *last)
+		}
+	}
+}
+
+// newest puts v into a channel of one in the place of what nobody has looked at.
+// There is one sender.
+func newest[T any](to chan T, v T) {
+	select {
+	case <-to:
+	default:
+	}
+	to <- v
+}
+
+// use writes what follows from a snapshot: where each Ingress is, and what is
+// wrong with it. An Ingress that is no longer this controller's is nowhere.
 func (c *Controller) use(ctx context.Context, s Snapshot) {
 	t := NewTable(s)
-	c.Proxy.Use(t)
-	c.ready.Store(true)
 	at := c.addresses(s)
-	holds := map[string]bool{}
+	holds, ours := map[string]bool{}, map[string]*Ingress{}
 	for _, ing := range t.Ours {
+		ours[ing.Metadata.UID] = ing
 		if !slices.Equal(ing.Status.LoadBalancer.Ingress, at) {
 			c.publish(ctx, ing, at)
 		}
 		c.tell(ctx, holds, ing, "Normal", "Sync", "Scheduled for sync", fmt.Sprint(ing.Metadata.Generation))
 	}
+	for i := range s.Ingresses {
+		ing := &s.Ingresses[i]
+		if id := ing.Metadata.UID; ours[id] == nil && c.at[id] != nil && len(ing.Status.LoadBalancer.Ingress) > 0 {
+			c.publish(ctx, ing, []Address{})
+		}
+	}
 	for _, p := range t.Problems {
 		c.tell(ctx, holds, p.Ingress, "Warning", p.Reason, p.Message, "")
 	}
-	c.told = holds
+	c.told, c.at = holds, ours
 }
 
 // addresses are where Ingresses can be reached.

@@ -2,6 +2,7 @@ package ingress_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -66,6 +67,21 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	select {
 	case <-changed:
 	case <-r.Context().Done():
+	}
+}
+
+// writes waits until something is written.
+func (f *fakeAPI) writes(t *testing.T, what string) {
+	t.Helper()
+	for end := time.After(time.Minute); ; {
+		select {
+		case said := <-f.wrote:
+			if strings.Contains(said, what) {
+				return
+			}
+		case <-end:
+			t.Fatalf("nobody writes %s", what)
+		}
 	}
 }
 
@@ -195,4 +211,26 @@ spec:
 	}, time.Minute, 10*time.Millisecond)
 	body, _ = get("http://"+at[2].Addr().String()+"/readyz", "", nil)
 	require.Equal(t, "ok", body)
+
+	// A certificate that is renewed is shown to whoever comes next.
+	renewed, _ := secret(t, "shop", "shop.example")
+	want, err := tls.X509KeyPair(renewed.Data["tls.crt"], renewed.Data["tls.key"])
+	require.NoError(t, err)
+	f.put("/api/v1/secrets", renewed)
+	require.Eventually(t, func() bool {
+		_, state := get(secure, "shop.example", &tls.Config{InsecureSkipVerify: true, ServerName: "shop.example"})
+		return bytes.Equal(state.PeerCertificates[0].Raw, want.Certificate[0])
+	}, time.Minute, 10*time.Millisecond)
+
+	// Somebody else's status is made right again; an Ingress that becomes another
+	// controller's is no longer here.
+	theirs := s.Ingresses[0]
+	theirs.Status.LoadBalancer.Ingress = []ingress.Address{{IP: "203.0.113.9"}}
+	f.put("/apis/networking.k8s.io/v1/ingresses", theirs)
+	f.writes(t, `/ingresses/shop/status {"status":{"loadBalancer":{"ingress":[{"ip":"172.30.0.11"}]}}}`)
+	theirs.Status.LoadBalancer.Ingress[0].IP = "172.30.0.11"
+	class := "other"
+	theirs.Spec.IngressClassName = &class
+	f.put("/apis/networking.k8s.io/v1/ingresses", theirs)
+	f.writes(t, `/ingresses/shop/status {"status":{"loadBalancer":{"ingress":[]}}}`)
 }

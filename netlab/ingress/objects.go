@@ -73,9 +73,10 @@ type Service struct {
 	Spec     struct {
 		Type, ExternalName string
 		Ports              []struct {
-			Name     string
-			Protocol string
-			Port     int
+			Name        string
+			Protocol    string
+			Port        int
+			AppProtocol string
 		}
 	}
 	Status struct {

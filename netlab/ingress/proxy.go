@@ -2,10 +2,8 @@ package ingress
 
 import (
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"log"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -22,27 +20,39 @@ type Proxy struct {
 	Own *tls.Certificate
 
 	table     atomic.Pointer[Table]
-	transport http.Transport
+	balance   *balance
+	transport http.Transport // HTTP/1.1
+	h2c       http.Transport // HTTP/2 without TLS
 }
+
+// answerTimeout is how long an endpoint may take to begin its answer, as nginx's
+// proxy_read_timeout.
+const answerTimeout = 60 * time.Second
 
 // NewProxy returns a proxy that knows no routes yet.
 func NewProxy(logger *log.Logger, own *tls.Certificate) *Proxy {
-	p := &Proxy{Log: logger, Own: own}
+	p := &Proxy{Log: logger, Own: own, balance: newBalance()}
+	dial := (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}).DialContext
 	p.transport = http.Transport{
-		DialContext:         (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		MaxIdleConnsPerHost: 32, IdleConnTimeout: 60 * time.Second, DisableCompression: true,
+		DialContext: dial, MaxIdleConnsPerHost: 32, IdleConnTimeout: 60 * time.Second, DisableCompression: true,
+		ResponseHeaderTimeout: answerTimeout,
 	}
+	p.h2c = http.Transport{DialContext: dial, IdleConnTimeout: 60 * time.Second, DisableCompression: true, Protocols: new(http.Protocols)}
+	p.h2c.Protocols.SetUnencryptedHTTP2(true)
 	p.table.Store(NewTable(Snapshot{}))
 	return p
 }
 
 // Use replaces the table; requests that are under way go on.
-func (p *Proxy) Use(t *Table) { p.table.Store(t) }
+func (p *Proxy) Use(t *Table) {
+	p.table.Store(t)
+	p.balance.keep(t)
+}
 
 // TLS is how connections are secured: by the certificate of the name that the
-// client asks for (SNI).
+// client asks for (SNI), as the table of that moment has it.
 func (p *Proxy) TLS() *tls.Config {
-	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 		if c := p.table.Load().Certificate(hello.ServerName); c != nil {
 			return c, nil
 		}
@@ -65,13 +75,18 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// forward sends the request to one endpoint, and to others if nobody listens
-// there. Upgrades, such as to websockets, pass.
+// forward sends the request to one endpoint, and to others if it cannot be
+// reached. Upgrades, such as to websockets, pass.
 func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, route *Route) {
-	first := rand.IntN(len(route.Endpoints))
-	to := route.Endpoints[first]
+	order := p.balance.order(route)
+	to := order[0]
+	t := &tries{next: &p.transport, balance: p.balance, endpoints: order}
+	if route.H2C {
+		t.next = &p.h2c
+	}
+	defer t.release()
 	proxy := httputil.ReverseProxy{
-		Transport: &tries{next: &p.transport, endpoints: route.Endpoints, first: first},
+		Transport: t,
 		ErrorLog:  p.Log, FlushInterval: -1,
 		Rewrite: func(pr *httputil.ProxyRequest) {
 			pr.SetURL(&url.URL{Scheme: "http", Host: to})
@@ -105,24 +120,4 @@ func portOf(r *http.Request) string {
 
 func (p *Proxy) said(r *http.Request, by string, code int) {
 	p.Log.Printf("%s %s %s%s %d by %s", r.RemoteAddr, r.Method, r.Host, strings.SplitN(r.URL.RequestURI(), "?", 2)[0], code, by)
-}
-
-// tries sends a request to the next endpoint if it did not reach one.
-type tries struct {
-	next      http.RoundTripper
-	endpoints []string
-	first     int
-}
-
-func (t *tries) RoundTrip(r *http.Request) (res *http.Response, err error) {
-	for i := range t.endpoints {
-		out := r.Clone(r.Context())
-		out.URL.Host = t.endpoints[(t.first+i)%len(t.endpoints)]
-		res, err = t.next.RoundTrip(out)
-		var op *net.OpError
-		if !errors.As(err, &op) || op.Op != "dial" || r.Body != nil && r.Body != http.NoBody {
-			return res, err
-		}
-	}
-	return res, err
 }

@@ -34,6 +34,8 @@ type Route struct {
 	Exact     bool
 	Service   string   // "namespace/name:port", as the Ingress says it
 	Endpoints []string // "10.244.1.2:8080"
+	Balance   string   // RoundRobin or LeastConn
+	H2C       bool     // the endpoints speak HTTP/2 without TLS
 }
 
 // Problem is what somebody should know about an Ingress.
@@ -78,6 +80,17 @@ func (r *Route) weight() int {
 	return 2 * len(strings.TrimRight(r.Path, "/"))
 }
 
+// routes are all of a table.
+func (t *Table) routes() (list []*Route) {
+	for _, of := range t.hosts {
+		list = append(list, of...)
+	}
+	if t.fallback != nil {
+		list = append(list, t.fallback)
+	}
+	return list
+}
+
 func keyOf(m Meta) string { return m.Namespace + "/" + m.Name }
 
 // ours tells whether an Ingress is of a class of this controller.
@@ -100,6 +113,9 @@ func (b *builder) problem(ing *Ingress, reason, format string, args ...any) {
 
 func (b *builder) ingress(ing *Ingress) {
 	var fallback *Route
+	if how := ing.Metadata.Annotations[BalanceAnnotation]; how != "" && how != RoundRobin && how != LeastConn {
+		b.problem(ing, "BadAnnotation", "%s is %s or %s, not %q: %s is used", BalanceAnnotation, RoundRobin, LeastConn, how, RoundRobin)
+	}
 	if ing.Spec.DefaultBackend != nil {
 		fallback = b.route(ing, "", "/", "Prefix", *ing.Spec.DefaultBackend)
 		if len(ing.Spec.Rules) == 0 && b.fallback == nil {
@@ -135,7 +151,10 @@ func (b *builder) add(r *Route) {
 }
 
 func (b *builder) route(ing *Ingress, host, path, pathType string, to Backend) *Route {
-	r := &Route{Ingress: keyOf(ing.Metadata), Host: host, Path: path, Exact: pathType == "Exact"}
+	r := &Route{Ingress: keyOf(ing.Metadata), Host: host, Path: path, Exact: pathType == "Exact", Balance: RoundRobin}
+	if ing.Metadata.Annotations[BalanceAnnotation] == LeastConn {
+		r.Balance = LeastConn
+	}
 	if !r.Exact {
 		r.Path = strings.TrimRight(cmp.Or(path, "/"), "/") + "/" // elements, so that /foo is not /foobar
 	}
@@ -163,7 +182,7 @@ func (b *builder) route(ing *Ingress, host, path, pathType string, to Backend) *
 	svc := &b.s.Services[i]
 	for _, p := range svc.Spec.Ports {
 		if to.Service.Port.Name != "" && p.Name == to.Service.Port.Name || to.Service.Port.Name == "" && p.Port == to.Service.Port.Number {
-			r.Endpoints = b.endpoints(svc, p.Name, p.Port)
+			r.Endpoints, r.H2C = b.endpoints(svc, p.Name, p.Port), p.AppProtocol == "kubernetes.io/h2c"
 			return r
 		}
 	}

@@ -78,6 +78,13 @@ func (c *Client) Do(ctx context.Context, method, path, mediaType string, body, a
 // errExpired is the answer to a version that the API no longer has.
 var errExpired = errors.New("the version is too old")
 
+// The errors for what is not there, and for what has changed meanwhile or is there
+// already.
+var (
+	ErrNotFound = errors.New("not found")
+	ErrConflict = errors.New("conflict")
+)
+
 // open sends a request; the caller closes the answer's body.
 func (c *Client) open(ctx context.Context, method, path, mediaType string, body any) (*http.Response, error) {
 	var data []byte
@@ -113,6 +120,12 @@ func (c *Client) open(ctx context.Context, method, path, mediaType string, body 
 	text, _ := io.ReadAll(io.LimitReader(res.Body, 64<<10))
 	if json.Unmarshal(text, &status) != nil || status.Message == "" {
 		status.Message = strings.TrimSpace(string(text))
+	}
+	switch res.StatusCode {
+	case http.StatusNotFound:
+		return nil, fmt.Errorf("%w: %s", ErrNotFound, status.Message)
+	case http.StatusConflict:
+		return nil, fmt.Errorf("%w: %s", ErrConflict, status.Message)
 	}
 	return nil, fmt.Errorf("%s: %s", res.Status, status.Message)
 }
