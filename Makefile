@@ -31,7 +31,7 @@ K8S_VERSION := $(shell sed -n 's,^\tk8s.io/kubernetes \(v[^ ]*\).*,\1,p' go.mod)
 K8S_STAMP := -X k8s.io/component-base/version.gitVersion=$(K8S_VERSION)
 E2E_STAMP = -X k8s.io/component-base/version.gitVersion=$(shell sed -n 's,^\tk8s.io/kubernetes \(v[^ ]*\).*,\1,p' tests/conformance/go.mod)
 
-.PHONY: all lab test test-deps vet conformance bench soak fuzz policy-cases lint golden install clean sizes help FORCE
+.PHONY: all lab test test-deps vet conformance bench soak race fuzz policy-cases lint golden install clean sizes help FORCE
 
 all: bin/klab ## build bin/klab with everything that it carries
 
@@ -95,6 +95,12 @@ bench: all bin/kubectl ## print the figures: start-up, pods, idle memory (as roo
 # What is random comes from SOAK_SEED, which a run prints.
 soak: all ## start and end SOAK_PODS pods (2000) while processes are killed (as root); see that nothing is left
 	$(GO) test -tags soak -run 'TestSoak$$' -v -count 1 -timeout 60m ./core/cluster | grep -vE '^(time|level)='
+
+# What is concurrent and needs no cluster. The detector needs cgo, and everything
+# that is tested is compiled once more for it.
+RACE ?= ./core/step/... ./core/store ./core/registry ./core/controller/... ./core/apiserver ./core/kubelet ./core/sim ./netlab/... ./tui/... ./lessons
+race: $(RT) $(LAYER) $(CNI) ## run the tests of RACE=packages with the race detector (as root)
+	CGO_ENABLED=1 KLAB_RT=$(CURDIR)/$(RT) $(GO) test -race -count 1 -p 1 -timeout 30m $(RACE)
 
 FUZZTIME ?= 20s
 fuzz: ## run every fuzz test for FUZZTIME each

@@ -107,7 +107,9 @@ func TestInitEndsOnSIGTERM(t *testing.T) {
 
 func TestInitReapsOrphans(t *testing.T) {
 	cmd := asInit(t, "sh", "-c", `sh -c 'sh -c "sleep 0.05" & exit'
-echo orphaned; while ps | grep -q 'sleep 0.05$'; do sleep 0.02; done; sleep 0.05; ps | grep -Ec '^ *[0-9]+ +[0-9]+ +[^ ]+ +Z'; echo end`)
+echo orphaned; while ps | grep -q 'sleep 0.05$'; do sleep 0.02; done
+i=0; while [ $i -lt 1000 ] && ps | grep -Eq '^ *[0-9]+ +[0-9]+ +[^ ]+ +Z'; do sleep 0.02; i=$((i+1)); done
+ps | grep -Ec '^ *[0-9]+ +[0-9]+ +[^ ]+ +Z'; echo end`)
 	out := started(t, cmd, "orphaned")
 	line, err := out.ReadString('\n')
 	require.NoError(t, err)
