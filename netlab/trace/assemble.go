@@ -42,11 +42,7 @@ func Assemble(c *Capture, names Names) (w Way, missing []Question) {
 	if c.Lost {
 		w.Notes = append(w.Notes, "the kernel had more to say about rules than could be heard: rules may be missing")
 	}
-	for name, r := range c.Rules {
-		if r.Legacy {
-			w.Notes = append(w.Notes, name+" has iptables of the legacy kind: the kernel does not tell which rules match; only links, routes and connections are seen")
-		}
-	}
+	w.Notes = append(w.Notes, a.legacyNotes()...)
 	w.Notes = append(w.Notes, a.balancedNotes()...)
 	return w, a.missing
 }

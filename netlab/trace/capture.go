@@ -116,7 +116,7 @@ func (t *Tracer) Probe(ctx context.Context, a Ask) (*Capture, error) {
 	if err := t.armLocked(); err != nil {
 		return nil, err
 	}
-	if err := t.retracePods(); err != nil {
+	if err := t.retraceAll(); err != nil {
 		return nil, err
 	}
 	s, err := t.space(a.From)
@@ -225,7 +225,10 @@ func (t *Tracer) complete(ctx context.Context, c *Capture) error {
 	for _, s := range mine {
 		add(s.Space)
 	}
-	c.Events = c.ownEvents(mine)
+	c.Events = c.ownEvents(mine, func(e Event) bool {
+		s := t.spaces[e.Space]
+		return s != nil && slices.Contains(s.anchored, families[e.Family])
+	})
 	c.Seen = slices.DeleteFunc(c.Seen, func(s Seen) bool { return c.leg(s.P) == "" && !(arp(s) && slices.Contains(names, s.Space)) })
 	c.Rules = map[string]*Ruleset{}
 	for _, s := range t.spaces {
@@ -244,6 +247,9 @@ func (t *Tracer) complete(ctx context.Context, c *Capture) error {
 			continue
 		}
 		rules, err := t.rulesetNow(ctx, s)
+		if err == nil {
+			rules, err = t.legacyRules(ctx, s, rules)
+		}
 		if err != nil {
 			return err
 		}
@@ -268,7 +274,8 @@ func (t *Tracer) refresh(c *Capture, s *space) error {
 
 // ownEvents are the events of runs that began with a packet of the probe's: one
 // with its key, or, where the event has too little of it, one that a tap saw.
-func (c *Capture) ownEvents(mine []Seen) (list []Event) {
+// Those of our own table are kept where something is inferred from them.
+func (c *Capture) ownEvents(mine []Seen, anchored func(Event) bool) (list []Event) {
 	type run struct {
 		space string
 		id    uint32
@@ -279,7 +286,7 @@ func (c *Capture) ownEvents(mine []Seen) (list []Event) {
 		if e.P != nil {
 			own[at] = c.leg(e.P) != "" || slices.ContainsFunc(mine, func(s Seen) bool { return s.Space == e.Space && same(e.P, s.P) })
 		}
-		if own[at] && e.Table != tableName {
+		if own[at] && (e.Table != tableName || e.P != nil && anchored(e)) {
 			list = append(list, e)
 		}
 	}

@@ -13,7 +13,7 @@
 //
 // A packet is known by a [Key] that outlives all translation: a TCP connection
 // by its initial sequence number, which is ours to choose; a datagram by what
-// it carries.
+// it carries. Packets of IPv4 and IPv6 are followed alike.
 //
 // Guarantees: what a tap or a rule's event tells is observed, the rest of a
 // hop list says that it is inferred. A probe leaves nothing: its connection is
@@ -23,5 +23,7 @@
 //
 // What cannot be seen: rules of iptables' legacy kind do not tell that they
 // matched, and IPVS does not tell whom it sends a packet to; Notes say so, and
-// of IPVS it is inferred.
+// it is inferred. Which rules of the legacy kind matched follows from their text,
+// the packet, and how it came out of each hook; at a match that is not known
+// the list says that it cannot say.
 package trace

@@ -147,7 +147,7 @@ func TestLosses(t *testing.T) {
 	require.Equal(t, "answered", w.Outcome, "everything is mended")
 }
 
-func (l *lab) lose(t *testing.T, x loss) {
+func (l *lab) lose(t *testing.T, x loss) trace.Way {
 	l.tracer.SetNames(l.names(x.pods...))
 	l.web(t, nil, x.pods...)
 	if x.breaks != "" {
@@ -177,6 +177,7 @@ func (l *lab) lose(t *testing.T, x loss) {
 		require.Equal(t, w.Hops[i].Seq, differs, text)
 	}
 	require.Contains(t, w.Drop.Says+strings.Join(w.Drop.Evidence, "\n"), x.says)
+	return w
 }
 
 // Each mode of the proxy has a way of its own to turn packets away from a

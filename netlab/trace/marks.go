@@ -129,8 +129,13 @@ func (s *space) families() []uint8 {
 // mark makes the tables in the space, or makes them again with other rules.
 func (s *space) mark(p Ports, all bool) error {
 	var list []message
+	s.anchored = s.legacyFamilies()
 	for _, family := range s.families() {
-		list = append(list, tableOf(family, p.traceRules(family, s.six, all))...)
+		bases := bases
+		if slices.Contains(s.anchored, families[family]) {
+			bases = slices.Concat(bases, anchors)
+		}
+		list = append(list, tableOf(family, bases, p.traceRules(family, s.six, all))...)
 	}
 	if err := s.nf.batch(list...); err != nil {
 		return fmt.Errorf("table %s in %s: %w", tableName, s.Name, err)
@@ -138,8 +143,11 @@ func (s *space) mark(p Ports, all bool) error {
 	return nil
 }
 
+// bases are the chains in which it is chosen what is traced.
+var bases = []anchor{{"prerouting", "prerouting", tracePriority}, {"output", "output", tracePriority}}
+
 // tableOf is what makes the table of a family.
-func tableOf(family uint8, rules []rule) []message {
+func tableOf(family uint8, bases []anchor, rules []rule) []message {
 	const create = unix.NLM_F_CREATE
 	table := func() []byte {
 		return putString(nfHeader(family, 0), unix.NFTA_TABLE_NAME, tableName)
@@ -161,9 +169,9 @@ func tableOf(family uint8, rules []rule) []message {
 	for _, name := range names {
 		list = append(list, message{nftKind(unix.NFT_MSG_NEWCHAIN), create, chain(name)})
 	}
-	for hook, name := range map[uint32]string{unix.NF_INET_PRE_ROUTING: "prerouting", unix.NF_INET_LOCAL_OUT: "output"} {
-		priority := int32(tracePriority)
-		b := putNest(chain(name), unix.NFTA_CHAIN_HOOK, putBig(nil, unix.NFTA_HOOK_HOOKNUM, hook), putBig(nil, unix.NFTA_HOOK_PRIORITY, uint32(priority)))
+	for _, base := range bases {
+		hook := uint32(slices.Index(hooks, base.hook))
+		b := putNest(chain(base.name), unix.NFTA_CHAIN_HOOK, putBig(nil, unix.NFTA_HOOK_HOOKNUM, hook), putBig(nil, unix.NFTA_HOOK_PRIORITY, uint32(base.priority)))
 		list = append(list, message{nftKind(unix.NFT_MSG_NEWCHAIN), create, putString(b, unix.NFTA_CHAIN_TYPE, "filter")})
 	}
 	for _, r := range rules {

@@ -15,17 +15,22 @@ func (t *Tracer) trace(s *space) error {
 	return s.mark(t.ports(), t.armed.wide)
 }
 
-// retrace is trace for a pod whose rules may be others than they were: those of
-// a sidecar come when it starts.
+// retrace is trace for a space whose rules may be others than they were: those
+// of a pod's sidecar come when it starts.
 func (t *Tracer) retrace(s *space) error {
+	legacy := s.legacyFamilies()
+	changed := !slices.Equal(legacy, s.anchored)
 	if s.Pod == "" {
-		return nil
+		if !changed {
+			return nil
+		}
+		return s.mark(t.ports(), t.armed.wide)
 	}
 	gen, err := s.gen()
 	if err != nil {
 		return fmt.Errorf("rules of %s: %w", s.Name, err)
 	}
-	if gen == s.tracedGen {
+	if gen == s.tracedGen && !changed {
 		return nil
 	}
 	r := &Ruleset{}
@@ -33,8 +38,9 @@ func (t *Tracer) retrace(s *space) error {
 		return fmt.Errorf("rules of %s: %w", s.Name, err)
 	}
 	has := slices.ContainsFunc(r.Chains, func(c Chain) bool { return c.Hook != "" && c.Family != "netdev" && c.Table != tableName })
+	has = has || len(legacy) > 0
 	switch {
-	case has && !s.traced:
+	case has && (!s.traced || changed):
 		err = s.mark(t.ports(), t.armed.wide)
 	case !has && s.traced:
 		err = s.unmark()
@@ -47,8 +53,8 @@ func (t *Tracer) retrace(s *space) error {
 	return err
 }
 
-// retracePods is retrace for all pods.
-func (t *Tracer) retracePods() error {
+// retraceAll is retrace for all spaces.
+func (t *Tracer) retraceAll() error {
 	for _, s := range t.spaces {
 		if err := t.retrace(s); err != nil {
 			return err

@@ -22,9 +22,10 @@ import (
 type Ruleset struct {
 	Gen    uint32  `json:"gen"`
 	Chains []Chain `json:"chains,omitempty"`
-	// Legacy says that the space's iptables rules are not nftables': the kernel
-	// does not tell which of them match.
-	Legacy bool `json:"legacy,omitempty"`
+	// Legacy says that there are rules of iptables that are not nftables': the
+	// kernel does not tell which of them match. Unread says why they are not known.
+	Legacy bool   `json:"legacy,omitempty"`
+	Unread string `json:"unread,omitempty"`
 }
 
 // Chain is a chain with its rules in order. Hook is empty for one that others
@@ -37,6 +38,7 @@ type Chain struct {
 	Priority int32  `json:"priority,omitempty"`
 	Policy   string `json:"policy,omitempty"`
 	Rules    []Rule `json:"rules,omitempty"`
+	Legacy   bool   `json:"legacy,omitempty"` // it is none of nftables'
 }
 
 // Rule is a rule as iptables-save writes it behind "-A CHAIN", or as nft lists it.
@@ -112,15 +114,9 @@ func (t *Tracer) readRules(ctx context.Context, s *space, gen uint32) (*Ruleset,
 			foreign = true
 		}
 	}
-	if tool := t.Tool; tool != nil {
-		r.Legacy = tool.Backend == "legacy"
-	}
 	for family := range own {
-		if r.Legacy {
-			continue
-		}
 		tool, err := t.tool(ctx, family)
-		if err != nil || tool == nil { // what they say in nftables' words will do
+		if err != nil || tool == nil || tool.Backend == "legacy" { // what they say in nftables' words will do
 			foreign = true
 			continue
 		}
@@ -245,6 +241,7 @@ func (r *Ruleset) nameByOrder(family, saved string) {
 }
 
 var (
+	quotedWord    = regexp.MustCompile(`^"(?:[^"\\]|\\.)*"`)
 	quotedComment = regexp.MustCompile(`(?:--comment|comment) "((?:[^"\\]|\\.)*)"`)
 	plainComment  = regexp.MustCompile(`--comment ([^" ]\S*)`)
 	handleOf      = regexp.MustCompile(`^(.*?)\s*# handle (\d+)$`)

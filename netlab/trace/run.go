@@ -18,18 +18,15 @@ type run struct {
 	p      *Packet // as it came to the chain
 	mark   uint32
 	events []Event
+	walked []step.Hop // not nil: of rules that tell nothing, see inferred
 }
 
 // runs are the runs of all packets, in order. A run begins with the event that
 // has the packet; packets of two processors may be told of in turns.
 func (c *Capture) runs() (list []*run) {
-	type id struct {
-		space string
-		id    uint32
-	}
-	open := map[id]*run{}
+	open := map[traced]*run{}
 	for _, e := range c.Events {
-		at := id{e.Space, e.ID}
+		at := traced{e.Space, e.ID}
 		if e.P != nil {
 			r := &run{space: e.Space, p: e.P, mark: e.Mark}
 			if e.In != 0 {
@@ -50,7 +47,7 @@ func (c *Capture) runs() (list []*run) {
 			r.events = append(r.events, e)
 		}
 	}
-	return list
+	return c.inferred(list)
 }
 
 // hops are what the run's rules did. Those that did not match come with the
@@ -62,6 +59,14 @@ func (r *run) hops(c *Capture, names Names) (list []step.Hop) {
 	base.Iface, base.Dir = r.in, "in"
 	if r.out != "" {
 		base.Iface, base.Dir = r.out, "out"
+	}
+	for _, h := range r.walked {
+		h.Hook, h.Iface, h.Dir = base.Hook, base.Iface, base.Dir
+		h.Object = objectOf(names, &h)
+		list = append(list, h)
+	}
+	if r.walked != nil {
+		return list
 	}
 	for _, e := range r.events {
 		chain := rules.Chain(families[e.Family], e.Table, e.Chain)
@@ -111,6 +116,7 @@ type frame struct {
 	name  string
 	chain *Chain
 	next  int
+	at    int  // of a walk: the rule that is looked at next
 	left  bool // by a goto: what follows is not looked at
 }
 

@@ -48,18 +48,20 @@ type space struct {
 	Space
 	ns    *os.File
 	nl    *netlink.Handle
-	route *conn  // questions about routes and neighbours
-	nf    *conn  // and about rules and connections
-	tap   int    // -1: none
-	hears uint16 // the protocol that the tap sees
-	nsid  int    // by which the listener knows it
-	six   bool   // it speaks IPv6
+	route *conn               // questions about routes and neighbours
+	nf    *conn               // and about rules and connections
+	tap   int                 // -1: none
+	hears uint16              // the protocol that the tap sees
+	nsid  int                 // by which the listener knows it
+	six   bool                // it speaks IPv6
+	names map[string]*os.File // lists of tables of the legacy kind, by family
 	links []Link
 	rules *Ruleset
 	// traced says that it has the table of traces; of a pod, as its rules were at
 	// tracedGen.
 	traced    bool
 	tracedGen uint32
+	anchored  []string       // the families that then had rules of the legacy kind
 	peers     map[int]string // spaces by the numbers that they have here
 }
 
@@ -68,10 +70,13 @@ func openSpace(s Space) (*space, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &space{Space: s, ns: ns, tap: -1, nsid: -1}
+	o := &space{Space: s, ns: ns, tap: -1, nsid: -1, names: map[string]*os.File{}}
 	off, err := o.sysctl("net.ipv6.conf.default.disable_ipv6")
 	o.six = err == nil && off == "0"
-	if o.route, err = dial(ns, unix.NETLINK_ROUTE); err == nil {
+	if err = o.openLegacy(); err == nil {
+		o.route, err = dial(ns, unix.NETLINK_ROUTE)
+	}
+	if err == nil {
 		o.nf, err = dial(ns, unix.NETLINK_NETFILTER)
 	}
 	if err == nil {
@@ -90,6 +95,9 @@ func openSpace(s Space) (*space, error) {
 func (s *space) close() {
 	if s.tap >= 0 {
 		unix.Close(s.tap)
+	}
+	for _, f := range s.names {
+		f.Close()
 	}
 	if s.route != nil {
 		s.route.close()

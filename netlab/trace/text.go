@@ -226,7 +226,7 @@ func ruleWords(h step.Hop) string {
 		}
 		return fmt.Sprintf("%s: policy %s%s", h.Chain, h.Verdict, skipped)
 	}
-	if h.Table == tableIPVS {
+	if h.Table == tableIPVS || h.Verdict == verdictUnknown {
 		return fmt.Sprintf("%s: %s", h.Chain, h.Rule.Text)
 	}
 	return fmt.Sprintf("%s %d: %s%s", h.Chain, h.Rule.N, short(h.Rule), skipped)

@@ -22,9 +22,10 @@ type Tracer struct {
 	Ports Ports
 	Tool  *firewall.Tool // nil: there is no iptables
 
-	mu     sync.Mutex     // of what follows
-	tool6  *firewall.Tool // of IPv6, once it was needed
-	names  Names          // nil: nothing has a name
+	mu     sync.Mutex                // of what follows
+	tool6  *firewall.Tool            // of IPv6, once it was needed
+	legacy map[string]*firewall.Tool // of the legacy kind, by family
+	names  Names                     // nil: nothing has a name
 	spaces map[string]*space
 	home   *os.File
 	armed  *reader // nil: disarmed
