@@ -88,6 +88,7 @@ var packetWords = map[string][2]string{
 	"drop.ip-forward-off": {"forwarding is off", "IP 转发已关闭"},
 	"drop.no-such-pod":    {"no pod has the address", "没有 Pod 使用这个地址"},
 	"drop.arp-missing":    {"no MAC for the next stop", "下一站没有 MAC 地址"},
+	"drop.nd-missing":     {"no MAC for the next stop", "下一站没有 MAC 地址"},
 	"drop.fdb-missing":    {"no FDB entry", "没有 FDB 表项"},
 	"drop.vxlan-down":     {"the tunnel endpoint is down", "隧道端点已关闭"},
 	"drop.link-down":      {"a link is down", "链路断开"},

@@ -23,6 +23,8 @@ var says = [][2]string{
 	{"it was last seen here, and nothing says what became of it", "这是最后一次看到它，没有任何迹象说明之后怎样"},
 	{"its time to live ended at {where}: its way is a circle or too long", "它的 TTL 在 {where} 耗尽：路径成了环，或者太长"},
 	{"it is too long for a link of {where}, which takes {n} bytes, and must not be cut", "它对 {where} 的一条链路太长（最多 {n} 字节），又不允许分片"},
+	{"it is too long for {link} of {where}, which takes {n} bytes, and must not be cut", "它对 {where} 的 {link} 太长（最多 {n} 字节），又不允许分片"},
+	{"the kernel of {where} would not send it", "{where} 的内核不肯发送它"},
 	{"it has {n} bytes and must not be cut; {link} of {where} takes {most}", "它有 {n} 字节且不允许分片；{where} 的 {link} 最多 {most} 字节"},
 	{"the answer came from {from}, and not from {to} that was asked: nobody translated its address back, so the sender does not know it", "应答来自 {from}，而不是所问的 {to}：没有谁把地址转换回来，所以发送方不认识它"},
 	{"{where} says: {rest}", "{where} 说：{rest}"},
