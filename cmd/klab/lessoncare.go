@@ -65,11 +65,6 @@ func lessonLintCommand() *cobra.Command {
 	return cmd
 }
 
-// roomy lets no disk of the machine, however full, evict a lesson's pods.
-func roomy() []string {
-	return []string{"eviction-hard=memory.available<100Mi,nodefs.available<1%,imagefs.available<1%"}
-}
-
 // fresh runs f on a new cluster of its own, which it takes down afterwards.
 func fresh(ctx context.Context, l *lessons.Lesson, f func(cluster.Dir) error) (err error) {
 	root, err := leak.Dir("/var/tmp", "klab-lesson-", cluster.DownAll)
@@ -84,7 +79,7 @@ func fresh(ctx context.Context, l *lessons.Lesson, f func(cluster.Dir) error) (e
 	if err != nil {
 		return err
 	}
-	if err := upLab(ctx, d, l.Lab, cluster.UpOptions{WaitAddons: true, KubeletArgs: roomy()}); err != nil {
+	if err := upLab(ctx, d, l.Lab, cluster.UpOptions{WaitAddons: true}); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, cluster.Down(context.WithoutCancel(ctx), d, false)) }()

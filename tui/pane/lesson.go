@@ -44,7 +44,7 @@ func (p Pen) LessonStart(v lesson.View, a Answering, w, h int) int {
 	switch {
 	case !tight(body, foot, h), v.Prompt == nil && (v.Do == nil || v.Do.Output+v.Do.Before == ""):
 		return 0
-	case v.Prompt.Open(), v.Prompt != nil && v.Prompt.Answer >= 0:
+	case v.Prompt != nil && !v.Prompt.Quiz && (v.Prompt.Open() || v.Prompt.Answer >= 0):
 		return min(body+1, body+foot-h)
 	}
 	return body + foot - h
@@ -131,21 +131,18 @@ func (p Pen) foot(v lesson.View, a Answering, w int) [][]seg {
 			out = append(out, nil)
 		}
 	}
-	if v.Prompt != nil {
+	quiz := v.Prompt != nil && v.Prompt.Quiz // it is about what has happened, so that comes first
+	if v.Prompt != nil && !quiz {
 		gap()
 		out = append(out, p.prompt(v.Prompt, a, w)...)
 	}
-	if v.Do != nil && !v.Prompt.Open() {
+	if v.Do != nil && (quiz || !v.Prompt.Open()) {
 		gap()
-		out = append(out, p.printed(v.Do.Before, w)...)
-		g, st, word := p.G.Right, keyed, p.L.T("lesson.enter")
-		if v.Do.Busy {
-			g, st, word = p.G.Busy, busy, p.L.T("lesson.busy")
-		}
-		if v.Do.Done {
-			g, st, word = p.G.On, good, ""
-		}
-		out = append(out, p.command(v.Do, []seg{{g + " ", st}, {"", code}, {word, dim}}, w)...)
+		out = append(out, p.doing(v.Do, w)...)
+	}
+	if quiz {
+		gap()
+		out = append(out, p.prompt(v.Prompt, a, w)...)
 	}
 	for _, h := range v.Hints {
 		for _, l := range text.Wrap(p.L.T("lesson.hint")+" "+p.clean(h), w) {
@@ -180,6 +177,18 @@ func (p Pen) foot(v lesson.View, a Answering, w int) [][]seg {
 		out = append(out, []seg{{p.L.T("lesson.hints", "n", strconv.Itoa(v.Left)), dim}})
 	}
 	return out
+}
+
+// doing is what the step does next, or did last.
+func (p Pen) doing(c *lesson.Command, w int) [][]seg {
+	g, st, word := p.G.Right, keyed, p.L.T("lesson.enter")
+	if c.Busy {
+		g, st, word = p.G.Busy, busy, p.L.T("lesson.busy")
+	}
+	if c.Done {
+		g, st, word = p.G.On, good, ""
+	}
+	return append(p.printed(c.Before, w), p.command(c, []seg{{g + " ", st}, {"", code}, {word, dim}}, w)...)
 }
 
 func (p Pen) goals(v lesson.View, w int) [][]seg {
