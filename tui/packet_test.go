@@ -66,6 +66,29 @@ func TestPacketScreens(t *testing.T) {
 	}
 }
 
+// Addresses of IPv6 are long, and nothing that they push aside is cut off on the
+// smallest screen: the stage, its inspector, the addresses that a rule changes.
+func TestPacketScreensOfIPv6(t *testing.T) {
+	for _, size := range [][2]int{{80, 24}, {120, 37}} {
+		for _, lang := range []i18n.Lang{i18n.English, i18n.Chinese} {
+			name := fmt.Sprintf("%dx%d-%s", size[0], size[1], lang)
+			t.Run(name, func(t *testing.T) {
+				d := drive(t, size[0], size[1], Config{Source: &story{}, Lang: lang}, foldtest.RecordedPackets6(t))
+				walkTo(d, 0, func(h *step.Hop) bool { return h.Verdict == "dnat" })
+				golden(t, "packet6-dnat-"+name, d)
+				walkTo(d, 0, func(h *step.Hop) bool { return h.CT != nil })
+				golden(t, "packet6-conntrack-"+name, d)
+				walkTo(d, 0, func(h *step.Hop) bool { return h.Neigh != nil && h.NS == "node-1" })
+				golden(t, "packet6-neighbour-"+name, d)
+				walk(d, 1, atEnd)
+				golden(t, "packet6-refused-"+name, d)
+				walk(d, 2, atEnd)
+				golden(t, "packet6-outside-"+name, d)
+			})
+		}
+	}
+}
+
 // walkTo opens the stage at the first hop of the i-th packet that is so.
 func walkTo(d *driver, i int, is func(*step.Hop) bool) {
 	for n, h := range d.m.history.Now().Packets[i].Walk {

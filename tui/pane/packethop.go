@@ -47,7 +47,7 @@ func (p Pen) hopDetail(v *view.PacketStage, w int, open, mapped bool) [][]seg {
 		out = append(out, p.differs(d, w))
 	}
 	if v.CT != nil && h.CT == nil {
-		out = append(out, p.conntrack(v.CT))
+		out = append(out, p.conntrack(v.CT, w)...)
 	}
 	if v.Hidden && v.Now == len(v.Rows)-1 {
 		out = append(out, []seg{{p.L.T("packet.beyond"), dim}})
@@ -145,7 +145,7 @@ func (p Pen) decided(h *view.HopRow, w int, mapped bool) [][]seg {
 		out = append(out, p.nested(h))
 	}
 	if h.CT != nil {
-		out = append(out, p.conntrack(h.CT))
+		out = append(out, p.conntrack(h.CT, w)...)
 	}
 	if h.Drop != nil {
 		lead := p.G.Bad + " "
@@ -186,12 +186,17 @@ func hostPort(s string) (host, port string) {
 	return s, ""
 }
 
-func (p Pen) conntrack(c *step.HopCT) []seg {
-	line := []seg{{p.L.T("packet.ct") + " ", dim}, {p.clean(c.Orig), plain}, {"  " + p.L.T("packet.ct.reply") + " ", dim}, {p.clean(c.Reply), plain}}
+// conntrack is a connection; on two lines if its addresses are long.
+func (p Pen) conntrack(c *step.HopCT, w int) [][]seg {
+	orig := []seg{{p.L.T("packet.ct") + " ", dim}, {p.clean(c.Orig), plain}}
+	reply := []seg{{"  " + p.L.T("packet.ct.reply") + " ", dim}, {p.clean(c.Reply), plain}}
 	if c.Status != "" {
-		line = append(line, seg{"  " + p.clean(c.Status), code})
+		reply = append(reply, seg{"  " + p.clean(c.Status), code})
 	}
-	return line
+	if width(orig)+width(reply) <= w {
+		return [][]seg{append(orig, reply...)}
+	}
+	return [][]seg{orig, reply}
 }
 
 // passed is the rules that did not match, folded or not.
@@ -273,6 +278,8 @@ func (p Pen) verdict(h *view.HopRow) []seg {
 		return []seg{{p.G.Bad + " " + strings.ToUpper(h.Verdict), bad}}
 	case "dnat", "snat", "masquerade", "mark":
 		return []seg{{p.G.Busy + " " + strings.ToUpper(h.Verdict), held}}
+	case "unknown":
+		return []seg{{"?", held}}
 	}
 	return []seg{{strings.ToUpper(p.clean(h.Verdict)), good}}
 }

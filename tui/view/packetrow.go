@@ -140,7 +140,7 @@ func grounds(s *fold.State, v *PacketStage, p *fold.Packet) []Ground {
 	for i := range rows {
 		r := &rows[i]
 		if len(list) == 0 || list[len(list)-1].Name != r.Ground {
-			list = append(list, Ground{Name: r.Ground, Address: nodeAddress(s, r.Ground)})
+			list = append(list, Ground{Name: r.Ground, Address: nodeAddress(s, r.Ground, strings.Contains(p.To.Address, ":"))})
 		}
 		g := &list[len(list)-1]
 		name, fresh := stationName(r), true
@@ -244,15 +244,18 @@ func brokenAt(f step.FaultDetail, t *Station) bool {
 	return t.Pod == "" && slices.Contains(at, t.Name)
 }
 
-func nodeAddress(s *fold.State, name string) string {
+// nodeAddress is a node's address, of IPv6 if the packet is.
+func nodeAddress(s *fold.State, name string, six bool) string {
 	n := s.Nodes[name]
 	if n == nil {
 		return ""
 	}
 	for _, l := range n.Net.Links {
-		if l.Name == "eth0" && len(l.Addresses) > 0 {
-			address, _, _ := strings.Cut(l.Addresses[0], "/")
-			return address
+		for _, a := range l.Addresses {
+			if l.Name == "eth0" && strings.Contains(a, ":") == six {
+				address, _, _ := strings.Cut(a, "/")
+				return address
+			}
 		}
 	}
 	return ""
