@@ -73,10 +73,28 @@ func (b *Bridge) config(c Call) (*bridgeConfig, Plugin, error) {
 	return conf, ipam, err
 }
 
+// promiscuous refuses promiscMode, for pods that use the bridge from now on. A
+// bridge that takes in all frames also hands those to the node's own IP that it
+// has just readdressed to the pod they came from, and the node routes them back:
+// that is how promiscMode gave hairpin. Since Linux 6.9, and in its stable kin,
+// such a packet loses its connection on the way up (br_nf_local_in of
+// net/bridge/br_netfilter_hooks.c), so that no rule masquerades it: the pod gets a
+// packet from its own address, and drops it.
+func (conf *bridgeConfig) promiscuous() error {
+	if !conf.PromiscMode {
+		return nil
+	}
+	return types.NewError(types.ErrUnsupportedField, "bridge: promiscMode gives no hairpin any more: set hairpinMode instead",
+		"Linux 6.9, and the stable kernels of 2024 and later, forget the connection of a packet that a promiscuous bridge takes in: nobody masquerades it, and a pod that asks its own Service drops what seems to come from itself")
+}
+
 // Add implements [Plugin]. An address that IPAM gave stays the attachment's
 // until DEL, also if what follows fails: the caller then calls DEL.
 func (b *Bridge) Add(ctx context.Context, c Call) (*Result, error) {
 	conf, ipam, err := b.config(c)
+	if err == nil {
+		err = conf.promiscuous()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -138,11 +156,6 @@ func (b *Bridge) bridge(ctx context.Context, node *link.Net, conf *bridgeConfig,
 	}
 	if err := node.Bridge(ctx, conf.Bridge, own, conf.MTU); err != nil {
 		return nil, err
-	}
-	if conf.PromiscMode {
-		if err := node.Promisc(ctx, conf.Bridge, true); err != nil {
-			return nil, err
-		}
 	}
 	if conf.IsGateway {
 		if err := b.gateways(ctx, node, conf, list); err != nil {

@@ -138,7 +138,10 @@ func look(n *link.Net, name, want string, good func(link.Link) bool) error {
 // Status implements [Plugin]: it can do what its configuration says if the
 // plugin that it delegates to can.
 func (b *Bridge) Status(ctx context.Context, c Call) error {
-	_, ipam, err := b.config(c)
+	conf, ipam, err := b.config(c)
+	if err == nil {
+		err = conf.promiscuous()
+	}
 	if err != nil {
 		return err
 	}

@@ -95,20 +95,6 @@ func (n *Net) Hairpin(ctx context.Context, name string, on bool) error {
 	}, "bridge", "link", "set", "dev", name, "hairpin", word)
 }
 
-// Promisc says whether a link takes in packets that are for others.
-func (n *Net) Promisc(ctx context.Context, name string, on bool) error {
-	word := map[bool]string{true: "on", false: "off"}[on]
-	return n.set(ctx, name, func(l netlink.Link) error {
-		if (l.Attrs().Promisc != 0) == on {
-			return errUnchanged
-		}
-		if on {
-			return n.nl.SetPromiscOn(l)
-		}
-		return n.nl.SetPromiscOff(l)
-	}, "promisc", word)
-}
-
 // Addr gives a link an address with the length of its subnet. One of IPv6 is
 // good at once: nobody else in a lab can have it.
 func (n *Net) Addr(ctx context.Context, name string, p netip.Prefix) error {
