@@ -52,6 +52,7 @@ func TestBandwidth(t *testing.T) {
 			ctx, trail := nettest.WithTrail(context.Background())
 			n := newRealNode(t, "10.244.1.0/24")
 			prepare(n)
+			limiting(t, n)
 			slow, free := pod(t, "slow"), pod(t, "free")
 			slow.Capabilities = map[string]any{"bandwidth": map[string]any{"ingressRate": 8_000_000, "ingressBurst": 800_000, "egressRate": 4_000_000, "egressBurst": 400_000}}
 			slowIP, err := n.Attach(ctx, slow)
@@ -105,6 +106,14 @@ func checkFailed(t *testing.T, trail *nettest.Trail) (failed bool) {
 	return failed
 }
 
+// limiting adds the plugin to a node's configuration, as a learner does.
+func limiting(t *testing.T, n *realNode) {
+	t.Helper()
+	conflist(t, n.PodNetwork, cni.ConflistFile, func(conf map[string]any) {
+		conf["plugins"] = append(conf["plugins"].([]any), map[string]any{"type": "bandwidth", "capabilities": map[string]bool{"bandwidth": true}})
+	})
+}
+
 // portOf is the node's end of a pod's pair: the port of cni0 that leads to it.
 func portOf(t *testing.T, n *realNode, alias string) string {
 	t.Helper()
@@ -123,6 +132,7 @@ func portOf(t *testing.T, n *realNode, alias string) string {
 func TestBandwidthCheckNamesWhatDiffers(t *testing.T) {
 	ctx := context.Background()
 	n := newRealNode(t, "10.244.1.0/24")
+	limiting(t, n)
 	p := pod(t, "p")
 	p.Capabilities = map[string]any{"bandwidth": map[string]any{"ingressRate": 8_000_000, "ingressBurst": 800_000, "egressRate": 8_000_000, "egressBurst": 800_000}}
 	_, err := n.Attach(ctx, p)

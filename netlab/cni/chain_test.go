@@ -191,7 +191,7 @@ func TestFlannelDelegates(t *testing.T) {
 			calls = append(calls, within[e.Parent]+"→"+d.Plugin)
 		}
 	}
-	require.Equal(t, []string{"→flannel", "flannel→bridge", "bridge→host-local", "→portmap", "→bandwidth"}, calls)
+	require.Equal(t, []string{"→flannel", "flannel→bridge", "bridge→host-local", "→portmap"}, calls)
 
 	require.NoError(t, os.Remove(env), "the overlay is gone, what was delegated is known")
 	require.NoError(t, n.Detach(ctx, p))

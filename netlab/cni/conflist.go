@@ -45,7 +45,6 @@ func Conflist(c NodeConfig) []byte {
 		"plugins": []any{
 			first,
 			map[string]any{"type": "portmap", "capabilities": map[string]any{"portMappings": true}},
-			map[string]any{"type": "bandwidth", "capabilities": map[string]any{"bandwidth": true}},
 		},
 	}, "", "  ")
 	if err != nil {
