@@ -15,8 +15,13 @@ import (
 )
 
 // history is how many changes of a resource a watcher may lag behind when it
-// begins. A watcher that is under way may lag without limit.
-const history = 1024
+// begins: fewer of large objects, of which so many bytes as stored are kept, but
+// always some. A watcher that is under way may lag without limit.
+const (
+	history      = 1024
+	historyBytes = 1 << 20
+	historyLeast = 256
+)
 
 // entry is an object at a revision, as the store has it. It is shared and
 // never changed.
@@ -34,6 +39,14 @@ type entry struct {
 type change struct {
 	rev       int64
 	old, next *entry // nil before a creation, after a deletion
+}
+
+// size is that of the object as stored.
+func (c *change) size() int {
+	if c.next == nil {
+		return 0
+	}
+	return len(c.next.raw)
 }
 
 // link is a place in a resource's chain of changes. Watchers walk along the
@@ -59,6 +72,7 @@ type cacher struct {
 	oldest  *link // the chain holds every change after since
 	newest  *link
 	length  int
+	bytes   int // of the changes in the chain
 	since   int64
 	rev     int64 // the newest revision that was looked at
 	flights map[string]chan struct{}
@@ -89,7 +103,7 @@ func (c *cacher) start(ctx context.Context) (<-chan store.Batch, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	broken := c.newest
-	c.objects, c.since, c.rev, c.length = objects, rev, rev, 0
+	c.objects, c.since, c.rev, c.length, c.bytes = objects, rev, rev, 0, 0
 	c.oldest = newLink(nil)
 	c.newest = c.oldest
 	if broken != nil {
@@ -156,10 +170,13 @@ func (c *cacher) append(key string, ch *change) {
 	tail.next = newLink(ch)
 	c.newest = tail.next
 	close(tail.ready)
-	if c.length++; c.length > history {
+	c.length++
+	c.bytes += ch.size()
+	for c.length > history || c.bytes > historyBytes && c.length > historyLeast {
 		c.oldest = c.oldest.next
 		c.since = c.oldest.change.rev
 		c.length--
+		c.bytes -= c.oldest.change.size()
 	}
 }
 

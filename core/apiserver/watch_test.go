@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -120,6 +121,34 @@ func TestWatchFromTooLongAgoIsGone(t *testing.T) {
 	require.True(t, apierrors.IsResourceExpired(apierrors.FromObject(e.Object)))
 	require.ErrorContains(t, apierrors.FromObject(e.Object), "too old resource version: 5 (")
 }
+
+// Of large objects fewer changes are kept: here those of 1 MiB.
+func TestLateWatcherOfLargeObjects(t *testing.T) {
+	l := newLab(t)
+	ctx, maps := t.Context(), l.admin(t).CoreV1().ConfigMaps("default")
+	large := configMap("a", "0")
+	large.Data["much"] = strings.Repeat("x", 3<<10)
+	var versions []string
+	made, err := maps.Create(ctx, large, metav1.CreateOptions{})
+	for i := range 600 {
+		require.NoError(t, err)
+		versions = append(versions, made.ResourceVersion)
+		made.Data["v"] = fmt.Sprint(i + 1)
+		made, err = maps.Update(ctx, made, metav1.UpdateOptions{})
+	}
+	require.NoError(t, err)
+	first := func(after string) watch.EventType {
+		w, err := maps.Watch(ctx, metav1.ListOptions{ResourceVersion: after})
+		require.NoError(t, err)
+		defer w.Stop()
+		return next(t, w).Type
+	}
+	require.Equal(t, watch.Modified, first(versions[len(versions)-historyOfLarge]))
+	require.Equal(t, watch.Error, first(versions[10]))
+}
+
+// historyOfLarge is how many changes are kept at least.
+const historyOfLarge = 256
 
 func TestWatchEndsAfterItsTimeWithABookmark(t *testing.T) {
 	l := newLab(t)
