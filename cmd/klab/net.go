@@ -54,7 +54,11 @@ func printOverlay(ctx context.Context, out io.Writer, d cluster.Dir) error {
 	if o.Wrong != nil {
 		fmt.Fprintf(out, "the ConfigMap kube-flannel-cfg is refused: %s\n\n", printable(o.Wrong.Error()))
 	} else {
-		fmt.Fprintf(out, "backend: %s\n\n", o.Configured)
+		fmt.Fprintf(out, "backend: %s\n", o.Configured)
+		if by := overlay.Carrier6(o.Configured); o.DualStack && by != o.Configured {
+			fmt.Fprintf(out, "%s carries IPv4 only, as flannel's does: IPv6 goes by routes, as %s makes them\n", o.Configured, by)
+		}
+		fmt.Fprintln(out)
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(w, "NODE\tSUBNET\tADDRESS\tBACKEND\tDATA")
@@ -64,6 +68,9 @@ func printOverlay(ctx context.Context, out io.Writer, d cluster.Dir) error {
 			continue
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", l.Node, l.Subnet, l.PublicIP, printable(l.BackendType), printable(l.BackendData))
+		if l.PublicIP6.IsValid() {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", l.Node, l.Subnet6, l.PublicIP6, printable(overlay.Carrier6(l.BackendType)), printable(l.BackendData6))
+		}
 	}
 	return w.Flush()
 }

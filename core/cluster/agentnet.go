@@ -61,6 +61,7 @@ func (a *agent) nodeConfig() (cni.NodeConfig, error) {
 	config, err := a.LoadConfig()
 	node := cni.NodeConfig{Pods: nodePodNet(a.number), MTU: overlay.PodMTU(underlayMTU)}
 	if config.DualStack {
+		node.MTU = overlay.PodMTU6(underlayMTU)
 		_, node.Pods6 = topology.Addrs6(a.number)
 	}
 	return node, err

@@ -67,7 +67,7 @@ func (d *daemon) start(ctx context.Context, fail context.CancelCauseFunc) (*rest
 		return scheduler.Run(ctx, scheduler.Options{Config: config(schedulerUser)("kube-scheduler")})
 	})
 	part("configure kube-proxy", func(ctx context.Context) error { return d.writeProxyConfig(ctx, own) })
-	if err := ensureNetConf(ctx, own); err != nil {
+	if err := ensureNetConf(ctx, own, d.cfg.podNet6()); err != nil {
 		return nil, err
 	}
 	return own, d.startNodes(ctx)

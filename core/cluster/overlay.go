@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -35,14 +36,15 @@ type flannel struct {
 	settings cache.Store
 
 	m       *overlay.Manager
-	failed  string            // a backend that could not be used
-	refused string            // a configuration that was refused
-	told    map[string]string // nodes whose leases are not honoured, and why
+	six     netip.Prefix // the network of pods' IPv6 addresses, if they have any
+	failed  string       // a backend that could not be used
+	refused string       // a configuration that was refused
+	told    map[overlay.Conflict]bool
 }
 
 // syncOverlay keeps this node's overlay as the cluster wants it.
 func (a *agent) syncOverlay(ctx context.Context) error {
-	f := &flannel{a: a, told: map[string]string{}}
+	f := &flannel{a: a, told: map[overlay.Conflict]bool{}}
 	err := controller.Run(ctx, controller.Options{
 		Config: func(actor string) *rest.Config {
 			c := rest.CopyConfig(a.rest)
@@ -60,17 +62,19 @@ func (a *agent) syncOverlay(ctx context.Context) error {
 func (f *flannel) begin(l *controller.Loop) (controller.Reconcile, error) {
 	f.loop = l
 	if f.m == nil { // it outlives the loop: it has a forwarder, or sessions
-		f.m = overlay.NewManager(overlay.Node{
-			Name: f.a.name, IP: nodeAddr(f.a.number), Subnet: nodePodNet(f.a.number),
-			Network: podNet, Underlay: underlayNet, Gateway: gatewayAddr, MTU: underlayMTU,
-		}, f.a.own, overlay.Steps(overlay.Kernel{Net: f.a.own}, overlayActor, f.a.name), func() { f.again() })
+		node, err := f.a.overlayNode()
+		if err != nil {
+			return nil, err
+		}
+		f.six = node.Six.Network
+		f.m = overlay.NewManager(node, f.a.own, overlay.Steps(overlay.Kernel{Net: f.a.own}, overlayActor, f.a.name), func() { f.again() })
 	}
 	nodes := l.Informers.Core().V1().Nodes().Informer()
 	settings := l.Named(flannelConfig).Core().V1().ConfigMaps().Informer()
 	f.nodes, f.settings = nodes.GetStore(), settings.GetStore()
 	err := errors.Join(
 		controller.Watch(l, nodes, func(old, cur *corev1.Node) {
-			if old == nil || cur == nil || leaseOf(old) != leaseOf(cur) || peer6(old) != peer6(cur) {
+			if old == nil || cur == nil || leaseOf(old) != leaseOf(cur) {
 				l.Add(allPeers, 0)
 			}
 		}),
@@ -111,7 +115,7 @@ func (f *flannel) watchLinks(ctx context.Context) {
 
 // leaseOf is the lease of a Node; one that cannot be read has no subnet.
 func leaseOf(n *corev1.Node) overlay.Lease {
-	l, err := overlay.LeaseOf(n.Name, n.Spec.PodCIDR, n.CreationTimestamp.Time, n.Annotations)
+	l, err := overlay.LeaseOf(n.Name, n.Spec.PodCIDRs, n.CreationTimestamp.Time, n.Annotations)
 	if err != nil {
 		return overlay.Lease{Node: n.Name}
 	}
@@ -138,7 +142,7 @@ func (f *flannel) reconcile(ctx context.Context) error {
 	if errors.Is(err, overlay.ErrNoLink) {
 		err = nil // the link wakes us when it is back
 	}
-	return errors.Join(append(errs, err, f.sync6(ctx))...)
+	return errors.Join(append(errs, err)...)
 }
 
 func (f *flannel) node(name string) (*corev1.Node, bool) {
@@ -171,6 +175,9 @@ func (f *flannel) choose(ctx context.Context, own *corev1.Node) error {
 	err := f.m.Use(ctx, want, was)
 	if err == nil {
 		f.failed = ""
+		if was != want {
+			f.tellCarrier(ctx, own, want)
+		}
 		return f.a.writeConflist(want)
 	}
 	if ctx.Err() != nil {
@@ -232,14 +239,14 @@ func (f *flannel) available(ctx context.Context, own *corev1.Node) error {
 // tell records an event on each Node whose lease is not honoured, once: the
 // node that is right does, or the first of all.
 func (f *flannel) tell(ctx context.Context, conflicts []overlay.Conflict) {
-	now := map[string]string{}
+	now := map[overlay.Conflict]bool{}
 	for _, c := range conflicts {
-		now[c.Node] = c.Says
+		now[c] = true
 		teller := c.With
 		if teller == "" {
 			teller = f.first()
 		}
-		if n, ok := f.node(c.Node); ok && teller == f.a.name && f.told[c.Node] != c.Says {
+		if n, ok := f.node(c.Node); ok && teller == f.a.name && !f.told[c] {
 			f.loop.Events.Eventf(ctx, n, corev1.EventTypeWarning, "CIDRConflict", "Node %s has no part in the pod network: %s", c.Node, c.Says)
 		}
 	}

@@ -10,38 +10,31 @@ import (
 	"github.com/klab-project/klab/netlab/topology"
 )
 
-// sync6 leads this node's IPv6 packets to the pods of other nodes, in a
-// cluster with both families. Whatever carries those of IPv4, these go by
-// routes, as host-gw makes them: the wrapping is the same lesson twice.
-func (f *flannel) sync6(ctx context.Context) error {
-	config, err := f.a.LoadConfig()
-	if err != nil || !config.DualStack {
-		return err
+// overlayNode is this node as its overlay knows it.
+func (a *agent) overlayNode() (overlay.Node, error) {
+	config, err := a.LoadConfig()
+	node := overlay.Node{Name: a.name, MTU: underlayMTU, Place: overlay.Place{
+		IP: nodeAddr(a.number), Subnet: nodePodNet(a.number), Network: podNet, Underlay: underlayNet, Gateway: gatewayAddr,
+	}}
+	if config.DualStack {
+		node.Six = overlay.Place{Network: topology.Pods6, Underlay: topology.Underlay6, Gateway: topology.Gateway6()}
+		node.Six.IP, node.Six.Subnet = topology.Addrs6(a.number)
 	}
-	own, _ := topology.Addrs6(f.a.number)
-	var peers []overlay.Peer
-	for _, obj := range f.nodes.List() {
-		if p := peer6(obj.(*corev1.Node)); p.Node != f.a.name && p.IP.IsValid() && p.Subnet.IsValid() {
-			peers = append(peers, p)
-		}
-	}
-	routes := overlay.Gateway{IP: own, Network: topology.Pods6}
-	_, err = overlay.Sync(ctx, f.a.own, routes, f.m.Hands, peers, nil)
-	return err
+	return node, err
 }
 
-// peer6 is what others need to know of a node's IPv6; incomplete while it is new.
-func peer6(n *corev1.Node) overlay.Peer {
-	p := overlay.Peer{Node: n.Name}
-	for _, cidr := range n.Spec.PodCIDRs {
-		if subnet, err := netip.ParsePrefix(cidr); err == nil && subnet.Addr().Is6() {
-			p.Subnet = subnet
-		}
+// podNet6 is the network of pods' IPv6 addresses; invalid if they have none.
+func (c Config) podNet6() netip.Prefix {
+	if c.DualStack {
+		return topology.Pods6
 	}
-	for _, addr := range n.Status.Addresses {
-		if ip, err := netip.ParseAddr(addr.Address); err == nil && addr.Type == corev1.NodeInternalIP && ip.Is6() {
-			p.IP = ip
-		}
+	return netip.Prefix{}
+}
+
+// tellCarrier says what carries IPv6 where the backend does not.
+func (f *flannel) tellCarrier(ctx context.Context, own *corev1.Node, kind string) {
+	if by := overlay.Carrier6(kind); f.six.IsValid() && by != kind && own != nil {
+		f.loop.Events.Eventf(ctx, own, corev1.EventTypeNormal, "BackendIPv4Only",
+			"The overlay backend %s carries IPv4 only, as flannel's does: IPv6 packets to other nodes' pods go by routes, as %s makes them.", kind, by)
 	}
-	return p
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -25,12 +26,12 @@ const (
 )
 
 // ensureNetConf makes the ConfigMap of a cluster that has none.
-func ensureNetConf(ctx context.Context, c *rest.Config) error {
+func ensureNetConf(ctx context.Context, c *rest.Config, network6 netip.Prefix) error {
 	client, err := kubernetes.NewForConfig(c)
 	if err != nil {
 		return err
 	}
-	conf := overlay.NetConf{Network: podNet, Backend: overlay.BackendConf{Type: overlay.Types[0]}}
+	conf := overlay.NewNetConf(podNet, network6, overlay.Types[0])
 	_, err = client.CoreV1().ConfigMaps(metav1.NamespaceSystem).Create(ctx, &corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{Name: flannelConfig, Labels: map[string]string{"app": "flannel", "k8s-app": "flannel", "tier": "node"}},
 		Data:       map[string]string{netConfKey: conf.Text()},
@@ -49,7 +50,7 @@ func (f *flannel) wanted(ctx context.Context) string {
 		return ""
 	}
 	m := obj.(*corev1.ConfigMap)
-	conf, err := overlay.ParseNetConf(m.Data[netConfKey], podNet)
+	conf, err := overlay.ParseNetConf(m.Data[netConfKey], podNet, f.six)
 	if err == nil {
 		f.refused = ""
 		return conf.Backend.Type
@@ -68,6 +69,7 @@ func (f *flannel) wanted(ctx context.Context) string {
 type Overlay struct {
 	Configured string // the backend that the ConfigMap names
 	Wrong      error  // what is wrong with the ConfigMap
+	DualStack  bool   // pods have IPv6 too
 	Nodes      []overlay.Lease
 }
 
@@ -77,16 +79,20 @@ func ReadOverlay(ctx context.Context, d Dir) (o Overlay, err error) {
 	if err != nil {
 		return o, err
 	}
-	return readOverlay(ctx, client)
+	config, err := d.LoadConfig()
+	if err != nil {
+		return o, err
+	}
+	return readOverlay(ctx, client, config.podNet6())
 }
 
-func readOverlay(ctx context.Context, client kubernetes.Interface) (o Overlay, err error) {
+func readOverlay(ctx context.Context, client kubernetes.Interface, network6 netip.Prefix) (o Overlay, err error) {
 	m, err := client.CoreV1().ConfigMaps(metav1.NamespaceSystem).Get(ctx, flannelConfig, metav1.GetOptions{})
 	if err != nil {
 		return o, err
 	}
-	conf, wrong := overlay.ParseNetConf(m.Data[netConfKey], podNet)
-	o.Configured, o.Wrong = conf.Backend.Type, wrong
+	conf, wrong := overlay.ParseNetConf(m.Data[netConfKey], podNet, network6)
+	o.Configured, o.Wrong, o.DualStack = conf.Backend.Type, wrong, network6.IsValid()
 	nodes, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return o, err
@@ -103,8 +109,12 @@ func SetBackend(ctx context.Context, d Dir, kind string) error {
 	if d.Daemon() == 0 {
 		return d.notUp()
 	}
-	conf := overlay.NetConf{Network: podNet, Backend: overlay.BackendConf{Type: kind}}
-	if _, err := overlay.ParseNetConf(conf.Text(), podNet); err != nil {
+	config, err := d.LoadConfig()
+	if err != nil {
+		return err
+	}
+	conf := overlay.NewNetConf(podNet, config.podNet6(), kind)
+	if _, err := overlay.ParseNetConf(conf.Text(), podNet, config.podNet6()); err != nil {
 		return fmt.Errorf("there is no backend %q: choose one of %v", kind, overlay.Types)
 	}
 	client, err := d.clientset()

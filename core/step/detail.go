@@ -174,6 +174,7 @@ type BackendDetail struct {
 	Was     string `json:"was,omitempty"` // empty: none, or not known
 	Now     string `json:"now,omitempty"` // with Done: the one in use
 	Done    bool   `json:"done,omitempty"`
+	Family  string `json:"family,omitempty"` // "IPv6"; empty: IPv4
 }
 
 // CarriedDetail belongs to carried: what the forwarder of a node's backend has

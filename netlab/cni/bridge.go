@@ -194,6 +194,9 @@ func (b *Bridge) gateways(ctx context.Context, node *link.Net, conf *bridgeConfi
 			if err := node.Addr(ctx, conf.Bridge, gw); err != nil {
 				return err
 			}
+			if err := besideRouted(ctx, node, conf.Bridge); err != nil {
+				return err
+			}
 		}
 		key := "net.ipv4.ip_forward"
 		if !gw.Addr().Is4() {

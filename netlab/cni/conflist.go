@@ -15,7 +15,7 @@ type NodeConfig struct {
 	Pods6   netip.Prefix // a subnet of the other family, where pods have an address of each
 	DataDir string       // where addresses in use are remembered; empty: host-local's own place
 	MTU     int          // of pods' links: the underlay's less 50 for VXLAN
-	Routed  bool         // pods are routed, by IPv4 alone, instead of bridged
+	Routed  bool         // pods are routed, instead of bridged
 }
 
 // Conflist is the network configuration that nodes of the lab begin with. It is
@@ -23,7 +23,7 @@ type NodeConfig struct {
 // plugins have it.
 func Conflist(c NodeConfig) []byte {
 	ranges := [][]any{{map[string]any{"subnet": c.Pods}}}
-	if c.Pods6.IsValid() && !c.Routed {
+	if c.Pods6.IsValid() {
 		ranges = append(ranges, []any{map[string]any{"subnet": c.Pods6}})
 	}
 	ipam := map[string]any{"type": "host-local", "ranges": ranges}

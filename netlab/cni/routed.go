@@ -21,7 +21,9 @@ import (
 // Routed is the plugin "routed": a pair of links between the pod and the node,
 // and no bridge, as Calico has it. The pod has an address of 32 bits and sends
 // everything to 169.254.1.1, which nobody has: the node answers for it
-// (proxy ARP) and routes each packet. The node has a route for each pod.
+// (proxy ARP) and routes each packet. The node has a route for each pod. If IPAM
+// gives an address of IPv6 too, the pod has it with all of its bits, and sends
+// through the link-local address of the node's end.
 type Routed struct {
 	NetNS string // the node's; empty: the process's own
 	By    link.By
@@ -36,12 +38,11 @@ type routedConfig struct {
 // routedGateway is what pods believe to be their router.
 var routedGateway = netip.MustParseAddr("169.254.1.1")
 
+// routedGateway6 is the same of IPv6: what the kernel makes of routedMAC.
+var routedGateway6 = netip.MustParseAddr("fe80::ecee:eeff:feee:eeee")
+
 // routedMAC is the hardware address of the node's end of each pair.
 var routedMAC = net.HardwareAddr{0xee, 0xee, 0xee, 0xee, 0xee, 0xee}
-
-// bridgeBeside is the bridge of pods that were attached by the plugin bridge:
-// they take the whole subnet of the node for one wire.
-const bridgeBeside = "cni0"
 
 func (r *Routed) config(c Call) (*routedConfig, Plugin, error) {
 	conf := &routedConfig{}
@@ -55,17 +56,30 @@ func (r *Routed) config(c Call) (*routedConfig, Plugin, error) {
 	return conf, ipam, err
 }
 
-// routedAddress is the one address of an attachment, with all of its bits.
-func routedAddress(r *Result) (netip.Prefix, error) {
+// routedAddresses are those of an attachment, with all of their bits: one of
+// IPv4, and perhaps one of IPv6 after it.
+func routedAddresses(r *Result) ([]netip.Prefix, error) {
 	list, err := addressesOf(r)
 	if err != nil {
-		return netip.Prefix{}, err
+		return nil, err
 	}
-	a, ok := v4(list)
-	if !ok || len(list) != 1 {
-		return netip.Prefix{}, types.NewError(types.ErrInvalidNetworkConfig, "routed: want one IPv4 address from IPAM", "a routed pod has one address")
+	var ips []netip.Prefix
+	for _, a := range list {
+		ips = append(ips, netip.PrefixFrom(a.IP.Addr(), a.IP.Addr().BitLen()))
 	}
-	return netip.PrefixFrom(a.IP.Addr(), a.IP.Addr().BitLen()), nil
+	if len(ips) > 2 || !ips[0].Addr().Is4() || len(ips) == 2 && !ips[1].Addr().Is6() {
+		return nil, types.NewError(types.ErrInvalidNetworkConfig, fmt.Sprintf("routed: want one IPv4 address from IPAM, and one of IPv6 or none after it; got %v", ips),
+			"a routed pod has one address of each family")
+	}
+	return ips, nil
+}
+
+// gatewayFor is what a pod with that address believes to be its router.
+func gatewayFor(ip netip.Addr) netip.Addr {
+	if ip.Is6() {
+		return routedGateway6
+	}
+	return routedGateway
 }
 
 // Add implements [Plugin]. An address that IPAM gave stays the attachment's
@@ -84,40 +98,51 @@ func (r *Routed) Add(ctx context.Context, c Call) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	ip, err := routedAddress(result)
+	ips, err := routedAddresses(result)
 	if err != nil {
 		return nil, err
 	}
-	if err := r.connect(ctx, node, pod, c, conf, ip); err != nil {
+	if err := r.connect(ctx, node, pod, c, conf, ips); err != nil {
 		return nil, err
 	}
-	if err := Neighbourly(ctx, node); err != nil {
+	there, err := answers(ctx, node)
+	if err == nil && there && len(ips) > 1 {
+		err = answersFor(ctx, node, ips[1].Addr())
+	}
+	if err != nil {
 		return nil, err
 	}
-	return conf.result(c, result, ip), nil
+	return conf.result(c, result, ips), nil
 }
 
-// result is what ADD answers: both ends of the pair, and whose address it is.
-func (conf *routedConfig) result(c Call, r *Result, ip netip.Prefix) *Result {
+// result is what ADD answers: both ends of the pair, and whose addresses they are.
+func (conf *routedConfig) result(c Call, r *Result, ips []netip.Prefix) *Result {
 	r.Interfaces = []*types100.Interface{
 		{Name: routedLink(c.ContainerID, c.IfName), Mac: routedMAC.String(), Mtu: conf.MTU},
-		{Name: c.IfName, Mac: link.MACOf(ip.Addr()).String(), Mtu: conf.MTU, Sandbox: c.NetNS},
+		{Name: c.IfName, Mac: link.MACOf(ips[0].Addr()).String(), Mtu: conf.MTU, Sandbox: c.NetNS},
 	}
-	address, _ := types.ParseCIDR(ip.String())
-	all, _ := types.ParseCIDR("0.0.0.0/0")
-	r.IPs[0].Interface, r.IPs[0].Address, r.IPs[0].Gateway = types100.Int(1), *address, routedGateway.AsSlice()
-	r.Routes = append(r.Routes, &types.Route{Dst: *all, GW: routedGateway.AsSlice()})
+	for i, ip := range ips {
+		gateway := gatewayFor(ip.Addr()).AsSlice()
+		own, _ := types.ParseCIDR(ip.String())
+		all, _ := types.ParseCIDR(everywhere(address{IP: ip}).String())
+		r.IPs[i].Interface, r.IPs[i].Address, r.IPs[i].Gateway = types100.Int(1), *own, gateway
+		r.Routes = append(r.Routes, &types.Route{Dst: *all, GW: gateway})
+	}
 	return r
 }
 
 // connect makes the pair of links, and the routes at both ends.
-func (r *Routed) connect(ctx context.Context, node, pod *link.Net, c Call, conf *routedConfig, ip netip.Prefix) error {
-	if err := noV6(ctx, pod, nil); err != nil {
+func (r *Routed) connect(ctx context.Context, node, pod *link.Net, c Call, conf *routedConfig, ips []netip.Prefix) error {
+	var list []address
+	for _, ip := range ips {
+		list = append(list, address{IP: ip})
+	}
+	if err := noV6(ctx, pod, list); err != nil {
 		return err
 	}
 	host := routedLink(c.ContainerID, c.IfName)
 	if err := node.Veth(ctx, link.Veth{
-		Name: host, MAC: routedMAC, PeerName: c.IfName, PeerMAC: link.MACOf(ip.Addr()), MTU: conf.MTU, Peer: pod,
+		Name: host, MAC: routedMAC, PeerName: c.IfName, PeerMAC: link.MACOf(ips[0].Addr()), MTU: conf.MTU, Peer: pod,
 	}); err != nil {
 		return err
 	}
@@ -131,15 +156,37 @@ func (r *Routed) connect(ctx context.Context, node, pod *link.Net, c Call, conf 
 	); err != nil {
 		return err
 	}
-	all := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-	gateway := netip.PrefixFrom(routedGateway, 32)
+	if err := errors.Join(node.Up(ctx, host), pod.Up(ctx, c.IfName)); err != nil {
+		return err
+	}
+	for _, a := range list {
+		if err := routes(ctx, node, pod, host, c.IfName, a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// routes gives both ends of a pair what they need for one address of the pod.
+func routes(ctx context.Context, node, pod *link.Net, host, name string, a address) error {
+	gateway := gatewayFor(a.IP.Addr())
+	first := func() error { // to the gateway there is a way
+		return pod.Route(ctx, link.Route{Dst: netip.PrefixFrom(gateway, 32), Dev: name})
+	}
+	if gateway.Is6() {
+		first = func() error {
+			err := node.Sysctl(ctx, link.Sysctl{Key: "net.ipv6.conf.all.forwarding", Value: "1"})
+			if err != nil {
+				return err
+			}
+			return node.Addr(ctx, host, netip.PrefixFrom(gateway, 64))
+		}
+	}
 	for _, do := range []func() error{
-		func() error { return node.Up(ctx, host) },
-		func() error { return node.Route(ctx, link.Route{Dst: ip, Dev: host}) },
-		func() error { return pod.Addr(ctx, c.IfName, ip) },
-		func() error { return pod.Up(ctx, c.IfName) },
-		func() error { return pod.Route(ctx, link.Route{Dst: gateway, Dev: c.IfName}) },
-		func() error { return pod.Route(ctx, link.Route{Dst: all, Via: routedGateway, Dev: c.IfName}) },
+		func() error { return node.Route(ctx, link.Route{Dst: a.IP, Dev: host}) },
+		func() error { return pod.Addr(ctx, name, a.IP) },
+		first,
+		func() error { return pod.Route(ctx, link.Route{Dst: everywhere(a), Via: gateway, Dev: name}) },
 	} {
 		if err := do(); err != nil {
 			return err
@@ -148,21 +195,8 @@ func (r *Routed) connect(ctx context.Context, node, pod *link.Net, c Call, conf 
 	return nil
 }
 
-// Neighbourly lets pods that are attached to a bridge reach those of the same
-// node that are routed: on the bridge the node answers for the latter. Nothing
-// is done where there is no bridge.
-func Neighbourly(ctx context.Context, node *link.Net) error {
-	_, there, err := node.Link(bridgeBeside)
-	if err != nil || !there {
-		return err
-	}
-	return node.Sysctl(ctx,
-		link.Sysctl{Key: "net.ipv4.conf." + bridgeBeside + ".proxy_arp", Value: "1"},
-		link.Sysctl{Key: "net.ipv4.neigh." + bridgeBeside + ".proxy_delay", Value: "0"})
-}
-
 // Del removes the links first: an address is free when nobody has it any more.
-// The routes go with the links.
+// The routes go with the links, and then the node no longer answers for it.
 func (r *Routed) Del(ctx context.Context, c Call) error {
 	_, ipam, err := r.config(c)
 	if err != nil {
@@ -171,7 +205,23 @@ func (r *Routed) Del(ctx context.Context, c Call) error {
 	if err := c.unpair(ctx, r.NetNS, routedLink(c.ContainerID, c.IfName), r.By); err != nil {
 		return err
 	}
+	if err := r.neighbourly(ctx); err != nil {
+		return err
+	}
 	return ipam.Del(ctx, c)
+}
+
+// neighbourly is [Neighbourly], on a node that may be gone.
+func (r *Routed) neighbourly(ctx context.Context) error {
+	node, err := link.Open(r.NetNS, r.By)
+	if missing(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer node.Close()
+	return Neighbourly(ctx, node)
 }
 
 // Check implements [Plugin].
@@ -184,7 +234,7 @@ func (r *Routed) Check(ctx context.Context, c Call) error {
 	if err != nil {
 		return err
 	}
-	ip, err := routedAddress(prev)
+	ips, err := routedAddresses(prev)
 	if err != nil {
 		return err
 	}
@@ -194,10 +244,13 @@ func (r *Routed) Check(ctx context.Context, c Call) error {
 	}
 	defer closes()
 	host := routedLink(c.ContainerID, c.IfName)
-	return errors.Join(
-		look(node, host, "is up and no port of a bridge", func(l link.Link) bool { return l.Up && l.Master == "" }),
-		look(pod, c.IfName, "is up and has "+ip.String(), func(l link.Link) bool { return l.Up && slices.Contains(l.Addrs, ip) }),
-		leads(node, host, ip))
+	errs := []error{look(node, host, "is up and no port of a bridge", func(l link.Link) bool { return l.Up && l.Master == "" })}
+	for _, ip := range ips {
+		errs = append(errs,
+			look(pod, c.IfName, "is up and has "+ip.String(), func(l link.Link) bool { return l.Up && slices.Contains(l.Addrs, ip) }),
+			leads(node, host, ip))
+	}
+	return errors.Join(errs...)
 }
 
 // leads says that a node lacks a pod's route.
@@ -226,6 +279,9 @@ func (r *Routed) GC(ctx context.Context, c Call) error {
 		return err
 	}
 	err = conf.sweep(ctx, r.NetNS, r.By, routedLink, func(l link.Link) bool { return strings.HasPrefix(l.Name, "cali") })
+	if err == nil {
+		err = r.neighbourly(ctx)
+	}
 	if err != nil {
 		return err
 	}

@@ -63,9 +63,13 @@ func Build(t testing.TB, nodes int, c Config) *Lab {
 	for i := range nodes {
 		l.add(t, i+1, c)
 	}
-	if !c.Routed {
-		for _, n := range l.Nodes {
-			require.NoError(t, overlay.VTEP{IP: n.IP, Subnet: n.Pods}.Sync(ctx, n.Net, nil, l.Peers()))
+	for _, n := range l.Nodes {
+		if c.Routed {
+			break
+		}
+		require.NoError(t, overlay.VTEP{IP: n.IP, Subnet: n.Pods}.Sync(ctx, n.Net, nil, l.Peers()))
+		if c.DualStack {
+			require.NoError(t, overlay.VTEP{IP: n.IP6, Subnet: n.Pods6}.Sync(ctx, n.Net, nil, l.Peers6()))
 		}
 	}
 	return l
@@ -80,7 +84,11 @@ func (l *Lab) add(t testing.TB, i int, c Config) {
 	require.NoError(t, err)
 	n.Net = nettest.Open(t, n.Path)
 	conf := filepath.Join(n.root, "net.d")
-	require.NoError(t, cni.WriteConflist(conf, cni.NodeConfig{Pods: n.Pods, Pods6: n.Pods6, DataDir: n.root, MTU: overlay.PodMTU(1500), Routed: c.Routed}))
+	mtu := overlay.PodMTU(1500)
+	if c.DualStack {
+		mtu = overlay.PodMTU6(1500)
+	}
+	require.NoError(t, cni.WriteConflist(conf, cni.NodeConfig{Pods: n.Pods, Pods6: n.Pods6, DataDir: n.root, MTU: mtu, Routed: c.Routed}))
 	n.pods = &cni.PodNetwork{ConfDir: conf, Runner: &cni.Runner{Plugins: cni.Builtin(n.Path, link.By{}), Cache: filepath.Join(n.root, "results")}}
 	l.Nodes = append(l.Nodes, n)
 }
@@ -89,6 +97,14 @@ func (l *Lab) add(t testing.TB, i int, c Config) {
 func (l *Lab) Peers() (list []overlay.Peer) {
 	for _, n := range l.Nodes {
 		list = append(list, overlay.Peer{Node: n.Name, IP: n.IP, Subnet: n.Pods})
+	}
+	return list
+}
+
+// Peers6 are the same of IPv6, in a lab that has both families.
+func (l *Lab) Peers6() (list []overlay.Peer) {
+	for _, n := range l.Nodes {
+		list = append(list, overlay.Peer{Node: n.Name, IP: n.IP6, Subnet: n.Pods6})
 	}
 	return list
 }

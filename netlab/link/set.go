@@ -2,7 +2,7 @@ package link
 
 import (
 	"context"
-	"fmt"
+	"crypto/sha256"
 	"net"
 	"net/netip"
 	"strconv"
@@ -125,13 +125,15 @@ func (n *Net) DelAddr(ctx context.Context, name string, p netip.Prefix) error {
 	}, "ip", "addr", "del", p.String(), "dev", name)
 }
 
-// MACOf is a hardware address that tells the IPv4 address it belongs to:
-// 0a:58 (locally administered) and the four bytes. Whoever gets an address
-// again gets the MAC that neighbours may still remember for it.
+// MACOf is a hardware address that follows from an address: 0a:58 (locally
+// administered) and the four bytes of one of IPv4, which it tells; of one of
+// IPv6 the first four bytes of its SHA-256. Whoever gets an address again gets
+// the MAC that neighbours may still remember for it.
 func MACOf(ip netip.Addr) net.HardwareAddr {
-	if !ip.Is4() {
-		panic(fmt.Sprintf("link: a MAC of %s, which is no IPv4 address", ip))
+	b := ip.AsSlice()
+	if ip.Is6() {
+		sum := sha256.Sum256(b)
+		b = sum[:4]
 	}
-	b := ip.As4()
 	return net.HardwareAddr{0x0a, 0x58, b[0], b[1], b[2], b[3]}
 }

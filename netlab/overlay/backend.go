@@ -24,6 +24,10 @@ var Types = []string{VXLAN, HostGW, UDP, BGP}
 // backends, so that pods live through a change of the backend.
 func PodMTU(underlay int) int { return underlay - vxlanOverhead }
 
+// PodMTU6 is PodMTU where pods have addresses of both families: vxlan takes more
+// for IPv6, and a pod's link has one MTU.
+func PodMTU6(underlay int) int { return underlay - vxlanOverhead6 }
+
 // Peer is another node: its address in the underlay, the subnet of its pods,
 // and the MAC of its endpoint, which if empty is [MAC] of the subnet.
 type Peer struct {
@@ -52,6 +56,8 @@ type Plan struct {
 type Backend interface {
 	// Type is the word for it in net-conf.json.
 	Type() string
+	// Six tells that it carries packets of IPv6, and none of IPv4.
+	Six() bool
 	// Data is what other nodes have to know, in JSON.
 	Data() string
 	// Up makes what the node needs before it has any peer.

@@ -24,7 +24,7 @@ func BenchmarkRTT(b *testing.B) {
 	nettest.Run(b, far, "ip addr add 10.9.0.2/24 dev v1; ip link set v1 up")
 	floor := 0.0
 	b.Run("floor", func(b *testing.B) {
-		floor = pingPong(b, spot{near, netip.MustParseAddr("10.9.0.1")}, spot{far, netip.MustParseAddr("10.9.0.2")})
+		floor = pingPong(b, spot{near, netip.MustParseAddr("10.9.0.1"), netip.Addr{}}, spot{far, netip.MustParseAddr("10.9.0.2"), netip.Addr{}})
 	})
 	c := build(b, ctx, 2)
 	var pods []spot

@@ -15,7 +15,10 @@ import (
 // Router is the backend bgp, the way of Calico: each node is a router with a
 // BGP speaker of its own, all have sessions with all (a full mesh of iBGP), each
 // announces the subnet of its pods, and what is learned becomes routes of
-// proto bgp. There is nothing around the packets.
+// proto bgp. There is nothing around the packets. It is of the family of its IP:
+// a node with both has a speaker for each, as Calico has bird and bird6, and
+// that of IPv6 has its sessions over IPv6 and announces subnets of IPv6 there.
+// (RFC 4760)
 //
 // The speaker lives in this process, which must be in the node's network
 // namespace. When it dies without a word, the others keep its routes for a
@@ -24,7 +27,8 @@ import (
 // A Router has a state and is not copied.
 type Router struct {
 	Dev     string       // the uplink: eth0
-	IP      netip.Addr   // of the uplink, and the router's id
+	IP      netip.Addr   // of the uplink
+	ID      netip.Addr   // the router's id, an IPv4 address; invalid: IP
 	Subnet  netip.Prefix // of this node's pods
 	Network netip.Prefix // of all pods
 	ASN     uint32       // of all nodes; 0: 64512, the first private one
@@ -40,7 +44,16 @@ const protoBGP = "bgp"
 func (r *Router) dev() string { return cmp.Or(r.Dev, "eth0") }
 func (r *Router) asn() uint32 { return cmp.Or(r.ASN, 64512) }
 
+func (r *Router) id() netip.Addr {
+	if r.ID.IsValid() {
+		return r.ID
+	}
+	return r.IP
+}
+
 func (r *Router) Type() string { return BGP }
+
+func (r *Router) Six() bool { return r.IP.Is6() }
 
 // Data is the number of the autonomous system.
 func (r *Router) Data() string { return fmt.Sprintf(`{"ASN":%d}`, r.asn()) }
@@ -52,7 +65,7 @@ func (r *Router) Up(ctx context.Context, _ *link.Net) error {
 	if r.sp != nil {
 		return nil
 	}
-	sp, err := newSpeaker(ctx, r.IP, r.asn(), r.Subnet, r.News)
+	sp, err := newSpeaker(ctx, r.IP, r.id(), r.asn(), r.Subnet, r.News)
 	if err != nil {
 		return fmt.Errorf("overlay: start the BGP speaker of %s: %w", r.IP, err)
 	}
@@ -92,7 +105,7 @@ func (r *Router) Plan(n *link.Net, want []Peer) (Plan, error) {
 func (r *Router) diff(have []link.Route, now heard, want []Peer) (plan Plan) {
 	keep, wanted := map[link.Route]bool{}, map[netip.Addr]bool{}
 	for _, p := range want {
-		if p.IP == r.IP || !p.IP.Is4() || !p.Subnet.Addr().Is4() {
+		if p.IP == r.IP || !p.in(r.IP) {
 			continue
 		}
 		wanted[p.IP] = true

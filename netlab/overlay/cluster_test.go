@@ -2,6 +2,7 @@ package overlay_test
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"os"
@@ -22,7 +23,8 @@ import (
 	"github.com/klab-project/klab/netlab/topology"
 )
 
-// cluster is a lab with nodes that have a pod network and an overlay.
+// cluster is a lab with nodes that have a pod network and an overlay, of both
+// families.
 type cluster struct {
 	*topology.Lab
 	nodes []*node
@@ -47,7 +49,7 @@ func build(t testing.TB, ctx context.Context, nodes int) *cluster {
 	dir := t.TempDir()
 	leak.Check(t, dir)
 	t.Cleanup(func() { require.NoError(t, topology.Destroy(filepath.Join(dir, "net"))) })
-	lab, err := topology.Build(ctx, topology.Config{Dir: filepath.Join(dir, "net")})
+	lab, err := topology.Build(ctx, topology.Config{Dir: filepath.Join(dir, "net"), DualStack: true})
 	require.NoError(t, err)
 	c := &cluster{Lab: lab}
 	for i := 1; i <= nodes; i++ {
@@ -63,9 +65,11 @@ func (c *cluster) add(t testing.TB, ctx context.Context, i int, root string) *no
 	n.path = nettest.Namespace(t, n.Name)
 	a, err := c.AddNode(ctx, topology.Node{N: i, Name: n.Name, NetNS: n.path})
 	require.NoError(t, err)
-	n.Node = overlay.Node{Name: n.Name, IP: a.IP, Subnet: a.Pods, Network: podNet, Underlay: c.Underlay, Gateway: c.GatewayIP(), MTU: 1500}
+	n.Node = overlay.Node{Name: n.Name, MTU: 1500,
+		Place: overlay.Place{IP: a.IP, Subnet: a.Pods, Network: podNet, Underlay: c.Underlay, Gateway: c.GatewayIP()},
+		Six:   overlay.Place{IP: a.IP6, Subnet: a.Pods6, Network: topology.Pods6, Underlay: topology.Underlay6, Gateway: topology.Gateway6()}}
 	n.net = nettest.Open(t, n.path)
-	n.conf = cni.NodeConfig{Pods: a.Pods, DataDir: root, MTU: overlay.PodMTU(1500)}
+	n.conf = cni.NodeConfig{Pods: a.Pods, Pods6: a.Pods6, DataDir: root, MTU: overlay.PodMTU6(1500)}
 	require.NoError(t, cni.WriteConflist(filepath.Join(root, "net.d"), n.conf))
 	n.pods = &cni.PodNetwork{ConfDir: filepath.Join(root, "net.d"), Runner: &cni.Runner{
 		Plugins: cni.Builtin(n.path, link.By{}), Cache: filepath.Join(root, "results")}}
@@ -147,31 +151,36 @@ func differ(name string, want, have []string) (list []string) {
 
 // wants is everything that a backend has in the kernel of a node.
 func (c *cluster) wants(n *node) (list []string) {
-	kind := n.lease.BackendType
-	switch kind {
+	switch n.lease.BackendType {
 	case overlay.VXLAN:
-		list = append(list, "link flannel.1 vxlan mtu 1450")
+		list = append(list, "link flannel.1 vxlan mtu 1450", "link flannel-v6.1 vxlan mtu 1430")
 	case overlay.UDP:
 		list = append(list, "link flannel0 tuntap mtu 1472")
 	case overlay.BGP:
-		list = append(list, "tcp "+n.IP.String()+":179")
+		list = append(list, "tcp "+n.IP.String()+":179", "tcp "+n.Six.IP.String()+":179")
 	}
 	for _, l := range c.leases() {
-		if l.Node == n.Name {
-			continue
-		}
-		at := l.Subnet.Addr()
-		switch kind {
-		case overlay.VXLAN:
-			list = append(list, fmt.Sprintf("route %s via %s dev flannel.1 onlink ", l.Subnet, at),
-				fmt.Sprintf("neigh %s %s", at, overlay.MAC(l.Subnet)), fmt.Sprintf("fdb %s %s", overlay.MAC(l.Subnet), l.PublicIP))
-		case overlay.HostGW:
-			list = append(list, fmt.Sprintf("route %s via %s dev eth0 ", l.Subnet, l.PublicIP))
-		case overlay.BGP:
-			list = append(list, fmt.Sprintf("route %s via %s dev eth0 bgp", l.Subnet, l.PublicIP))
+		if l.Node != n.Name {
+			list = append(list, leadsTo("flannel.1", l.BackendType, l.Subnet, l.PublicIP)...)
+			list = append(list, leadsTo("flannel-v6.1", overlay.Carrier6(l.BackendType), l.Subnet6, l.PublicIP6)...)
 		}
 	}
 	return list
+}
+
+// leadsTo is what a backend has for one subnet of another node.
+func leadsTo(vtep, kind string, subnet netip.Prefix, ip netip.Addr) []string {
+	at := subnet.Addr()
+	switch kind {
+	case overlay.VXLAN:
+		return []string{fmt.Sprintf("route %s via %s dev %s onlink ", subnet, at, vtep),
+			fmt.Sprintf("neigh %s %s", at, overlay.MAC(subnet)), fmt.Sprintf("fdb %s %s", overlay.MAC(subnet), ip)}
+	case overlay.HostGW:
+		return []string{fmt.Sprintf("route %s via %s dev eth0 ", subnet, ip)}
+	case overlay.BGP:
+		return []string{fmt.Sprintf("route %s via %s dev eth0 bgp", subnet, ip)}
+	}
+	return nil
 }
 
 // has is what there is of all backends in the kernel of a node.
@@ -180,7 +189,7 @@ func (n *node) has(t testing.TB) (list []string) {
 	links, err := n.net.Links()
 	require.NoError(t, err)
 	for _, l := range links {
-		if l.Name == "flannel.1" || l.Name == "flannel0" {
+		if strings.HasPrefix(l.Name, "flannel") {
 			list = append(list, fmt.Sprintf("link %s %s mtu %d", l.Name, l.Kind, l.MTU))
 		}
 		routes, err := n.net.Routes(l.Name)
@@ -188,48 +197,67 @@ func (n *node) has(t testing.TB) (list []string) {
 			return []string{err.Error()} // it has just gone
 		}
 		for _, r := range routes {
-			if r.Via.IsValid() && r.Dst.Bits() > 0 && podNet.Overlaps(r.Dst) {
+			if r.Via.IsValid() && r.Dst.Bits() > 0 && (podNet.Overlaps(r.Dst) || topology.Pods6.Overlaps(r.Dst)) {
 				onlink := map[bool]string{true: "onlink "}[r.Onlink]
 				list = append(list, fmt.Sprintf("route %s via %s dev %s %s%s", r.Dst, r.Via, r.Dev, onlink, r.Proto))
 			}
 		}
-		if l.Name != "flannel.1" {
-			continue
+	}
+	for _, at := range []overlay.Place{n.Place, n.Six} {
+		state, err := overlay.VTEP{Subnet: at.Subnet, IP: at.IP}.Read(n.net)
+		if err != nil {
+			return []string{err.Error()}
 		}
-		state, err := overlay.VTEP{Subnet: n.Subnet, IP: n.IP}.Read(n.net)
-		require.NoError(t, err)
 		for _, e := range state.Neighs {
 			list = append(list, fmt.Sprintf("neigh %s %s", e.IP, e.MAC))
 		}
 		for _, e := range state.FDBs {
 			list = append(list, fmt.Sprintf("fdb %s %s", e.MAC, e.Dst))
 		}
-	}
-	if listens(t, n.path, 179) {
-		list = append(list, "tcp "+n.IP.String()+":179")
+		if listens(t, n.path, at.IP, 179) {
+			list = append(list, "tcp "+at.IP.String()+":179")
+		}
 	}
 	return list
 }
 
+// pod attaches a pod, and returns its namespace and its IPv4 address.
 func (n *node) pod(t testing.TB, name string) (path string, ip netip.Addr) {
 	t.Helper()
-	path = filepath.Join(t.TempDir(), name)
+	s := n.spot(t, name)
+	return s.path, s.ip
+}
+
+// spot is a pod that packets of both families are sent from and to.
+func (n *node) spot(t testing.TB, name string) spot {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
 	t.Cleanup(func() { require.NoError(t, netns.Delete(path)) })
 	require.NoError(t, netns.Create(path))
 	ips, err := n.pods.Attach(context.Background(), cni.PodNet{SandboxID: name, Namespace: "default", Name: name, NetNS: path})
 	require.NoError(t, err)
 	require.NoError(t, cni.Neighbourly(context.Background(), n.net))
-	return path, ips[0]
+	require.Len(t, ips, 2)
+	return spot{path, ips[0], ips[1]}
 }
 
-// listens tells whether somebody in the namespace at path has that TCP port.
-func listens(t testing.TB, path string, port int) (found bool) {
+// listens tells whether somebody in the namespace at path has that TCP port of
+// an address.
+func listens(t testing.TB, path string, ip netip.Addr, port int) (found bool) {
 	t.Helper()
+	file, bytes := "/proc/thread-self/net/tcp", ip.AsSlice()
+	if ip.Is6() {
+		file += "6"
+	}
+	want := ""
+	for part := range slices.Chunk(bytes, 4) { // as the kernel prints them: words of the machine
+		want += fmt.Sprintf("%08X", binary.NativeEndian.Uint32(part))
+	}
 	require.NoError(t, netns.Do(path, func() error {
-		text, err := os.ReadFile("/proc/thread-self/net/tcp")
+		text, err := os.ReadFile(file)
 		for line := range strings.Lines(string(text)) {
 			f := strings.Fields(line)
-			found = found || len(f) > 3 && strings.HasSuffix(f[1], fmt.Sprintf(":%04X", port)) && f[3] == "0A"
+			found = found || len(f) > 3 && f[1] == fmt.Sprintf("%s:%04X", want, port) && f[3] == "0A"
 		}
 		return err
 	}))

@@ -30,13 +30,17 @@ func TestLinkLost(t *testing.T) {
 		one := c.nodes[0]
 		nettest.Run(t, one.path, "ip link set eth0 down")
 		flow(t, pods[1:], kind+": the others, while a node's link is down")
-		require.Error(t, echo(pods[0], pods[1], 100), kind)
+		require.Error(t, echo(pods[0], pods[1], 100, false), kind)
+		require.Error(t, echo(pods[0], pods[1], 100, true), kind)
 		require.NotContains(t, nettest.Run(t, one.path, "ip route"), "default")
 		nettest.Run(t, one.path, "ip link set eth0 up")
 		require.Eventually(t, func() bool { return len(differ(one.Name, c.wants(one), one.has(t))) == 0 }, time.Minute, 10*time.Millisecond)
-		require.Eventually(t, func() bool { return echo(pods[0], pods[1], 100) == nil }, time.Minute, 10*time.Millisecond)
+		for _, six := range []bool{false, true} {
+			require.Eventually(t, func() bool { return echo(pods[0], pods[1], 100, six) == nil }, time.Minute, 10*time.Millisecond)
+		}
 		flow(t, pods, kind+": the link is back")
 		require.Equal(t, one.IP, nettest.Talk(t, pods[0].path, c.OutsideNS(), c.ClientIP()))
+		require.Equal(t, one.Six.IP, nettest.Talk(t, pods[0].path, c.OutsideNS(), netip.MustParseAddr("2001:db8:192::a")))
 	}
 }
 
@@ -50,12 +54,15 @@ func TestOverlap(t *testing.T) {
 			pods = spots(t, c.nodes...)
 		}
 		thief := overlay.Lease{Node: "thief", Subnet: netip.MustParsePrefix("10.244.2.0/24"), PublicIP: netip.MustParseAddr("172.30.0.99"),
-			BackendType: kind, BackendData: "null", Since: time.Now()}
+			BackendType: kind, BackendData: "null", Since: time.Now(),
+			Subnet6: netip.MustParsePrefix("fd00:10:244:2::/64"), PublicIP6: netip.MustParseAddr("fd00:172:30::99"), BackendData6: "null"}
 		r := c.nodes[0].agent.do(t, order{Leases: append(c.leases(), thief)})
 		require.Empty(t, r.Err)
 		require.Empty(t, r.Steps)
 		require.Equal(t, "thief", r.Conflicts[0].Node)
 		require.Equal(t, "node-2", r.Conflicts[0].With)
+		require.Equal(t, "node-2", r.Conflicts[1].With)
+		require.Contains(t, r.Conflicts[1].Says, "overlaps with fd00:10:244:2::/64 of node node-2")
 		flow(t, pods, kind)
 	}
 }
@@ -67,10 +74,10 @@ func TestForwarder(t *testing.T) {
 	pods := spots(t, c.nodes...)
 	one := c.nodes[0]
 	counts := func(n *node) *overlay.Counts { return n.agent.do(t, order{Leases: c.leases()}).Counts }
-	require.NoError(t, echoFor(pods[0], pods[1], 1, time.Minute)) // addresses are resolved
+	require.NoError(t, echoFor(pods[0], pods[1], 1, false, time.Minute)) // addresses are resolved
 	before := counts(one).Peers[0]
 	for range 5 {
-		require.NoError(t, echoFor(pods[0], pods[1], 1000-28, time.Minute))
+		require.NoError(t, echoFor(pods[0], pods[1], 1000-28, false, time.Minute))
 	}
 	after := counts(one).Peers[0]
 	require.EqualValues(t, 5, after.OutPackets-before.OutPackets)

@@ -24,6 +24,8 @@ func (g Gateway) dev() string { return cmp.Or(g.Dev, "eth0") }
 
 func (g Gateway) Type() string { return HostGW }
 
+func (g Gateway) Six() bool { return g.IP.Is6() }
+
 // Data is null: the node's address says it all.
 func (g Gateway) Data() string { return "null" }
 
@@ -61,7 +63,7 @@ func (g Gateway) Plan(n *link.Net, want []Peer) (Plan, error) {
 func (g Gateway) Diff(have []link.Route, want []Peer) (plan Plan) {
 	wanted := map[netip.Prefix]bool{}
 	for _, p := range want {
-		if p.IP == g.IP || p.IP.Is4() != g.IP.Is4() || p.Subnet.Addr().Is4() != g.IP.Is4() {
+		if p.IP == g.IP || !p.in(g.IP) {
 			continue
 		}
 		wanted[p.Subnet.Masked()] = true

@@ -11,12 +11,14 @@ import (
 )
 
 // The annotations of a Node that are its lease, as flannel's kube subnet
-// manager has them; the subnet itself is the Node's podCIDR.
+// manager has them; the subnets themselves are the Node's podCIDRs.
 const (
 	annotationPrefix  = "flannel.alpha.coreos.com/"
 	BackendTypeKey    = annotationPrefix + "backend-type"
 	BackendDataKey    = annotationPrefix + "backend-data"
 	PublicIPKey       = annotationPrefix + "public-ip"
+	BackendData6Key   = annotationPrefix + "backend-v6-data"
+	PublicIP6Key      = annotationPrefix + "public-ipv6"
 	SubnetManagerKey  = annotationPrefix + "kube-subnet-manager"
 	subnetManagerTrue = "true"
 )
@@ -29,25 +31,52 @@ type Lease struct {
 	PublicIP    netip.Addr
 	BackendType string
 	BackendData string // JSON
+	// The same of IPv6; invalid and empty where there is none.
+	Subnet6      netip.Prefix
+	PublicIP6    netip.Addr
+	BackendData6 string
 	// Since is when the Node was made: of two that claim the same subnet the
 	// older one has it.
 	Since time.Time
 }
 
-// LeaseOf reads the lease of a Node; ErrNoLease if it has no subnet (yet). One
-// that nobody has published yet has no address.
-func LeaseOf(node, podCIDR string, since time.Time, annotations map[string]string) (Lease, error) {
+// LeaseOf reads the lease of a Node, whose podCIDRs are one or one of each
+// family; ErrNoLease if it has no subnet (yet). One that nobody has published
+// yet has no address.
+func LeaseOf(node string, podCIDRs []string, since time.Time, annotations map[string]string) (Lease, error) {
 	l := Lease{Node: node, Since: since}
-	if podCIDR == "" {
+	for _, cidr := range podCIDRs {
+		subnet, err := netip.ParsePrefix(cidr)
+		if err != nil {
+			return l, err
+		}
+		if subnet.Addr().Is6() {
+			l.Subnet6 = subnet
+		} else {
+			l.Subnet = subnet
+		}
+	}
+	if !l.Subnet.IsValid() {
 		return l, ErrNoLease
 	}
-	var err error
-	if l.Subnet, err = netip.ParsePrefix(podCIDR); err != nil || annotations[SubnetManagerKey] != subnetManagerTrue {
-		return l, err
+	if annotations[SubnetManagerKey] != subnetManagerTrue {
+		return l, nil
 	}
+	var err, err6 error
 	l.BackendType, l.BackendData = annotations[BackendTypeKey], annotations[BackendDataKey]
 	l.PublicIP, err = netip.ParseAddr(annotations[PublicIPKey])
-	return l, err
+	if ip6 := annotations[PublicIP6Key]; ip6 != "" && l.Subnet6.IsValid() {
+		l.BackendData6 = annotations[BackendData6Key]
+		l.PublicIP6, err6 = netip.ParseAddr(ip6)
+	}
+	return l, errors.Join(err, err6)
+}
+
+// six is the lease as those see it who lead packets of IPv6; ok is false if it
+// has nothing of IPv6.
+func (l Lease) six() (six Lease, ok bool) {
+	return Lease{Node: l.Node, Since: l.Since, Subnet: l.Subnet6, PublicIP: l.PublicIP6,
+		BackendType: Carrier6(l.BackendType), BackendData: l.BackendData6}, l.Subnet6.IsValid()
 }
 
 // ErrNoLease is the error for a Node without a lease.
@@ -55,10 +84,14 @@ var ErrNoLease = errors.New("the node has no subnet lease")
 
 // Annotations are those of the Node that say what the lease says.
 func (l Lease) Annotations() map[string]string {
-	return map[string]string{
+	list := map[string]string{
 		BackendTypeKey: l.BackendType, BackendDataKey: l.BackendData,
 		PublicIPKey: l.PublicIP.String(), SubnetManagerKey: subnetManagerTrue,
 	}
+	if l.PublicIP6.IsValid() {
+		list[PublicIP6Key], list[BackendData6Key] = l.PublicIP6.String(), l.BackendData6
+	}
+	return list
 }
 
 // Peer is the lease's node as others see it.

@@ -52,22 +52,47 @@ func TestJudge(t *testing.T) {
 func TestLeaseInAnnotations(t *testing.T) {
 	l := lease("node-1", "10.244.1.0/24", "172.30.0.11", 0)
 	l.BackendType, l.BackendData = overlay.VXLAN, `{"VNI":1,"VtepMAC":"02:00:00:00:00:01"}`
-	got, err := overlay.LeaseOf("node-1", "10.244.1.0/24", l.Since, l.Annotations())
+	got, err := overlay.LeaseOf("node-1", []string{"10.244.1.0/24"}, l.Since, l.Annotations())
 	require.NoError(t, err)
 	require.Equal(t, l, got)
 	require.Equal(t, "02:00:00:00:00:01", got.Peer().MAC)
-	_, err = overlay.LeaseOf("node-1", "", l.Since, l.Annotations())
+	both := []string{"10.244.1.0/24", "fd00:10:244:1::/64"}
+	l.Subnet6, l.PublicIP6, l.BackendData6 = netip.MustParsePrefix(both[1]), netip.MustParseAddr("fd00:172:30::b"), `{"VNI":1,"VtepMAC":"02:00:00:00:00:02"}`
+	got, err = overlay.LeaseOf("node-1", both, l.Since, l.Annotations())
+	require.NoError(t, err)
+	require.Equal(t, l, got)
+	require.Equal(t, "fd00:172:30::b", l.Annotations()["flannel.alpha.coreos.com/public-ipv6"])
+	require.Equal(t, `{"VNI":1,"VtepMAC":"02:00:00:00:00:02"}`, l.Annotations()["flannel.alpha.coreos.com/backend-v6-data"])
+	_, err = overlay.LeaseOf("node-1", nil, l.Since, l.Annotations())
 	require.ErrorIs(t, err, overlay.ErrNoLease)
-	got, err = overlay.LeaseOf("node-1", "10.244.1.0/24", l.Since, nil)
+	got, err = overlay.LeaseOf("node-1", []string{"10.244.1.0/24"}, l.Since, nil)
 	require.NoError(t, err)
 	require.False(t, got.PublicIP.IsValid())
-	_, err = overlay.LeaseOf("node-1", "10.244.1.0/33", l.Since, nil)
+	_, err = overlay.LeaseOf("node-1", []string{"10.244.1.0/33"}, l.Since, nil)
 	require.Error(t, err)
 }
 
 func TestNetConf(t *testing.T) {
+	six := netip.MustParsePrefix("fd00:10:244::/48")
+	for _, x := range []struct{ text, says string }{
+		{`{"Network":"10.244.0.0/16","EnableIPv6":true,"IPv6Network":"fd00:10:244::/48","Backend":{"Type":"vxlan"}}`, ""},
+		{`{"Network":"10.244.0.0/16","Backend":{"Type":"vxlan"}}`, ""},
+		{`{"Network":"10.244.0.0/16","EnableIPv6":false,"Backend":{"Type":"vxlan"}}`, "EnableIPv6 false, but this cluster was made with IPv6"},
+		{`{"Network":"10.244.0.0/16","IPv6Network":"fd00:9::/48","Backend":{"Type":"vxlan"}}`, "the pods of this cluster are in fd00:10:244::/48"},
+	} {
+		_, err := overlay.ParseNetConf(x.text, podNet, six)
+		if x.says != "" {
+			require.ErrorContains(t, err, x.says)
+		} else {
+			require.NoError(t, err)
+		}
+	}
+	again, err := overlay.ParseNetConf(overlay.NewNetConf(podNet, six, overlay.BGP).Text(), podNet, six)
+	require.NoError(t, err)
+	require.Equal(t, overlay.NewNetConf(podNet, six, overlay.BGP), again)
 	for _, x := range []struct{ text, says string }{
 		{`{"Network":"10.244.0.0/16","Backend":{"Type":"udp"}}`, ""},
+		{`{"Network":"10.244.0.0/16","EnableIPv6":true,"Backend":{"Type":"udp"}}`, "EnableIPv6 true, but this cluster was made without IPv6"},
 		{`{"Network":"10.244.0.0/16","EnableIPv4":true,"Backend":{"Type":"vxlan","VNI":1,"Port":8472}}`, ""},
 		{``, "missing or empty"},
 		{`{"Network":`, "cannot be read"},
@@ -78,13 +103,13 @@ func TestNetConf(t *testing.T) {
 		{`{"Network":"10.244.0.0/16","Backend":{"Type":"vxlan","VNI":7}}`, "Backend.VNI 7"},
 		{`{"Network":"10.244.0.0/16","Backend":{"Type":"udp","Port":1}}`, "Backend.Port 1"},
 	} {
-		c, err := overlay.ParseNetConf(x.text, podNet)
+		c, err := overlay.ParseNetConf(x.text, podNet, netip.Prefix{})
 		if x.says != "" {
 			require.ErrorContains(t, err, x.says)
 			continue
 		}
 		require.NoError(t, err)
-		again, err := overlay.ParseNetConf(c.Text(), podNet)
+		again, err := overlay.ParseNetConf(c.Text(), podNet, netip.Prefix{})
 		require.NoError(t, err)
 		require.Equal(t, c, again)
 	}

@@ -1,25 +1,31 @@
 package overlay
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
-	"slices"
 
 	"github.com/klab-project/klab/netlab/link"
 )
 
 // Node is the node whose overlay it is.
 type Node struct {
-	Name     string
+	Name string
+	Dev  string // in the underlay: eth0
+	MTU  int    // of the underlay
+	Place
+	// Six is its place among addresses of IPv6; the zero value: it has none.
+	Six Place
+}
+
+// Place is where a node is, in one family of addresses.
+type Place struct {
 	IP       netip.Addr   // in the underlay
 	Subnet   netip.Prefix // of its pods
 	Network  netip.Prefix // of all pods
 	Underlay netip.Prefix
 	Gateway  netip.Addr // of its default route; invalid: none is kept
-	MTU      int        // of the underlay
-	Dev      string     // in the underlay: eth0
 }
 
 // Manager keeps one node's overlay. Its methods must not run at the same time,
@@ -29,9 +35,9 @@ type Manager struct {
 	Net   *link.Net
 	Hands Hands // nil: [Kernel]
 
-	backends []Backend
-	now      Backend
-	names    map[netip.Addr]string // of nodes that had a subnet, by its first address
+	kind string // the backend in use; empty: none
+	four *family
+	six  *family // nil: there is no IPv6
 }
 
 // NewManager returns a manager that uses no backend yet. News is called when
@@ -40,63 +46,65 @@ func NewManager(node Node, n *link.Net, hands Hands, news func()) *Manager {
 	if node.Dev == "" {
 		node.Dev = "eth0"
 	}
-	m := &Manager{Node: node, Net: n, Hands: hands, names: map[netip.Addr]string{}}
+	m := &Manager{Node: node, Net: n, Hands: hands}
 	if m.Hands == nil {
 		m.Hands = Kernel{n}
 	}
-	m.backends = []Backend{
-		VTEP{IP: node.IP, Subnet: node.Subnet, Dev: node.Dev, MTU: node.MTU - vxlanOverhead},
-		Gateway{Dev: node.Dev, IP: node.IP, Network: node.Network},
-		&Tunnel{IP: node.IP, Subnet: node.Subnet, Network: node.Network, MTU: node.MTU - udpOverhead},
-		&Router{Dev: node.Dev, IP: node.IP, Subnet: node.Subnet, Network: node.Network, News: news},
+	at := node.Place
+	m.four = m.family(at,
+		VTEP{IP: at.IP, Subnet: at.Subnet, Dev: node.Dev, MTU: node.MTU - vxlanOverhead},
+		Gateway{Dev: node.Dev, IP: at.IP, Network: at.Network},
+		&Tunnel{IP: at.IP, Subnet: at.Subnet, Network: at.Network, MTU: node.MTU - udpOverhead},
+		&Router{Dev: node.Dev, IP: at.IP, Subnet: at.Subnet, Network: at.Network, News: news})
+	if six := node.Six; six.IP.IsValid() {
+		m.six = m.family(six,
+			VTEP{IP: six.IP, Subnet: six.Subnet, Dev: node.Dev, MTU: node.MTU - vxlanOverhead6},
+			Gateway{Dev: node.Dev, IP: six.IP, Network: six.Network},
+			&Router{Dev: node.Dev, IP: six.IP, ID: at.IP, Subnet: six.Subnet, Network: six.Network, News: news})
 	}
 	return m
 }
 
+// Carrier6 is the backend that carries IPv6 while another one is in use: this
+// one, but for udp, which is for IPv4 alone, host-gw.
+func Carrier6(kind string) string {
+	if kind == UDP {
+		return HostGW
+	}
+	return kind
+}
+
 // Type is the backend in use; empty if there is none.
-func (m *Manager) Type() string {
-	if m.now == nil {
-		return ""
-	}
-	return m.now.Type()
-}
+func (m *Manager) Type() string { return m.kind }
 
-func (m *Manager) backend(kind string) Backend {
-	i := slices.IndexFunc(m.backends, func(b Backend) bool { return b.Type() == kind })
-	if i < 0 {
-		return nil
-	}
-	return m.backends[i]
-}
-
-// Use makes a backend the one in use; was is the one that was before, as far
-// as the manager cannot know. If it cannot be made, the old one stays. What
-// the old one leads to is taken away by [Manager.Sync], when the new one leads
-// there.
+// Use makes a backend the one in use, for both families; was is the one that was
+// before, as far as the manager cannot know. If it cannot be made, the old one
+// stays. What the old one leads to is taken away by [Manager.Sync], when the new
+// one leads there.
 func (m *Manager) Use(ctx context.Context, kind, was string) error {
-	if m.now != nil {
-		was = m.now.Type()
-		if was == kind {
-			return nil
+	if m.kind != "" {
+		was = m.kind
+	}
+	before := m.four.now
+	err := m.four.use(ctx, kind, was)
+	if err == nil && m.six != nil {
+		if err = m.six.use(ctx, Carrier6(kind), Carrier6(was)); err != nil {
+			return errors.Join(err, m.four.back(ctx, before, was))
 		}
 	}
-	b := m.backend(kind)
-	if b == nil {
-		return fmt.Errorf("overlay: there is no backend %q", kind)
+	if err == nil {
+		m.kind = kind
 	}
-	if err := m.Hands.Up(ctx, b, was); err != nil {
-		if was == kind {
-			return err
-		}
-		return errors.Join(err, b.Down(ctx, m.Net))
-	}
-	m.now = b
-	return nil
+	return err
 }
 
 // Lease is what others have to know about this node; none before [Manager.Use].
 func (m *Manager) Lease() Lease {
-	return Lease{Node: m.Name, Subnet: m.Subnet, PublicIP: m.IP, BackendType: m.now.Type(), BackendData: m.now.Data()}
+	l := Lease{Node: m.Name, Subnet: m.Subnet, PublicIP: m.IP, BackendType: m.kind, BackendData: m.four.now.Data()}
+	if m.six != nil {
+		l.Subnet6, l.PublicIP6, l.BackendData6 = m.Six.Subnet, m.Six.IP, m.six.now.Data()
+	}
+	return l
 }
 
 // ErrNoLink is the error while the node's link to the others is down: the
@@ -105,84 +113,49 @@ var ErrNoLink = errors.New("the link to the other nodes is down")
 
 // Sync makes this node's kernel lead to the nodes that have leases, this one's
 // among them or not, and to nobody else. It returns the leases that cannot be
-// honoured.
+// honoured, by their family.
 func (m *Manager) Sync(ctx context.Context, leases []Lease) ([]Conflict, error) {
-	if m.now == nil {
+	if m.kind == "" {
 		return nil, errors.New("overlay: no backend is in use")
 	}
-	good, bad := Judge(leases, m.Network, m.Underlay)
-	peers := m.peers(good)
-	if err := m.uplink(ctx); err != nil {
+	if l, ok, err := m.Net.Link(m.Dev); err != nil || !ok || !l.Up {
+		return m.conflicts(leases), cmp.Or(err, ErrNoLink)
+	}
+	bad, err := m.four.sync(ctx, leases)
+	if m.six == nil {
 		return bad, err
 	}
-	var others []Peer // that use another backend: what leads to them stays
-	for _, b := range m.backends {
-		if b != m.now {
-			others = append(others, peers[b.Type()]...)
-		}
-	}
-	if err := m.now.Up(ctx, m.Net); err != nil {
-		return bad, err
-	}
-	wait, err := Sync(ctx, m.Net, m.now, named{m.Hands, m.names}, peers[m.Type()], others)
-	errs := []error{err}
-	for _, b := range m.backends {
-		if b != m.now {
-			errs = append(errs, m.leave(ctx, b, peers[b.Type()], wait))
-		}
-	}
-	return bad, errors.Join(errs...)
+	bad6, err6 := m.six.sync(ctx, sixOf(leases))
+	return append(bad, bad6...), errors.Join(err, err6)
 }
 
-// peers are the other nodes by their backends.
-func (m *Manager) peers(good []Lease) map[string][]Peer {
-	of := map[string][]Peer{}
-	for _, l := range good {
-		if l.Node != m.Name && l.claim() {
-			of[l.BackendType] = append(of[l.BackendType], l.Peer())
-			m.names[l.Subnet.Masked().Addr()] = l.Node
+// conflicts are the leases that cannot be honoured.
+func (m *Manager) conflicts(leases []Lease) []Conflict {
+	_, bad := Judge(leases, m.Network, m.Underlay)
+	if m.six != nil {
+		_, bad6 := Judge(sixOf(leases), m.Six.Network, m.Six.Underlay)
+		bad = append(bad, bad6...)
+	}
+	return bad
+}
+
+// sixOf are leases as those see them who lead packets of IPv6.
+func sixOf(leases []Lease) (list []Lease) {
+	for _, l := range leases {
+		if six, ok := l.six(); ok {
+			list = append(list, six)
 		}
 	}
-	return of
-}
-
-// leave takes away what is left of a backend that is not in use: all but what
-// leads to users of it, and to those to whom the new one does not lead yet.
-func (m *Manager) leave(ctx context.Context, b Backend, users, wait []Peer) error {
-	there, err := b.Present(m.Net)
-	if err != nil || !there {
-		return err
-	}
-	if len(users)+len(wait) == 0 {
-		return m.Hands.Down(ctx, b, m.Type())
-	}
-	_, err = Sync(ctx, m.Net, b, named{m.Hands, m.names}, users, wait)
-	return err
-}
-
-// uplink looks after what the node's link to the others needs, which the
-// kernel drops when somebody switches it off.
-func (m *Manager) uplink(ctx context.Context) error {
-	l, ok, err := m.Net.Link(m.Dev)
-	if err != nil {
-		return err
-	}
-	if !ok || !l.Up {
-		return ErrNoLink
-	}
-	if !m.Gateway.IsValid() {
-		return nil
-	}
-	return m.Net.Route(ctx, link.Route{Dst: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Via: m.Gateway, Dev: m.Dev})
+	return list
 }
 
 // Links are the names of the links without which packets do not get to other
 // nodes: who watches one of them go or come should Sync.
-func (m *Manager) Links() []string { return []string{m.Dev, "flannel.1", "flannel0"} }
+func (m *Manager) Links() []string { return []string{m.Dev, "flannel.1", "flannel-v6.1", "flannel0"} }
 
 // Counts are what the forwarder has carried; nil if none runs.
 func (m *Manager) Counts() *Counts {
-	for _, b := range m.backends {
+	for _, b := range m.four.backends {
 		if t, ok := b.(*Tunnel); ok {
 			return t.Counts()
 		}
@@ -194,25 +167,9 @@ func (m *Manager) Counts() *Counts {
 // other nodes' speakers, which keep the routes for a while. What is in the
 // kernel stays.
 func (m *Manager) Close() error {
-	var errs []error
-	for _, b := range m.backends {
-		if c, ok := b.(interface{ Close() error }); ok {
-			errs = append(errs, c.Close())
-		}
+	err := m.four.close()
+	if m.six != nil {
+		err = errors.Join(err, m.six.close())
 	}
-	return errors.Join(errs...)
-}
-
-// named gives peers that are known by their entries only the names of the
-// nodes that had them.
-type named struct {
-	Hands
-	names map[netip.Addr]string
-}
-
-func (h named) Remove(ctx context.Context, b Backend, p Peer) error {
-	if p.Node == "" && p.Subnet.IsValid() {
-		p.Node = h.names[p.Subnet.Addr()]
-	}
-	return h.Hands.Remove(ctx, b, p)
+	return err
 }

@@ -45,7 +45,7 @@ const (
 	retryTime    = 2 * time.Second
 )
 
-func newSpeaker(ctx context.Context, ip netip.Addr, asn uint32, subnet netip.Prefix, news func()) (*speaker, error) {
+func newSpeaker(ctx context.Context, ip, id netip.Addr, asn uint32, subnet netip.Prefix, news func()) (*speaker, error) {
 	quiet := &slog.LevelVar{}
 	quiet.Set(slog.LevelWarn)
 	s := &speaker{ip: ip, asn: asn, news: news, heard: heard{
@@ -53,7 +53,7 @@ func newSpeaker(ctx context.Context, ip netip.Addr, asn uint32, subnet netip.Pre
 	s.bgp = server.NewBgpServer(server.LoggerOption(slog.New(slog.DiscardHandler), quiet))
 	go s.bgp.Serve()
 	err := s.bgp.StartBgp(ctx, &api.StartBgpRequest{Global: &api.Global{
-		Asn: asn, RouterId: ip.String(), ListenPort: bgpPort, ListenAddresses: []string{ip.String()},
+		Asn: asn, RouterId: id.String(), ListenPort: bgpPort, ListenAddresses: []string{ip.String()},
 	}})
 	if err == nil {
 		err = s.announce(subnet.Masked())
@@ -73,13 +73,19 @@ func (s *speaker) announce(subnet netip.Prefix) error {
 	if err != nil {
 		return err
 	}
-	self, err := bgp.NewPathAttributeNextHop(netip.IPv4Unspecified())
+	family, hop := bgp.RF_IPv4_UC, bgp.PathAttributeInterface(nil)
+	if s.ip.Is6() {
+		family = bgp.RF_IPv6_UC
+		hop, err = bgp.NewPathAttributeMpReachNLRI(family, []bgp.PathNLRI{{NLRI: nlri}}, netip.IPv6Unspecified())
+	} else {
+		hop, err = bgp.NewPathAttributeNextHop(netip.IPv4Unspecified())
+	}
 	if err != nil {
 		return err
 	}
 	_, err = s.bgp.AddPath(apiutil.AddPathRequest{Paths: []*apiutil.Path{{
-		Family: bgp.RF_IPv4_UC, Nlri: nlri,
-		Attrs: []bgp.PathAttributeInterface{bgp.NewPathAttributeOrigin(bgp.BGP_ORIGIN_ATTR_TYPE_IGP), self},
+		Family: family, Nlri: nlri,
+		Attrs: []bgp.PathAttributeInterface{bgp.NewPathAttributeOrigin(bgp.BGP_ORIGIN_ATTR_TYPE_IGP), hop},
 	}}})
 	return err
 }
@@ -117,8 +123,11 @@ func (s *speaker) hear(paths []*apiutil.Path) {
 
 func nextHop(p *apiutil.Path) netip.Addr {
 	for _, a := range p.Attrs {
-		if hop, ok := a.(*bgp.PathAttributeNextHop); ok {
+		switch hop := a.(type) {
+		case *bgp.PathAttributeNextHop:
 			return hop.Value
+		case *bgp.PathAttributeMpReachNLRI:
+			return hop.Nexthop
 		}
 	}
 	return netip.Addr{}
@@ -136,8 +145,12 @@ func (s *speaker) add(ctx context.Context, ip netip.Addr, subnet netip.Prefix, r
 		Enabled: true, RestartTime: uint32(restartTime.Seconds()),
 		DeferralTime: uint32(deferralTime.Seconds()), LocalRestarting: restarted,
 	}
-	ipv4 := &api.AfiSafi{
-		Config:            &api.AfiSafiConfig{Family: &api.Family{Afi: api.Family_AFI_IP, Safi: api.Family_SAFI_UNICAST}, Enabled: true},
+	afi := api.Family_AFI_IP
+	if s.ip.Is6() {
+		afi = api.Family_AFI_IP6
+	}
+	family := &api.AfiSafi{
+		Config:            &api.AfiSafiConfig{Family: &api.Family{Afi: afi, Safi: api.Family_SAFI_UNICAST}, Enabled: true},
 		MpGracefulRestart: &api.MpGracefulRestart{Config: &api.MpGracefulRestartConfig{Enabled: true}},
 	}
 	err := s.bgp.AddPeer(ctx, &api.AddPeerRequest{Peer: &api.Peer{
@@ -146,7 +159,7 @@ func (s *speaker) add(ctx context.Context, ip netip.Addr, subnet netip.Prefix, r
 		Timers: &api.Timers{Config: &api.TimersConfig{
 			ConnectRetry: uint64(retryTime.Seconds()), IdleHoldTimeAfterReset: 1,
 		}},
-		GracefulRestart: graceful, AfiSafis: []*api.AfiSafi{ipv4},
+		GracefulRestart: graceful, AfiSafis: []*api.AfiSafi{family},
 	}})
 	if err != nil {
 		return err

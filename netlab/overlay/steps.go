@@ -16,13 +16,21 @@ type steps struct {
 }
 
 func (s steps) Up(ctx context.Context, b Backend, was string) error {
-	return step.Do(ctx, s.backend(step.BackendDetail{Backend: b.Type(), Was: was}),
+	return step.Do(ctx, s.backend(step.BackendDetail{Backend: b.Type(), Was: was, Family: familyOf(b)}),
 		func(ctx context.Context) error { return s.next.Up(ctx, b, was) })
 }
 
 func (s steps) Down(ctx context.Context, b Backend, now string) error {
-	return step.Do(ctx, s.backend(step.BackendDetail{Backend: b.Type(), Now: now, Done: true}),
+	return step.Do(ctx, s.backend(step.BackendDetail{Backend: b.Type(), Now: now, Done: true, Family: familyOf(b)}),
 		func(ctx context.Context) error { return s.next.Down(ctx, b, now) })
+}
+
+// familyOf is the family that a backend carries, if it is not IPv4.
+func familyOf(b Backend) string {
+	if b.Six() {
+		return "IPv6"
+	}
+	return ""
 }
 
 func (s steps) backend(d step.BackendDetail) step.Action {

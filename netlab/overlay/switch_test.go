@@ -24,28 +24,41 @@ import (
 
 // spot is a pod that packets are sent from and to.
 type spot struct {
-	path string
-	ip   netip.Addr
+	path    string
+	ip, ip6 netip.Addr
+}
+
+// to is the address of a family, and what to call a socket of it.
+func (s spot) to(six bool) (addr, suffix string) {
+	if six {
+		return netip.AddrPortFrom(s.ip6, 0).String(), "6"
+	}
+	return netip.AddrPortFrom(s.ip, 0).String(), "4"
 }
 
 func spots(t testing.TB, nodes ...*node) (list []spot) {
 	t.Helper()
 	for i, n := range nodes {
-		path, ip := n.pod(t, fmt.Sprint("pod-", i, "-", n.Name))
-		list = append(list, spot{path, ip})
+		list = append(list, n.spot(t, fmt.Sprint("pod-", i, "-", n.Name)))
 	}
 	return list
 }
 
+// What is left of the MTU of pods' links, by family.
+var largest = map[bool]int{false: overlay.PodMTU6(1500) - 20 - 8, true: overlay.PodMTU6(1500) - 40 - 8}
+
 // flow sends the largest packets that pods may send, and one that must not pass
-// unheard, from each to each; both ends compare the addresses that they see.
+// unheard, from each to each by both families; both ends compare the addresses
+// that they see.
 func flow(t testing.TB, list []spot, what string) {
 	t.Helper()
 	for _, from := range list {
 		for _, to := range list {
-			if from != to {
-				require.NoError(t, echoFor(from, to, overlay.PodMTU(1500)-28, time.Minute), "%s: %s to %s", what, from.ip, to.ip)
-				require.ErrorIs(t, echo(from, to, overlay.PodMTU(1500)-27), unix.EMSGSIZE, what)
+			for six, size := range largest {
+				if from != to {
+					require.NoError(t, echoFor(from, to, size, six, time.Minute), "%s: %s to %s, IPv6 %t", what, from.ip, to.ip, six)
+					require.ErrorIs(t, echo(from, to, size+1, six), unix.EMSGSIZE, what)
+				}
 			}
 		}
 	}
@@ -53,16 +66,20 @@ func flow(t testing.TB, list []spot, what string) {
 
 // echo sends size bytes by UDP, which nobody may cut in pieces, and wants them
 // back. It gives up after two seconds.
-func echo(from, to spot, size int) error { return echoFor(from, to, size, 2*time.Second) }
+func echo(from, to spot, size int, six bool) error {
+	return echoFor(from, to, size, six, 2*time.Second)
+}
 
-func echoFor(from, to spot, size int, limit time.Duration) error {
+func echoFor(from, to spot, size int, six bool, limit time.Duration) error {
 	ctx := context.Background()
-	far, err := netns.ListenPacket(ctx, to.path, "udp4", netip.AddrPortFrom(to.ip, 0).String())
+	addr, suffix := to.to(six)
+	far, err := netns.ListenPacket(ctx, to.path, "udp"+suffix, addr)
 	if err != nil {
 		return err
 	}
 	defer far.Close()
-	near, err := netns.ListenPacket(ctx, from.path, "udp4", netip.AddrPortFrom(from.ip, 0).String())
+	addr, _ = from.to(six)
+	near, err := netns.ListenPacket(ctx, from.path, "udp"+suffix, addr)
 	if err != nil {
 		return err
 	}
@@ -72,7 +89,11 @@ func echoFor(from, to spot, size int, limit time.Duration) error {
 		return err
 	}
 	_ = raw.Control(func(fd uintptr) {
-		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DO)
+		if six {
+			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_DO)
+		} else {
+			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DO)
+		}
 	})
 	if err != nil {
 		return err
@@ -154,6 +175,43 @@ func TestEverySwitch(t *testing.T) {
 	}
 }
 
+// A connection of each family lives through every change of the backend.
+func TestConnectionsOutliveSwitches(t *testing.T) {
+	c := build(t, context.Background(), 2)
+	c.use(t, overlay.VXLAN)
+	pods := spots(t, c.nodes...)
+	var open []net.Conn
+	for _, six := range []bool{false, true} {
+		addr, suffix := pods[1].to(six)
+		l, err := netns.Listen(t.Context(), pods[1].path, "tcp"+suffix, addr)
+		require.NoError(t, err)
+		t.Cleanup(func() { l.Close() })
+		go func() {
+			if c, err := l.Accept(); err == nil {
+				_, _ = io.Copy(c, c)
+				c.Close()
+			}
+		}()
+		conn, err := netns.Dialer(pods[0].path)(t.Context(), "tcp"+suffix, l.Addr().String())
+		require.NoError(t, err)
+		t.Cleanup(func() { conn.Close() })
+		open = append(open, conn)
+	}
+	for i, kind := range []string{overlay.UDP, overlay.BGP, overlay.HostGW, overlay.VXLAN} {
+		c.use(t, kind)
+		for _, conn := range open {
+			text := fmt.Appendf(nil, "message %d", i)
+			require.NoError(t, conn.SetDeadline(time.Now().Add(time.Minute)))
+			_, err := conn.Write(text)
+			require.NoError(t, err)
+			got := make([]byte, len(text))
+			_, err = io.ReadFull(conn, got)
+			require.NoError(t, err, "%s after the change to %s", conn.RemoteAddr(), kind)
+			require.Equal(t, text, got)
+		}
+	}
+}
+
 // A node whose agent is dead keeps what it has; others reach it and each other
 // meanwhile, and when it comes back it follows.
 func TestAgentDiesInTheMiddle(t *testing.T) {
@@ -208,7 +266,7 @@ func TestRandomSwitches(t *testing.T) {
 		for range 1 + r.IntN(4) {
 			n := c.nodes[r.IntN(3)]
 			line := []string{
-				"", "", "ip link del flannel.1", "ip link del flannel0", "ip route flush proto bgp",
+				"", "", "ip link del flannel.1; ip -6 route flush proto bgp", "ip link del flannel0; ip link del flannel-v6.1", "ip route flush proto bgp",
 				"ip link set eth0 down; ip link set eth0 up", "ip route flush root 10.244.0.0/16 dev eth0",
 			}[r.IntN(7)]
 			switch {

@@ -17,7 +17,7 @@ import (
 // The device has the whole pod network; which node a packet goes to is known
 // to the forwarder alone. The device ends with the process.
 //
-// A Tunnel has a state and is not copied.
+// It carries IPv4 alone, as flannel's does. A Tunnel has a state and is not copied.
 type Tunnel struct {
 	Name    string       // of the device: flannel0
 	Port    int          // UDP: 8285
@@ -38,6 +38,8 @@ func (t *Tunnel) port() int    { return cmp.Or(t.Port, 8285) }
 func (t *Tunnel) mtu() int     { return cmp.Or(t.MTU, 1500-udpOverhead) }
 
 func (t *Tunnel) Type() string { return UDP }
+
+func (t *Tunnel) Six() bool { return false }
 
 // Data is null: the node's address says it all.
 func (t *Tunnel) Data() string { return "null" }
@@ -137,7 +139,7 @@ func (t *Tunnel) Plan(_ *link.Net, want []Peer) (plan Plan, err error) {
 	}
 	wanted := map[netip.Prefix]bool{}
 	for _, p := range want {
-		if p.IP == t.IP || !p.IP.Is4() || !p.Subnet.Addr().Is4() {
+		if p.IP == t.IP || !p.in(t.IP) {
 			continue
 		}
 		wanted[p.Subnet.Masked()] = true

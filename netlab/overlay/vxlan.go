@@ -6,12 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/klab-project/klab/netlab/link"
 )
 
 // MAC is the hardware address of the endpoint of the node with this subnet.
 func MAC(subnet netip.Prefix) string { return link.MACOf(subnet.Masked().Addr()).String() }
+
+// in tells whether the peer has addresses of the family of ip.
+func (p Peer) in(ip netip.Addr) bool {
+	return p.IP.IsValid() && p.IP.Is6() == ip.Is6() && p.Subnet.IsValid() && p.Subnet.Addr().Is6() == ip.Is6()
+}
 
 func (p Peer) mac() string {
 	if p.MAC != "" {
@@ -23,7 +29,8 @@ func (p Peer) mac() string {
 // vtepIP is the address of a node's endpoint: the first of its subnet.
 func (p Peer) vtepIP() netip.Addr { return p.Subnet.Masked().Addr() }
 
-// VTEP is the backend vxlan: this node's tunnel endpoint, flannel.1. For each
+// VTEP is the backend vxlan: this node's tunnel endpoint, flannel.1, or for IPv6
+// flannel-v6.1, which wraps IPv6 packets into IPv6 packets. For each
 // other node there are three entries, which one packet needs one after the
 // other: a route (the peer's pods are behind the peer's endpoint), a neighbour
 // (the endpoint's MAC) and a forwarding entry (the underlay address to which
@@ -31,7 +38,7 @@ func (p Peer) vtepIP() netip.Addr { return p.Subnet.Masked().Addr() }
 //
 // A VTEP's MAC follows from its subnet, so nodes need not tell each other; a
 // Peer may state another, as flannel's node annotation does. The zero values of Name, VNI and Port
-// stand for flannel's: flannel.1, 1 and 8472.
+// stand for flannel's: flannel.1 or flannel-v6.1, and for both 1 and 8472.
 type VTEP struct {
 	Name   string
 	VNI    int
@@ -39,21 +46,38 @@ type VTEP struct {
 	Dev    string       // the uplink: eth0
 	IP     netip.Addr   // of the uplink
 	Subnet netip.Prefix // of this node's pods
-	MTU    int          // 0: the uplink's less the 50 bytes of VXLAN
+	MTU    int          // 0: the uplink's less what VXLAN takes
 }
 
 func (v VTEP) withDefaults() VTEP {
-	v.Name = cmp.Or(v.Name, "flannel.1")
+	if v.Name == "" {
+		v.Name = vtepName(v.IP)
+	}
 	v.VNI = cmp.Or(v.VNI, 1)
 	v.Port = cmp.Or(v.Port, 8472)
 	v.Dev = cmp.Or(v.Dev, "eth0")
 	return v
 }
 
-// vxlanOverhead is what VXLAN takes of the underlay's MTU.
-const vxlanOverhead = 50
+// vtepName is the name of the device that has an underlay address, as flannel
+// names them.
+func vtepName(ip netip.Addr) string {
+	if ip.Is6() {
+		return "flannel-v6.1"
+	}
+	return "flannel.1"
+}
+
+// What VXLAN takes of the underlay's MTU: an IPv4 or IPv6 header, and those of
+// UDP, VXLAN and the frame inside.
+const (
+	vxlanOverhead  = 20 + 8 + 8 + 14
+	vxlanOverhead6 = 40 + 8 + 8 + 14
+)
 
 func (v VTEP) Type() string { return VXLAN }
+
+func (v VTEP) Six() bool { return v.IP.Is6() }
 
 // Data is as flannel has it: {"VNI":1,"VtepMAC":"…"}.
 func (v VTEP) Data() string {
@@ -69,8 +93,8 @@ func (v VTEP) Present(n *link.Net) (bool, error) {
 func (v VTEP) Up(ctx context.Context, n *link.Net) error {
 	v = v.withDefaults()
 	at := v.Subnet.Masked().Addr()
-	if !v.IP.Is4() || !at.Is4() {
-		return fmt.Errorf("overlay: want IPv4, got node %s with pods %s", v.IP, v.Subnet)
+	if v.IP.Is6() != at.Is6() {
+		return fmt.Errorf("overlay: want addresses of one family, got node %s with pods %s", v.IP, v.Subnet)
 	}
 	err := n.Vxlan(ctx, link.Vxlan{Name: v.Name, VNI: v.VNI, Port: v.Port, Local: v.IP, Dev: v.Dev,
 		MAC: link.MACOf(at), MTU: v.MTU})
@@ -101,12 +125,31 @@ func (v VTEP) Add(ctx context.Context, n *link.Net, p Peer) error {
 		err = n.Neigh(ctx, e.neigh)
 	}
 	if err == nil {
-		err = n.Route(ctx, e.route)
+		err = v.lead(ctx, n, e.route)
 	}
 	if err != nil {
 		return fmt.Errorf("overlay to node %s: %w", p.Node, err)
 	}
 	return nil
+}
+
+// lead makes the route through the endpoint. Of IPv6 the kernel refuses a
+// gateway, "onlink" or not, to which another link leads, as it does while the
+// route of another backend is there: then the endpoint's own address gets a
+// route first, until the other one has been replaced.
+func (v VTEP) lead(ctx context.Context, n *link.Net, r link.Route) error {
+	others, err := n.Routes(v.Dev)
+	if err != nil {
+		return err
+	}
+	if !r.Dst.Addr().Is6() || !slices.ContainsFunc(others, func(o link.Route) bool { return o.Dst.Bits() > 0 && o.Dst.Contains(r.Via) }) {
+		return n.Route(ctx, r)
+	}
+	first := link.Route{Dst: netip.PrefixFrom(r.Via, r.Via.BitLen()), Dev: r.Dev}
+	if err := n.Route(ctx, first); err != nil {
+		return err
+	}
+	return errors.Join(n.Route(ctx, r), n.DelRoute(ctx, first))
 }
 
 // Remove takes the way to a peer away, the route first. Fields of p that are

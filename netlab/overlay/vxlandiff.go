@@ -19,13 +19,13 @@ type State struct {
 // Diff compares what is with what is wanted. A peer of which one entry is
 // missing or different is added again; entries of nobody who is wanted are
 // removed, and those of a peer that moved before it is added. This node itself
-// and nodes that have no IPv4 subnet (yet) may be among want: they are passed over.
+// and nodes that have no subnet of the family (yet) may be among want: they are passed over.
 func (v VTEP) Diff(have State, want []Peer) Plan {
 	v = v.withDefaults()
 	var plan Plan
 	wanted := map[any]bool{}
 	for _, p := range want {
-		if p.IP == v.IP || !p.IP.Is4() || !p.Subnet.Addr().Is4() {
+		if p.IP == v.IP || !p.in(v.IP) {
 			continue
 		}
 		e := v.entries(p)
@@ -45,7 +45,7 @@ func stale(have State, wanted map[any]bool) []Peer {
 	var found []*Peer
 	at := func(ip netip.Addr) *Peer {
 		if byIP[ip] == nil {
-			byIP[ip] = &Peer{Subnet: netip.PrefixFrom(ip, 32)}
+			byIP[ip] = &Peer{Subnet: netip.PrefixFrom(ip, ip.BitLen())}
 			found = append(found, byIP[ip])
 		}
 		return byIP[ip]

@@ -46,6 +46,9 @@ func (l *Lab) ClientIP6() netip.Addr {
 	return host6(Outside6, 10)
 }
 
+// Gateway6 is the nodes' way to everywhere.
+func Gateway6() netip.Addr { return host6(Underlay6, 1) }
+
 // speak lets a namespace speak IPv6 without a word that nobody asked for: no
 // search for other owners of an address, and no advertisements of routers.
 func speak(ctx context.Context, n *link.Net) error {
@@ -77,7 +80,7 @@ func (l *Lab) build6(ctx context.Context, gateway, control, outside *link.Net) e
 		on(gateway, "eth0", Underlay6, 1), on(control, "eth0", Underlay6, 2),
 		on(gateway, "eth1", Outside6, 1), on(outside, "eth0", Outside6, 10),
 		gateway.Sysctl(ctx, link.Sysctl{Key: "net.ipv6.conf.all.forwarding", Value: "1"}),
-		control.Route(ctx, defaultVia(host6(Underlay6, 1))),
+		control.Route(ctx, defaultVia(Gateway6())),
 		outside.Route(ctx, defaultVia(host6(Outside6, 1))))
 }
 
@@ -88,7 +91,7 @@ func (l *Lab) addNode6(ctx context.Context, node *link.Net, addrs NodeAddrs) err
 	}
 	err := errors.Join(
 		node.Addr(ctx, "eth0", in(Underlay6, addrs.IP6)),
-		node.Route(ctx, defaultVia(host6(Underlay6, 1))),
+		node.Route(ctx, defaultVia(Gateway6())),
 		node.Sysctl(ctx, link.Sysctl{Key: "net.ipv6.conf.all.forwarding", Value: "1"}))
 	if err != nil {
 		return err
