@@ -83,7 +83,7 @@ var table = sync.OnceValue(func() []*Resource {
 		configMaps(), endpoints(), events(), limitRanges(), namespaces(), nodes(), pods(), podTemplates(),
 		replicationControllers(), resourceQuotas(), secrets(), serviceAccounts(), services(),
 		deployments(), replicaSets(), certificateSigningRequests(), leases(), endpointSlices(), eventsV1(),
-		ingressClasses(), ingresses(), networkPolicies(), runtimeClasses(), podDisruptionBudgets(),
+		ingressClasses(), ingresses(), ipAddresses(), networkPolicies(), serviceCIDRs(), runtimeClasses(), podDisruptionBudgets(),
 		clusterRoleBindings(), clusterRoles(), roleBindings(), roles(), priorityClasses(),
 	}, append(reviews(), measurements()...)...)
 })

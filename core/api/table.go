@@ -49,6 +49,9 @@ func (r *Resource) Table(objs []runtime.Object, lm metav1.ListMeta, opts *metav1
 			if row.Object.Object, err = r.rowObject(obj, opts.IncludeObject); err != nil {
 				return nil, err
 			}
+			if n := len(out.ColumnDefinitions); n > 0 && n < len(row.Cells) {
+				row.Cells = row.Cells[:n] // the printer of IPAddresses has a cell without a column
+			}
 			out.Rows = append(out.Rows, row)
 		}
 	}

@@ -37,6 +37,7 @@ func admissions() []admission {
 		{"CertificateApproval", (*request).certificateApproval},
 		{"CertificateSigning", (*request).certificateSigning},
 		{"CertificateSubjectRestriction", (*request).certificateSubject},
+		{"ServiceCIDR", (*request).serviceCIDR},
 		{"DefaultIngressClass", (*request).defaultIngressClass},
 		{"ResourceQuota", (*request).resourceQuota},
 	}

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -34,6 +35,7 @@ func (s *Server) bootstrap(ctx context.Context) error {
 		first = append(first, bootstrapped{corev1.SchemeGroupVersion.WithResource("namespaces"), ns})
 	}
 	first = append(append(first, firstAccounts()...), systemClasses()...)
+	first = append(first, s.firstServiceCIDR())
 	if s.cfg.ServiceIP.IsValid() && s.cfg.Endpoint.IsValid() {
 		first = append(first, s.kubernetesService()...)
 	}
@@ -108,6 +110,7 @@ func (s *Server) kubernetesService() []bootstrapped {
 	}
 	mirrored := map[string]string{discoveryv1.LabelServiceName: name}
 	return []bootstrapped{
+		{networkingv1.SchemeGroupVersion.WithResource("ipaddresses"), ipAddressOf(s.cfg.ServiceIP.String(), metav1.NamespaceDefault, name)},
 		{corev1.SchemeGroupVersion.WithResource("services"), &corev1.Service{
 			ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: metav1.NamespaceDefault, Labels: labels},
 			Spec: corev1.ServiceSpec{

@@ -95,6 +95,10 @@ func (r *request) commitValue(ctx context.Context, key, name string, value []byt
 		}
 		return nil
 	}
+	held, err := r.holdAddresses(ctx, old)
+	if err != nil {
+		return err
+	}
 	rev, err := r.cache.write(ctx, key, func() (int64, error) {
 		ctx, cancel := bounded(ctx)
 		defer cancel()
@@ -105,8 +109,10 @@ func (r *request) commitValue(ctx context.Context, key, name string, value []byt
 		r.committed(ctx, old, r.object, rev)
 	})
 	if err != nil {
+		r.releaseAddresses(ctx, held)
 		return r.refused(ctx, err, key, name)
 	}
+	r.releaseUnused(ctx, old, r.object)
 	r.note(ctx, "%s %s at revision %d, %d bytes", kind, key, rev, len(value))
 	r.server.pruneEvents(ctx, r)
 	return nil
@@ -125,6 +131,7 @@ func (r *request) commitRemoval(ctx context.Context, key, name string) error {
 	if err != nil {
 		return r.refused(ctx, err, key, name)
 	}
+	r.releaseUnused(ctx, r.current.obj, nil)
 	r.note(ctx, "removed %s at revision %d", key, rev)
 	return nil
 }

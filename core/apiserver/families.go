@@ -12,8 +12,8 @@ import (
 	corevalidation "k8s.io/kubernetes/pkg/apis/core/validation"
 )
 
-// serviceRange is where services get their addresses of a family; invalid if
-// this cluster has none of it.
+// serviceRange is where services get their addresses of a family from the
+// cluster's beginning; invalid if this cluster has none of it.
 func (s *Server) serviceRange(family core.IPFamily) netip.Prefix {
 	if family == core.IPv6Protocol {
 		return s.cfg.ServiceCIDR6
@@ -209,21 +209,22 @@ func (s *Server) giveAddresses(svc, old *core.Service, taken map[string]bool, wa
 // giveAddress is a free address, or the one that is asked for; none if that is
 // no address: validation says it better.
 func (s *Server) giveAddress(svc *core.Service, family core.IPFamily, asked string, taken map[string]bool) (string, error) {
-	cidr := s.serviceRange(family)
+	ranges := s.serviceRanges(family)
 	if asked == "" {
-		ip, ok := s.freeAddress(cidr, taken)
-		if !ok {
-			return "", apierrors.NewInternalError(fmt.Errorf("failed to allocate a serviceIP for Service %q: range is full", svc.Name))
+		for _, cidr := range ranges {
+			if ip, ok := s.freeAddress(cidr, taken); ok {
+				return ip, nil
+			}
 		}
-		return ip, nil
+		return "", apierrors.NewInternalError(fmt.Errorf("failed to allocate a serviceIP for Service %q: range is full", svc.Name))
 	}
 	why := ""
 	ip, err := netip.ParseAddr(asked)
 	switch {
 	case err != nil:
 		return "", nil
-	case !cidr.Contains(ip):
-		why = fmt.Sprintf("the provided network does not match the current range: provided IP is not in the valid range. The range of valid IPs is %s", cidr)
+	case !slices.ContainsFunc(ranges, func(cidr netip.Prefix) bool { return cidr.Contains(ip) }):
+		why = fmt.Sprintf("the provided network does not match the current range: provided IP is not in the valid range. The range of valid IPs is %s", words(ranges))
 	case taken[asked]:
 		why = "provided IP is already allocated"
 	}

@@ -46,7 +46,7 @@ func TestASecondServerGoesOnWithTheSameStore(t *testing.T) {
 	}
 	require.Equal(t, []string{"configmaps/default/a", "namespaces/default", "namespaces/kube-node-lease", "namespaces/kube-public", "namespaces/kube-system",
 		"serviceaccounts/default/default", "serviceaccounts/kube-node-lease/default", "serviceaccounts/kube-public/default", "serviceaccounts/kube-system/default",
-		"priorityclasses.scheduling.k8s.io/system-cluster-critical", "priorityclasses.scheduling.k8s.io/system-node-critical"}, snapshots)
+		"servicecidrs.networking.k8s.io/kubernetes", "priorityclasses.scheduling.k8s.io/system-cluster-critical", "priorityclasses.scheduling.k8s.io/system-node-critical"}, snapshots)
 	_, err = again.admin(t).CoreV1().ConfigMaps("default").Get(ctx, "a", metav1.GetOptions{})
 	require.NoError(t, err)
 	w, err := again.admin(t).CoreV1().ConfigMaps("default").Watch(ctx, metav1.ListOptions{ResourceVersion: "2"})

@@ -53,7 +53,10 @@ type Config struct {
 	ServiceCIDR netip.Prefix
 	// ServiceCIDR6 is the same of IPv6: with it the cluster has two families.
 	ServiceCIDR6 netip.Prefix
-	Endpoint     netip.AddrPort
+	// Networks are those that no ServiceCIDR may overlap with, beside those of
+	// the nodes' pods.
+	Networks []Network
+	Endpoint netip.AddrPort
 
 	Version version.Info     // the default is that of the Kubernetes modules
 	Now     func() time.Time // the default is the lab clock, or else the wall clock

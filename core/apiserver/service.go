@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	serviceapi "k8s.io/kubernetes/pkg/api/service"
 	"k8s.io/kubernetes/pkg/apis/core"
+	"k8s.io/kubernetes/pkg/apis/networking"
 )
 
 // The range of node ports, as upstream's default.
@@ -50,6 +51,11 @@ func (r *request) allocate(context.Context) error {
 	defer n.mu.Unlock()
 	key := r.resource.Key(s.Namespace, s.Name)
 	taken := n.taken(r.cache, key)
+	r.server.cachers[ipAddressRow().Prefix].each(func(e *entry) {
+		if ip := e.obj.(*networking.IPAddress); !heldBy(ip, s) {
+			taken[ip.Name] = true
+		}
+	})
 	want := func(number string) { // it is this request's from here on
 		g := &given{key: key}
 		n.given[number] = g

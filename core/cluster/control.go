@@ -95,6 +95,7 @@ func (d *daemon) startAPI(ctx context.Context, fail context.CancelCauseFunc) (*a
 		DialNode:   netns.Dialer(d.net.ControlNS()),
 		KubeletTLS: &tls.Config{Certificates: []tls.Certificate{serving}, RootCAs: d.pki.pool(), MinVersion: tls.VersionTLS12},
 		ServiceIP:  serviceIP, ServiceCIDR6: d.cfg.serviceNet6(), Endpoint: netip.AddrPortFrom(controlAddr, controlPort),
+		Networks: d.cfg.networks(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start the API server: %w", err)

@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/klab-project/klab/core/apiserver"
 	"github.com/klab-project/klab/netlab/overlay"
 	"github.com/klab-project/klab/netlab/topology"
 )
@@ -37,4 +38,13 @@ func (f *flannel) tellCarrier(ctx context.Context, own *corev1.Node, kind string
 		f.loop.Events.Eventf(ctx, own, corev1.EventTypeNormal, "BackendIPv4Only",
 			"The overlay backend %s carries IPv4 only, as flannel's does: IPv6 packets to other nodes' pods go by routes, as %s makes them.", kind, by)
 	}
+}
+
+// networks are those that Services cannot have.
+func (c Config) networks() []apiserver.Network {
+	list := []apiserver.Network{{Prefix: podNet, Of: "pods"}, {Prefix: underlayNet, Of: "nodes"}}
+	if c.DualStack {
+		list = append(list, apiserver.Network{Prefix: topology.Pods6, Of: "pods"}, apiserver.Network{Prefix: topology.Underlay6, Of: "nodes"})
+	}
+	return list
 }

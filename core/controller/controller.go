@@ -38,6 +38,8 @@ func Controllers() []Controller {
 		{Name: "endpoint-controller", Resource: "services", New: newEndpoints},
 		{Name: "endpointslicemirroring-controller", Resource: "services", Quiet: true, New: newMirrors},
 		{Name: serviceLB, Resource: "services", New: newLoadBalancers},
+		{Name: "service-cidr-controller", Resource: "servicecidrs.networking.k8s.io", Quiet: true, New: newServiceCIDRs},
+		{Name: "ipallocator-repair-controller", Resource: "ipaddresses.networking.k8s.io", Quiet: true, New: newIPRepair},
 		{Name: "disruption-controller", Resource: "poddisruptionbudgets.policy", New: newDisruptions},
 		{Name: "resourcequota-controller", Resource: "resourcequotas", Quiet: true, New: newQuotas},
 		{Name: "clusterrole-aggregation-controller", Resource: "clusterroles.rbac.authorization.k8s.io", Quiet: true, New: newAggregation},

@@ -8,6 +8,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -22,6 +23,8 @@ type State struct {
 	Nodes       []corev1.Node
 	Namespaces  []corev1.Namespace
 	Slices      []discoveryv1.EndpointSlice
+	CIDRs       []networkingv1.ServiceCIDR
+	IPs         []networkingv1.IPAddress
 }
 
 // State reads the store.
@@ -38,6 +41,14 @@ func (w *World) State() (s State, err error) {
 		func() (err error) { s.Pods, err = list[corev1.Pod](w.Store, "/registry/pods/"); return },
 		func() (err error) {
 			s.Slices, err = list[discoveryv1.EndpointSlice](w.Store, "/registry/endpointslices/")
+			return
+		},
+		func() (err error) {
+			s.CIDRs, err = list[networkingv1.ServiceCIDR](w.Store, "/registry/servicecidrs/")
+			return
+		},
+		func() (err error) {
+			s.IPs, err = list[networkingv1.IPAddress](w.Store, "/registry/ipaddresses/")
 			return
 		},
 		func() (err error) { s.Nodes, err = list[corev1.Node](w.Store, "/registry/minions/"); return },
