@@ -104,6 +104,8 @@ func (m *Model) look() {
 	m.place()
 	if news(before.Prompt, m.lv.Prompt) || before.Step != m.lv.Step || moved(before.Do, m.lv.Do) {
 		m.readOn()
+	} else if before.Waiting != "" && m.lv.Waiting != "" && before.Waiting != m.lv.Waiting && m.lv.Prompt == nil {
+		m.skip[layout.Lesson] = m.pen(nil).LessonRows(m.lv, m.answer, m.panes[layout.Lesson].W-4) // the last row says what for
 	}
 }
 
