@@ -2,6 +2,7 @@ package main
 
 import (
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"os"
@@ -42,6 +43,27 @@ func TestHTTPHealthCanFail(t *testing.T) {
 	require.Equal(t, 8, run(t, "", "wget", s.URL+"/readyz").code)
 	require.Equal(t, 8, run(t, "", "wget", s.URL+"/slow?for=x").code)
 	require.Equal(t, 4, run(t, "", "wget", "-T", "2", "http://127.0.0.1:1/").code)
+}
+
+// It waits for a server that does not answer yet, and then is not ready yet.
+func TestDNSAwait(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	done := make(chan result, 1)
+	go func() { done <- run(t, "", "klab-dns", "-await", "http://"+l.Addr().String()+"/ready") }()
+	asked := make(chan int, 1000)
+	n := 0
+	s := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if n++; n < 3 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		asked <- n
+	})}
+	go func() { _ = s.Serve(l) }()
+	defer s.Close()
+	r := <-done
+	require.Equal(t, 0, r.code, r.err)
+	require.Len(t, asked, 3)
 }
 
 func TestNetcat(t *testing.T) {
