@@ -123,8 +123,8 @@ func (l *lab) counters(t testing.TB, path string) map[string]int {
 	t.Helper()
 	of, table := map[string]int{}, ""
 	save := "iptables-save -c"
-	if l.six {
-		save = "ip6tables-save -c"
+	if l.six { // with what is around packets
+		save += "; ip6tables-save -c"
 	}
 	for line := range strings.Lines(nettest.Run(t, path, save)) {
 		line = strings.TrimSpace(line)

@@ -11,17 +11,31 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/net/icmp"
 	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
 
 	"github.com/klab-project/klab/core/step"
 	"github.com/klab-project/klab/netlab/netns"
+	"github.com/klab-project/klab/netlab/proxy"
 	"github.com/klab-project/klab/netlab/trace"
 )
 
 // Flows that somebody else begins are followed as probes are: a connection to
 // a Service, a datagram, a ping, and what comes to the pod as to a server.
 func TestWatch(t *testing.T) {
-	l := build(t)
+	t.Run("IPv4", func(t *testing.T) { build(t).watch(t) })
+	t.Run("IPv6", func(t *testing.T) {
+		l := buildSix(t, proxy.IPTables)
+		l.wrap(t, true)
+		l.watch(t)
+	})
+}
+
+func (l *lab) watch(t *testing.T) {
 	l.web(t, nil, "b")
+	family, web := "4", l.addr("10.96.0.10:80").String()
+	if l.six {
+		family = "6"
+	}
 	enough := errors.New("enough")
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
@@ -31,10 +45,10 @@ func TestWatch(t *testing.T) {
 		from, proto string
 		dnat        bool
 	}{
-		{"a connection", "pod/default/client", func() { l.connect(t, "client", "tcp4", "10.96.0.10:80") }, "pod/default/client", "tcp", true},
-		{"a datagram", "pod/default/client", func() { l.connect(t, "client", "udp4", "10.96.0.10:80") }, "pod/default/client", "udp", true},
+		{"a connection", "pod/default/client", func() { l.connect(t, "client", "tcp"+family, web) }, "pod/default/client", "tcp", true},
+		{"a datagram", "pod/default/client", func() { l.connect(t, "client", "udp"+family, web) }, "pod/default/client", "udp", true},
 		{"a ping", "pod/default/client", func() { l.ping(t, "client", l.ip["b"]) }, "pod/default/client", "icmp", false},
-		{"at the server", "pod/default/b", func() { l.connect(t, "client", "tcp4", "10.96.0.10:80") }, "pod/default/client", "tcp", true},
+		{"at the server", "pod/default/b", func() { l.connect(t, "client", "tcp"+family, web) }, "pod/default/client", "tcp", true},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			var way trace.Way
@@ -70,10 +84,14 @@ func TestWatch(t *testing.T) {
 
 // ping sends one echo request from a pod.
 func (l *lab) ping(t *testing.T, pod string, to netip.Addr) {
-	c, err := netns.ListenPacket(context.Background(), l.ns[pod], "ip4:icmp", "0.0.0.0")
+	network, from, kind := "ip4:icmp", "0.0.0.0", icmp.Type(ipv4.ICMPTypeEcho)
+	if to.Is6() {
+		network, from, kind = "ip6:ipv6-icmp", "::", ipv6.ICMPTypeEchoRequest
+	}
+	c, err := netns.ListenPacket(context.Background(), l.ns[pod], network, from)
 	require.NoError(t, err)
 	defer c.Close()
-	m := icmp.Message{Type: ipv4.ICMPTypeEcho, Body: &icmp.Echo{ID: 77, Seq: 1, Data: []byte("not ours")}}
+	m := icmp.Message{Type: kind, Body: &icmp.Echo{ID: 77, Seq: 1, Data: []byte("not ours")}}
 	b, err := m.Marshal(nil)
 	require.NoError(t, err)
 	_, err = c.WriteTo(b, &net.IPAddr{IP: to.AsSlice()})
