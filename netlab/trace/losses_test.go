@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -148,6 +149,10 @@ func TestLosses(t *testing.T) {
 }
 
 func (l *lab) lose(t *testing.T, x loss) trace.Way {
+	require.Eventually(t, func() bool { // what was mended before is so, and neighbours have found each other again
+		w, _ := l.follow(t, "pod/default/client", "b:8080", "tcp")
+		return w.Outcome == "answered"
+	}, time.Minute, time.Millisecond)
 	l.tracer.SetNames(l.names(x.pods...))
 	l.web(t, nil, x.pods...)
 	if x.breaks != "" {

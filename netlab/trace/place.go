@@ -274,7 +274,7 @@ func (a *assembly) notUnwrapped(t *tapped) *step.HopDrop {
 		return nil
 	}
 	for _, l := range list {
-		if l.Kind == "vxlan" && l.VNI == t.P.Outer.VNI && t.P.Outer.Kind == "vxlan" || l.Kind == "tun" && t.P.Outer.Kind == "udp" {
+		if l.unwraps(t.P.Outer.VNI, t.P.Outer.Dst) && t.P.Outer.Kind == "vxlan" || l.Kind == "tun" && t.P.Outer.Kind == "udp" {
 			if !l.Up {
 				return &step.HopDrop{Reason: ReasonVXLAN, Says: fmt.Sprintf("%s of %s is down: nobody takes the packet out of the one around it", l.Name, t.Space), Evidence: []string{l.Name + ": state DOWN"}}
 			}

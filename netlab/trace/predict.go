@@ -152,7 +152,7 @@ func (p *prediction) through(space string, dev Link, remote netip.Addr) string {
 		}
 	}
 	for _, l := range p.links(space) {
-		if l.Kind == dev.Kind && l.VNI == dev.VNI {
+		if l.Kind == dev.Kind && (dev.Kind != "vxlan" || l.unwraps(dev.VNI, remote)) {
 			p.see(space, l, "in", nil)
 			return space
 		}

@@ -35,12 +35,20 @@ type Link struct {
 	Master  string   `json:"master,omitempty"` // the bridge whose port it is
 	Alias   string   `json:"alias,omitempty"`
 	VNI     int      `json:"vni,omitempty"`
+	Local   string   `json:"local,omitempty"` // where packets around others come from, of a VXLAN link
 	Addrs   []string `json:"addrs,omitempty"` // with their prefixes
 	// PeerSpace and Peer are a veth's other end, as far as it is known.
 	PeerSpace string `json:"peerSpace,omitempty"`
 	Peer      string `json:"peer,omitempty"`
 
 	peerIndex, peerID int
+}
+
+// unwraps tells whether a VXLAN link takes packets with this number out of those
+// to an address: links of IPv4 and IPv6 may have the same number.
+func (l *Link) unwraps(vni int, to netip.Addr) bool {
+	local := addrIn(l.Local)
+	return l.Kind == "vxlan" && l.VNI == vni && (!local.IsValid() || local.Is4() == to.Is4())
 }
 
 // space is a Space that is open.
@@ -135,6 +143,9 @@ func (s *space) look() error {
 			MTU: a.MTU, MAC: a.HardwareAddr.String(), Master: names[a.MasterIndex], Alias: a.Alias, peerID: -1}
 		if v, ok := l.(*netlink.Vxlan); ok {
 			seen.VNI = v.VxlanId
+			if a := addrOf(v.SrcAddr); a.IsValid() {
+				seen.Local = a.String()
+			}
 		}
 		if seen.Kind == "veth" {
 			seen.peerIndex, seen.peerID = a.ParentIndex, a.NetNsID
