@@ -68,9 +68,7 @@ func (p *PortMap) config(c Call) (*portMapConfig, error) {
 		if hostIP.IsUnspecified() {
 			m.HostIP = ""
 		}
-		if !hostIP.Is6() { // the pods' addresses are IPv4
-			ours = append(ours, m)
-		}
+		ours = append(ours, m)
 	}
 	conf.RuntimeConfig.PortMappings = ours
 	var err error
@@ -89,17 +87,18 @@ func (p *PortMap) Add(ctx context.Context, c Call) (*Result, error) {
 	if len(conf.RuntimeConfig.PortMappings) == 0 {
 		return conf.before, nil
 	}
-	rules, err := conf.rules(c.ContainerID)
-	if err != nil {
-		return nil, err
-	}
-	return conf.before, p.change(ctx, func(n *link.Net, tool *firewall.Tool) error {
-		// So that packets from 127.0.0.1 can leave the loopback.
-		err := n.Sysctl(ctx, link.Sysctl{Key: "net.ipv4.conf.all.route_localnet", Value: "1"})
-		if err != nil {
+	return conf.before, p.change(ctx, func(n *link.Net, tool *firewall.Tool, six bool) error {
+		rules, err := conf.rules(c.ContainerID, six)
+		if err != nil || rules == nil {
 			return err
 		}
-		if err := tool.Apply(ctx, n, rules); err != nil {
+		if !six { // so that packets from 127.0.0.1 can leave the loopback; there is no such thing in IPv6
+			err = n.Sysctl(ctx, link.Sysctl{Key: "net.ipv4.conf.all.route_localnet", Value: "1"})
+		}
+		if err == nil {
+			err = tool.Apply(ctx, n, rules)
+		}
+		if err != nil {
 			return err
 		}
 		return n.ForgetFlows(ctx, func(flow link.Flow) bool { // that the node itself answered, or nobody
@@ -117,7 +116,7 @@ func (p *PortMap) Del(ctx context.Context, c Call) error {
 		return err
 	}
 	chain := portsChain(conf.Name, c.ContainerID)
-	return p.change(ctx, func(n *link.Net, tool *firewall.Tool) error {
+	return p.change(ctx, func(n *link.Net, tool *firewall.Tool, _ bool) error {
 		saved, err := tool.Saved(ctx, n)
 		if err != nil {
 			return err
@@ -134,11 +133,11 @@ func (p *PortMap) Check(ctx context.Context, c Call) error {
 	if conf.before == nil {
 		return types.NewError(types.ErrInvalidNetworkConfig, "Required prevResult missing", "")
 	}
-	rules, err := conf.rules(c.ContainerID)
-	if err != nil {
-		return err
-	}
-	return p.change(ctx, func(n *link.Net, tool *firewall.Tool) error {
+	return p.change(ctx, func(n *link.Net, tool *firewall.Tool, six bool) error {
+		rules, err := conf.rules(c.ContainerID, six)
+		if err != nil || rules == nil {
+			return err
+		}
 		saved, err := tool.Saved(ctx, n)
 		if err != nil {
 			return err
@@ -175,7 +174,7 @@ func (p *PortMap) GC(ctx context.Context, c Call) error {
 	for _, o := range conf.ValidAttachments {
 		valid[portsChain(conf.Name, o.ContainerID)] = true
 	}
-	return p.change(ctx, func(n *link.Net, tool *firewall.Tool) error {
+	return p.change(ctx, func(n *link.Net, tool *firewall.Tool, _ bool) error {
 		saved, err := tool.Saved(ctx, n)
 		if err != nil {
 			return err
@@ -203,8 +202,9 @@ func portsChains(saved, network string) (list []string) {
 	return list
 }
 
-// change lets f look at and change the node's rules. A node that is gone has none.
-func (p *PortMap) change(ctx context.Context, f func(*link.Net, *firewall.Tool) error) error {
+// change lets f look at and change the node's rules, and then those of IPv6 where
+// the node speaks it. A node that is gone has none.
+func (p *PortMap) change(ctx context.Context, f func(n *link.Net, tool *firewall.Tool, six bool) error) error {
 	tool, err := firewall.Detect(ctx)
 	if err != nil {
 		return err
@@ -219,7 +219,17 @@ func (p *PortMap) change(ctx context.Context, f func(*link.Net, *firewall.Tool) 
 	defer n.Close()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return f(n, tool)
+	if err := f(n, tool, false); err != nil {
+		return err
+	}
+	off, err := n.ReadSysctl("net.ipv6.conf.default.disable_ipv6")
+	if err != nil || off != "0" {
+		return nil //nolint:nilerr // this kernel has no IPv6
+	}
+	if tool, err = tool.IPv6(ctx); err != nil {
+		return err
+	}
+	return f(n, tool, true)
 }
 
 // portsChain is the name of an attachment's chain.
@@ -231,33 +241,44 @@ func portsChain(network, id string) string {
 // portMark is on packets that get the node's address when they leave it.
 const portMark = "0x2000/0x2000"
 
-// rules lead to the pod's address from all its ports of the node.
-func (conf *portMapConfig) rules(id string) (firewall.Rules, error) {
+// rules lead to the pod's address of a family from all its ports of the node; nil
+// if the pod has no such address, or the ports are of the other family's alone.
+func (conf *portMapConfig) rules(id string, six bool) (firewall.Rules, error) {
 	list, err := addressesOf(conf.before)
 	if err != nil {
 		return nil, err
 	}
-	a, ok := v4(list)
-	if !ok {
-		return nil, types.NewError(types.ErrInvalidNetworkConfig, "portmap: the pod has no IPv4 address", "")
+	i := slices.IndexFunc(list, func(a address) bool { return a.IP.Addr().Is6() == six })
+	if i < 0 {
+		return nil, nil
 	}
+	a := list[i]
 	chain := firewall.Chain{Name: portsChain(conf.Name, id)}
 	ports := map[string][]string{}
 	for _, m := range conf.RuntimeConfig.PortMappings {
+		if m.HostIP != "" && strings.Contains(m.HostIP, ":") != six {
+			continue
+		}
 		protocol := strings.ToLower(m.Protocol)
 		ports[protocol] = append(ports[protocol], strconv.Itoa(m.HostPort))
 		dst := ""
 		if m.HostIP != "" {
-			dst = fmt.Sprintf("-d %s/32 ", m.HostIP)
+			ip := netip.MustParseAddr(m.HostIP) // it was looked at
+			dst = fmt.Sprintf("-d %s ", netip.PrefixFrom(ip, ip.BitLen()))
 		}
 		match := fmt.Sprintf("%s-p %s -m %s --dport %d", dst, protocol, protocol, m.HostPort)
 		if conf.SNAT == nil || *conf.SNAT {
 			chain.Rules = append(chain.Rules,
-				fmt.Sprintf("-s %s %s -j CNI-HOSTPORT-SETMARK", a.IP.Masked(), match), // from its own network: a hairpin
-				fmt.Sprintf("-s 127.0.0.1/32 %s -j CNI-HOSTPORT-SETMARK", match))
+				fmt.Sprintf("-s %s %s -j CNI-HOSTPORT-SETMARK", a.IP.Masked(), match)) // from its own network: a hairpin
+			if !six {
+				chain.Rules = append(chain.Rules, fmt.Sprintf("-s 127.0.0.1/32 %s -j CNI-HOSTPORT-SETMARK", match))
+			}
 		}
 		chain.Rules = append(chain.Rules,
 			fmt.Sprintf("%s -j DNAT --to-destination %s", match, netip.AddrPortFrom(a.IP.Addr(), uint16(m.ContainerPort))))
+	}
+	if len(chain.Rules) == 0 {
+		return nil, nil
 	}
 	jumps := []firewall.Jump{
 		{Chain: "PREROUTING", Rule: "-m addrtype --dst-type LOCAL -j CNI-HOSTPORT-DNAT"},

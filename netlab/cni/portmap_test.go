@@ -102,6 +102,60 @@ func TestPortMap(t *testing.T) {
 	require.Subset(t, strings.Split(saved, "\n"), strings.Split(before, "\n"))
 }
 
+// A pod of both families has its ports on the node's addresses of both.
+func TestPortMapOfBothFamilies(t *testing.T) {
+	nettest.NeedRoot(t)
+	ctx, dir := context.Background(), t.TempDir()
+	t.Cleanup(func() { require.NoError(t, topology.Destroy(filepath.Join(dir, "net"))) })
+	lab, err := topology.Build(ctx, topology.Config{Dir: filepath.Join(dir, "net"), DualStack: true})
+	require.NoError(t, err)
+	ns := nettest.Namespace(t, "node")
+	addrs, err := lab.AddNode(ctx, topology.Node{N: 1, Name: "node-1", NetNS: ns})
+	require.NoError(t, err)
+	for _, routed := range []bool{false, true} {
+		conf := filepath.Join(dir, "net.d")
+		require.NoError(t, cni.SwitchConflist(conf, cni.NodeConfig{Pods: addrs.Pods, Pods6: addrs.Pods6, DataDir: filepath.Join(dir, "networks"), MTU: 1430, Routed: routed}))
+		network := &cni.PodNetwork{ConfDir: conf, Runner: &cni.Runner{Plugins: cni.Builtin(ns, link.By{}), Cache: filepath.Join(dir, "results")}}
+		web := pod(t, map[bool]string{false: "web", true: "web-routed"}[routed])
+		web.Ports = []cni.PortMapping{{HostPort: 8000, ContainerPort: 8080, Protocol: "tcp"},
+			{HostPort: 8001, ContainerPort: 8080, Protocol: "tcp", HostIP: addrs.IP6.String()}}
+		ips, err := network.Attach(ctx, web)
+		require.NoError(t, err)
+		for _, port := range []uint16{8000, 8001} {
+			require.Equal(t, lab.ClientIP6(), visit6(t, lab.OutsideNS(), web.NetNS, netip.AddrPortFrom(addrs.IP6, port)))
+		}
+		seen, err := visit(t, lab.OutsideNS(), web.NetNS, netip.AddrPortFrom(addrs.IP, 8000).String())
+		require.NoError(t, err)
+		require.Equal(t, lab.ClientIP(), seen)
+		require.Contains(t, nettest.Run(t, ns, "ip6tables-save -t nat"), "--to-destination ["+ips[1].String()+"]:8080")
+		require.NotContains(t, nettest.Run(t, ns, "iptables-save -t nat"), "8001")
+		list, err := cni.Load(conf)
+		require.NoError(t, err)
+		call := cni.Call{ContainerID: web.SandboxID, IfName: "eth0", NetNS: web.NetNS}
+		require.NoError(t, network.Runner.Check(ctx, list, call))
+		nettest.Run(t, ns, "ip6tables -t nat -F CNI-HOSTPORT-DNAT")
+		require.ErrorContains(t, network.Runner.Check(ctx, list, call), "--dports 8000")
+		require.NoError(t, network.Detach(ctx, web))
+		require.NotContains(t, nettest.Run(t, ns, "iptables-save -t nat; ip6tables-save -t nat; ip -6 neigh show proxy"), "CNI-DN-")
+		require.NotContains(t, nettest.Run(t, ns, "ip -6 route; ip -6 neigh show proxy"), ips[1].String())
+	}
+}
+
+// visit6 is visit over IPv6.
+func visit6(t *testing.T, from, pod string, addr netip.AddrPort) netip.Addr {
+	t.Helper()
+	l, err := netns.Listen(t.Context(), pod, "tcp6", "[::]:8080")
+	require.NoError(t, err)
+	defer l.Close()
+	c, err := netns.Dialer(from)(t.Context(), "tcp6", addr.String())
+	require.NoError(t, err)
+	defer c.Close()
+	s, err := l.Accept()
+	require.NoError(t, err)
+	defer s.Close()
+	return s.RemoteAddr().(*net.TCPAddr).AddrPort().Addr()
+}
+
 func TestPortMapIsToldWhatIsWrong(t *testing.T) {
 	ctx := context.Background()
 	p := &cni.PortMap{By: link.By{}}
