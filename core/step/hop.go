@@ -22,9 +22,58 @@ type PacketDetail struct {
 	// is the Seq of the first hop that is another, 0 if none is.
 	Predicted []Hop `json:"predicted,omitempty"`
 	Differs   int   `json:"differs,omitempty"`
+	// Forecast is how the two compare, of a packet that has come to its end.
+	Forecast *PacketForecast `json:"forecast,omitempty"`
 	// Notes are sentences about what could not be seen, and why.
 	Notes []string `json:"notes,omitempty"`
 }
+
+// PacketForecast is what the API's objects say should become of a packet, and
+// how what became of it compares with that.
+type PacketForecast struct {
+	Verdict string `json:"verdict"` // one of the words below
+	// Outcome is the one that is predicted, Drop where it is to end, if it is.
+	Outcome string   `json:"outcome,omitempty"`
+	Drop    *HopDrop `json:"drop,omitempty"`
+	// Where the actual way leaves the predicted one, What is another there: one
+	// of the words below. Expected is the hop that was to be there; nil if the
+	// packet was to end before.
+	What     string `json:"what,omitempty"`
+	Expected *Hop   `json:"expected,omitempty"`
+	// Among are the addresses of which any was right, if there are several.
+	Among []string `json:"among,omitempty"`
+	// Why says why there is no prediction: one of the words below.
+	Why string `json:"why,omitempty"`
+}
+
+// The verdicts of a PacketForecast.
+const (
+	AsPredicted  = "as-predicted"
+	Differs      = "differs"
+	NotPredicted = "not-predicted"
+)
+
+// What can differ from a prediction.
+const (
+	DiffersLink      = "link"      // it passes another interface
+	DiffersRoute     = "route"     // it is led by another route, or by none
+	DiffersNeighbour = "neighbour" // the next stop has another MAC or node there
+	DiffersSource    = "source"    // it has another source address
+	DiffersTarget    = "target"    // it goes to another address
+	DiffersOuter     = "outer"     // it is in another packet, or in none
+	DiffersLost      = "lost"      // it ends, and was to go on
+	DiffersGoesOn    = "goes-on"   // it goes on, and was to end
+	DiffersElsewhere = "elsewhere" // it ends where it was to end, for another reason
+)
+
+// Why there is no prediction.
+const (
+	UnpredictedFamily  = "ipv6"    // packets of IPv6 are not predicted
+	UnpredictedSender  = "sender"  // the API does not know the sender
+	UnpredictedNetwork = "network" // the pod is connected by a network of somebody else's
+	UnpredictedAPI     = "api"     // the API could not be asked
+	UnpredictedUnsent  = "unsent"  // the packet was not sent
+)
 
 // Place is an end of a packet's way. Kind is "pod", "container", "node",
 // "service", "outside", "address".
