@@ -33,6 +33,10 @@ func (a *app) packetCommand() *cobra.Command {
 routes, translations, and if it is lost where, why and by whose doing. A * marks
 an address that changed since the line before.
 
+The last line compares the way with the one that the API's objects say: Services
+and their endpoints, NetworkPolicies, the nodes' subnets and their overlay. A !
+marks the hop at which it leaves that way.
+
 FROM is pod/NAME, NAMESPACE/NAME, container/NAME, a node such as node-1, or outside.
 TO is the same, or svc/NAME, a name in DNS such as api.default, or an address;
 one of IPv6 with a port is [ADDRESS]:PORT. PORT is a number or a name; what has
@@ -135,6 +139,9 @@ func watchPackets(ctx context.Context, out io.Writer, d cluster.Dir, at string, 
 // printPacket writes the hops, one a line, and how it came out.
 func printPacket(out io.Writer, a cluster.PacketAnswer, style trace.Style) error {
 	var b strings.Builder
+	if a.Differs > 0 && a.Forecast != nil {
+		style.Differs, style.Expected = a.Differs, trace.ExpectedWords(a.Forecast)
+	}
 	for _, line := range style.Lines(a.Hops) {
 		b.WriteString(line + "\n")
 	}
@@ -158,30 +165,14 @@ func printPacket(out io.Writer, a cluster.PacketAnswer, style trace.Style) error
 			b.WriteString("  responsible: " + printable(a.Drop.Object.String()) + "\n")
 		}
 	}
-	if a.Differs > 0 {
-		fmt.Fprintf(&b, "at hop %d it goes another way than routes, entries and Services say: %s\n", a.Differs, printable(predictedAt(a)))
+	if line := trace.ForecastLine(a.PacketDetail, a.Hops); line != "" {
+		b.WriteString(printable(line) + "\n")
 	}
 	for _, n := range a.Notes {
 		b.WriteString("note: " + printable(n) + "\n")
 	}
 	_, err := io.WriteString(out, b.String())
 	return err
-}
-
-// predictedAt is where the packet should have been instead.
-func predictedAt(a cluster.PacketAnswer) string {
-	passed := map[string]bool{}
-	for _, h := range a.Hops {
-		if h.Layer == step.LayerLink && h.Leg == step.LegRequest && h.Seq < a.Differs {
-			passed[h.NS+" "+h.Dir+" "+h.Iface] = true
-		}
-	}
-	for _, h := range a.Predicted {
-		if at := h.NS + " " + h.Dir + " " + h.Iface; !passed[at] {
-			return "next would be " + at
-		}
-	}
-	return "it should have ended before"
 }
 
 // columns is how wide lines may be: as the terminal is; 0 if there is none.

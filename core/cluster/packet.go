@@ -139,6 +139,7 @@ func (p *packets) use(ctx context.Context) (t *trace.Tracer, names *knownNames, 
 	defer p.mu.Unlock()
 	spaces = p.spaces()
 	tracer.SetNames(names)
+	tracer.SetWorld(names.world(p.d.net))
 	if err := tracer.Set(spaces); err != nil {
 		slog.Info("a network namespace cannot be looked into", "err", err) // its pod has just ended
 	}
@@ -227,11 +228,30 @@ func (p *packets) send(ctx context.Context, ask PacketAsk) (*PacketAnswer, error
 		if err != nil {
 			return err
 		}
-		answer.Predicted, answer.Differs = tracer.Predict(c, w)
+		answer.predict(p.forecast(ctx, tracer, c, w))
 		answer.finish(ctx, w)
 		return nil
 	})
 	return answer, err
+}
+
+// forecast compares a packet's way with what the API says of it: if they
+// differ with what it says this moment, which nobody may have been told of.
+func (p *packets) forecast(ctx context.Context, t *trace.Tracer, c *trace.Capture, w trace.Way) trace.Prediction {
+	f := t.Predict(c, w)
+	if f.Verdict != step.Differs {
+		return f
+	}
+	if names, err := askNames(ctx, p.client); err == nil {
+		t.SetNames(names)
+		t.SetWorld(names.world(p.d.net))
+		f = t.Predict(c, w)
+	}
+	return f
+}
+
+func (a *PacketAnswer) predict(p trace.Prediction) {
+	a.Predicted, a.Differs, a.Forecast = p.Hops, p.Differs, &p.PacketForecast
 }
 
 // finish records the hops, and how it came out.

@@ -42,7 +42,7 @@ func watchNames(ctx context.Context, c kubernetes.Interface) *nameWatch {
 	for name, i := range map[string]cache.SharedIndexInformer{
 		"pods": all.Core().V1().Pods().Informer(), "services": all.Core().V1().Services().Informer(),
 		"slices": all.Discovery().V1().EndpointSlices().Informer(), "nodes": all.Core().V1().Nodes().Informer(),
-		"policies": all.Networking().V1().NetworkPolicies().Informer(),
+		"policies": all.Networking().V1().NetworkPolicies().Informer(), "namespaces": all.Core().V1().Namespaces().Informer(),
 	} {
 		// It refuses handlers only when it has ended, and then it tells nothing.
 		if told, err := i.AddEventHandler(note); err == nil {
@@ -73,7 +73,7 @@ func (w *nameWatch) names(ctx context.Context) (*knownNames, error) {
 		w.known = &knownNames{
 			pods: stored[*corev1.Pod](w.stores["pods"]), services: stored[*corev1.Service](w.stores["services"]),
 			slices: stored[*discoveryv1.EndpointSlice](w.stores["slices"]), nodes: stored[*corev1.Node](w.stores["nodes"]),
-			policies: stored[*networkingv1.NetworkPolicy](w.stores["policies"]),
+			policies: stored[*networkingv1.NetworkPolicy](w.stores["policies"]), namespaces: stored[*corev1.Namespace](w.stores["namespaces"]),
 		}
 		w.known.index()
 	}
@@ -116,7 +116,11 @@ func askNames(ctx context.Context, c kubernetes.Interface) (*knownNames, error) 
 	if err != nil {
 		return nil, err
 	}
-	k := &knownNames{pods: pointers(pods.Items), services: pointers(services.Items), slices: pointers(endpoints.Items),
+	namespaces, err := c.CoreV1().Namespaces().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	k := &knownNames{namespaces: pointers(namespaces.Items), pods: pointers(pods.Items), services: pointers(services.Items), slices: pointers(endpoints.Items),
 		nodes: pointers(nodes.Items), policies: pointers(policies.Items)}
 	k.index()
 	return k, nil

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/klab-project/klab/core/step"
 	"github.com/klab-project/klab/netlab/proxy"
+	"github.com/klab-project/klab/netlab/trace"
 )
 
 // knownNames is what the API says of addresses and chains, for the list of a
@@ -26,6 +28,10 @@ type knownNames struct {
 	slices   []*discoveryv1.EndpointSlice
 	nodes    []*corev1.Node
 	policies []*networkingv1.NetworkPolicy
+
+	namespaces []*corev1.Namespace
+	worldOnce  sync.Once
+	worldNow   *trace.World
 
 	chains    map[string]*step.Object
 	addresses map[netip.Addr]*step.Object

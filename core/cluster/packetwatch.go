@@ -84,7 +84,7 @@ func (p *packets) serveWatch(daemon context.Context) http.HandlerFunc {
 			return
 		}
 		_ = tracer.Watch(ctx, space, func(way trace.Way, c *trace.Capture) error {
-			return say(p.watched(ctx, way, c, spaces))
+			return say(p.watched(ctx, tracer, way, c, spaces))
 		})
 	}
 }
@@ -117,13 +117,14 @@ func (p *packets) namesNow(ctx context.Context) *knownNames {
 }
 
 // watched records a flow that somebody else began.
-func (p *packets) watched(ctx context.Context, way trace.Way, c *trace.Capture, spaces []trace.Space) PacketAnswer {
+func (p *packets) watched(ctx context.Context, tracer *trace.Tracer, way trace.Way, c *trace.Capture, spaces []trace.Space) PacketAnswer {
 	names := p.namesNow(ctx)
 	a := PacketAnswer{PacketDetail: step.PacketDetail{
 		ID: p.nextID(), From: placeOfSpace(c.Ask.From, spaces), To: names.place(c.Ask.To.Addr()),
 		Proto: c.Ask.Proto, Port: int(c.Ask.To.Port()), Watched: true,
 	}}
 	_ = step.Do(ctx, step.Action{Actor: packetActor, Node: a.From.Node, Verb: step.Packet, Object: placeObject(a.From), Detail: a.PacketDetail}, func(ctx context.Context) error {
+		a.predict(p.forecast(ctx, tracer, c, way))
 		a.finish(ctx, way)
 		return nil
 	})

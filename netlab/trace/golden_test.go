@@ -41,8 +41,7 @@ func TestGolden(t *testing.T) {
 			if g.breaks != "" {
 				nettest.Run(t, l.nodes[0].Path(), g.breaks)
 			}
-			w, c := l.follow(t, g.from, g.to, g.proto)
-			l.tracer.Predict(c, w)
+			_, c := l.follow(t, g.from, g.to, g.proto)
 			text, err := json.Marshal(c)
 			require.NoError(t, err)
 			require.NoError(t, os.WriteFile(filepath.Join("testdata", g.file+".json"), append(text, '\n'), 0o644))
@@ -60,12 +59,9 @@ func TestGolden(t *testing.T) {
 			}
 			w, missing := trace.Assemble(c, names)
 			require.Empty(t, missing, "all that is asked was answered")
-			_, differs, missing := trace.Predict(c, w, names)
-			require.Empty(t, missing)
 			lines := append(trace.Lines(w.Hops), w.Outcome)
 			if w.Drop != nil {
 				lines = append(lines, w.Drop.Reason)
-				require.Equal(t, w.Drop.Reason == trace.ReasonNoEndpoints, differs == 0, "that nobody is there is known")
 			}
 			golden := filepath.Join("testdata", g.file+".txt")
 			if *update {

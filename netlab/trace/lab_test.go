@@ -29,6 +29,7 @@ type lab struct {
 	ns      map[string]string // of pods
 	ip      map[string]netip.Addr
 	tracer  *trace.Tracer
+	kind    string // of the overlay
 }
 
 var podsNet, servicesNet = netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("10.96.0.0/12")
@@ -58,7 +59,7 @@ func buildWith(t testing.TB, mode proxy.Mode, backend string, six bool) *lab {
 	tool, err := firewall.Detect(ctx)
 	require.NoError(t, err)
 	routed := backend == overlay.BGP
-	l := &lab{Lab: labtest.Build(t, 2, labtest.Config{Routed: routed, DualStack: six}), tool: tool, six: six, ns: map[string]string{}, ip: map[string]netip.Addr{}}
+	l := &lab{kind: backend, Lab: labtest.Build(t, 2, labtest.Config{Routed: routed, DualStack: six}), tool: tool, six: six, ns: map[string]string{}, ip: map[string]netip.Addr{}}
 	l.peers = l.Peers()
 	spaces := []trace.Space{
 		{Name: "underlay", Path: l.UnderlayNS()}, {Name: "gateway", Path: l.GatewayNS()},
@@ -158,4 +159,5 @@ func (l *lab) web(t testing.TB, change func(*proxy.Service), pods ...string) {
 	for _, p := range l.proxies {
 		require.NoError(t, p.Sync(context.Background(), s))
 	}
+	l.tracer.SetWorld(l.world(s))
 }

@@ -190,6 +190,7 @@ func (l *lab) backend(t *testing.T, kind string) {
 		_, err := overlay.Sync(ctx, n, b, overlay.Kernel{Net: n}, l.peers, nil)
 		require.NoError(t, err)
 	}
+	l.kind = kind
 }
 
 // balanced is the address of the load balancer, in the family of the Service.
@@ -267,7 +268,6 @@ func (l *lab) path(t *testing.T, p path) trace.Way {
 	for _, want := range p.has {
 		require.True(t, slices.ContainsFunc(w.Hops, func(h step.Hop) bool { return h.Layer == want || h.Verdict == want }), "no %s in\n%s", want, text)
 	}
-	predicted, differs := l.tracer.Predict(c, w)
-	require.Zero(t, differs, "%s\nbut predicted was\n%s", text, strings.Join(trace.Lines(predicted), "\n"))
+	l.predicted(t, c, w, step.AsPredicted)
 	return w
 }

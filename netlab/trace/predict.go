@@ -3,288 +3,287 @@ package trace
 import (
 	"net/netip"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/klab-project/klab/core/step"
 )
 
-// Predict says which links a request should pass, from configuration alone: the
-// nodes' routes and their entries for other nodes, and where the cluster says
-// that a Service leads. Differs is the number of the first hop of the way that
-// is another, 0 if there is none. It is a pure function; like Assemble it wants
+// Prediction is what should become of a packet if every part did what the API's
+// objects say, and how what became of it compares with that. Hops are those
+// that were to be, of the request and of its answer: links, translations, and
+// the end. Differs is the number of the first hop of the way that is another,
+// 0 if there is none.
+type Prediction struct {
+	step.PacketForecast
+	Hops    []step.Hop
+	Differs int
+
+	kept *Kept // what the way tells of a Service that remembers its clients
+}
+
+// Kept is that a node led a client to an endpoint of a Service with
+// sessionAffinity, to which the client keeps until Until.
+type Kept struct {
+	Node, Service string // the Service's port: "default/web:http"
+	Client        netip.Addr
+	To            netip.AddrPort
+	Until         time.Time
+}
+
+// Predict compares a way with what the world says of it. Of the kernel it wants
+// to know nothing but which links there are, and what their other ends are
+// called. Where several endpoints or nodes are right, the one that was taken is
+// predicted; kept narrows that. It is a pure function; like Assemble it wants
 // the answers to what is missing.
 //
-// It is compared at links between namespaces: bridges and loopbacks are passed
-// in more than one manner.
-func Predict(c *Capture, w Way, names Names) (hops []step.Hop, differs int, missing []Question) {
-	p := &prediction{Capture: c, asker: newAsker(c.Answers), names: names, to: c.Ask.To}
-	if names != nil {
-		service, port, endpoints := names.Endpoints(c.Ask.To, c.Ask.Proto)
-		if service != nil && port && len(endpoints) > 0 {
-			p.endpoint = chosen(endpoints, w)
-		}
-		p.nowhere = service != nil && len(endpoints) == 0
-	}
-	p.walk()
-	number(p.hops)
-	return p.hops, p.compare(w), p.missing
-}
-
-// chosen is the endpoint that the packet was really led to, if it is one.
-func chosen(endpoints []netip.AddrPort, w Way) netip.AddrPort {
-	for _, h := range w.Hops {
-		if to, err := netip.ParseAddrPort(h.Hdr.Dst); err == nil && h.Leg == legRequest && slices.Contains(endpoints, to) {
-			return to
+// Links are compared except for bridges and loopbacks, which are passed in more
+// than one manner; routes, entries and translations as far as the way has them.
+func Predict(c *Capture, w Way, world *World, kept []Kept) (Prediction, []Question) {
+	p := &prediction{Capture: c, asker: newAsker(c.Answers), world: world.of(c.Ask.To.Addr()), way: w, remembered: kept}
+	for _, l := range c.Spaces {
+		q := Question{Kind: askLinks, Space: l.Name}
+		if _, ok := p.known[q]; !ok {
+			p.known[q] = Answer{Question: q, Links: l.Links}
 		}
 	}
-	return endpoints[0]
+	if why := p.without(); why != "" {
+		return Prediction{PacketForecast: step.PacketForecast{Verdict: step.NotPredicted, Why: why}}, p.missing
+	}
+	p.request()
+	if p.end.drop == nil && p.why == "" {
+		p.reply()
+	}
+	if p.why != "" {
+		return Prediction{PacketForecast: step.PacketForecast{Verdict: step.NotPredicted, Why: p.why}}, p.missing
+	}
+	return p.compared(), p.missing
 }
 
+// prediction is a packet that goes its way in thought.
 type prediction struct {
 	*Capture
 	*asker
-	names    Names
-	to       netip.AddrPort // where the packet is led at the moment
-	endpoint netip.AddrPort // to which a node translates it; not valid: to none
-	nowhere  bool           // a Service without endpoints: the first node refuses the packet
-	hops     []step.Hop
-	kinds    []string // of the hops' links
+	world      *World
+	way        Way
+	remembered []Kept
+
+	leg      string
+	src, dst netip.AddrPort // as it is at the moment
+	nats     []nat          // what nodes did to the request, in order
+	wants    []want
+	among    []string
+	end      ending // of the leg
+	ends     [2]ending
+	kept     *Kept
+	why      string // there is no prediction after all
 }
 
-// farthest is how many namespaces a packet passes at most.
+// want is a hop that is to be.
+type want struct {
+	step.Hop
+	dev, via string // by what route it leaves; "": not said
+	mac      string // to whom
+	fdb      string // and on which node that is, inside of a tunnel
+	was      string // of a translation: where the packet went before
+}
+
+// nat is what a node did to the request.
+type nat struct {
+	node             string
+	srcWas, dstWas   netip.AddrPort
+	srcIs, dstIs     netip.AddrPort
+	among            []netip.AddrPort // of which dstIs is one
+	service          string
+	masked, affinity bool
+}
+
+// ending is where and how a leg ends. Without a drop somebody gets the packet.
+type ending struct {
+	space string
+	drop  *step.HopDrop
+	// also are other reasons for which it may end here: two rules that both turn
+	// it away, of which either may come first.
+	also []string
+}
+
+// without says why there is no prediction; "": there is one.
+func (p *prediction) without() string {
+	from := p.Ask.From
+	switch {
+	case p.world == nil && p.Ask.To.Addr().Is6():
+		return step.UnpredictedFamily
+	case p.world == nil:
+		return step.UnpredictedAPI
+	case slices.ContainsFunc(p.way.Hops, func(h step.Hop) bool { return strings.HasPrefix(h.NS, "container/") }):
+		return step.UnpredictedNetwork // a single container's, of which the API knows nothing
+	case strings.HasPrefix(from, "pod/"):
+		pod := p.world.podAt(from)
+		if pod == nil || p.world.node(pod.Node) == nil || len(pod.IPs) == 0 {
+			return step.UnpredictedSender
+		}
+		if l := linkOf(p.links(from), podLink); l != nil && l.Kind != "veth" {
+			return step.UnpredictedNetwork
+		}
+	case p.world.node(from) == nil && from != spaceGateway && from != spaceOutside && from != spaceControl:
+		return step.UnpredictedSender
+	}
+	return ""
+}
+
+// farthest is how many hosts a packet passes at most.
 const farthest = 32
 
-func (p *prediction) walk() {
-	space := p.Ask.From
+// place is a host that has got the packet.
+type place struct {
+	space string
+	began bool // it sends the packet itself
+}
+
+// request walks from the sender to wherever it ends.
+func (p *prediction) request() {
+	p.leg, p.dst = legRequest, p.Ask.To
+	p.src = p.sender()
+	p.walk(p.Ask.From)
+	p.ends[0] = p.end
+}
+
+// reply walks back from where the request ended.
+func (p *prediction) reply() {
+	from := p.end.space
+	p.leg, p.src, p.dst, p.end = legReply, p.dst, p.src, ending{}
+	p.walk(from)
+	p.ends[1] = p.end
+}
+
+func (p *prediction) walk(from string) {
+	at := place{from, true}
 	for range farthest {
-		if p.endpoint.IsValid() && p.isNode(space) {
-			p.to, p.endpoint = p.endpoint, netip.AddrPort{}
-		}
-		if p.nowhere && p.isNode(space) {
+		next := p.host(at)
+		if next == "" {
 			return
 		}
-		links := p.links(space)
-		if links == nil || owner(links, p.to.Addr()) {
-			return
-		}
-		if space = p.leave(space, p.to.Addr(), nil); space == "" {
-			return
-		}
+		at = place{next, false}
 	}
 }
 
-// leave takes the packet, or the one around it, to the next namespace.
-func (p *prediction) leave(space string, dst netip.Addr, outer *step.HopOuter) string {
-	x, ok := p.ask(Question{Kind: askRoute, Space: space, Dst: dst})
-	if !ok || x.Route == nil || x.Route.Type != "unicast" {
-		return ""
-	}
-	next := dst
-	if via, err := netip.ParseAddr(x.Route.Via); err == nil {
-		next = via
-	}
-	dev := linkOf(p.links(space), x.Route.Dev)
-	if dev == nil {
-		return ""
-	}
-	p.see(space, *dev, "out", outer)
-	switch dev.Kind {
-	case "vxlan":
-		return p.through(space, *dev, p.remote(space, dev.Name, next))
-	case "tun", "tuntap":
-		return p.through(space, *dev, p.nodeAddr(p.nodeOf(dst)))
-	case "bridge":
-		return p.port(space, dev.Name, next, outer)
-	}
-	return p.cross(*dev, next, outer)
-}
-
-// cross takes the packet over a pair of links; on a bridge's port to where the
-// bridge leads it.
-func (p *prediction) cross(dev Link, next netip.Addr, outer *step.HopOuter) string {
-	links := p.links(dev.PeerSpace)
-	in := linkOf(links, dev.Peer)
-	if in == nil {
-		return ""
-	}
-	p.see(dev.PeerSpace, *in, "in", outer)
-	if in.Master == "" || owner(links, next) {
-		return dev.PeerSpace
-	}
-	return p.port(dev.PeerSpace, in.Master, next, outer)
-}
-
-// port takes the packet out of the port of a bridge behind which an address is.
-func (p *prediction) port(space, bridge string, next netip.Addr, outer *step.HopOuter) string {
-	wanted := p.spaceOf(next)
-	for _, l := range p.links(space) {
-		if l.Master != bridge || l.PeerSpace == "" || wanted != "" && l.PeerSpace != wanted {
-			continue
-		}
-		far := p.links(l.PeerSpace)
-		if in := linkOf(far, l.Peer); in != nil && owner(far, next) {
-			p.see(space, l, "out", outer)
-			p.see(l.PeerSpace, *in, "in", outer)
-			return l.PeerSpace
-		}
-	}
-	return ""
-}
-
-// through takes the packet inside another one to a node.
-func (p *prediction) through(space string, dev Link, remote netip.Addr) string {
-	if !remote.IsValid() {
-		return ""
-	}
-	outer := &step.HopOuter{Kind: "udp", Dst: remote.String()}
-	if dev.Kind == "vxlan" {
-		outer.Kind, outer.VNI = "vxlan", dev.VNI
-	}
-	for range farthest {
-		links := p.links(space)
-		if links == nil {
-			return ""
-		}
-		if owner(links, remote) {
+// sender is the address and port that the packet is to have first. The port,
+// and which of its own addresses a node takes, is its kernel's choice.
+func (p *prediction) sender() netip.AddrPort {
+	seen := netip.AddrPort{}
+	for _, h := range p.way.Hops {
+		if h.Leg == legRequest {
+			seen = endOf(h.Hdr.Src)
 			break
 		}
-		if space = p.leave(space, remote, outer); space == "" {
-			return ""
+	}
+	at := func(a netip.Addr) netip.AddrPort { return netip.AddrPortFrom(a, seen.Port()) }
+	from := p.Ask.From
+	if p.Ask.Src.IsValid() {
+		return at(p.Ask.Src)
+	}
+	if pod := p.world.podAt(from); pod != nil {
+		for _, a := range pod.IPs {
+			if a.Is4() == p.dst.Addr().Is4() {
+				return at(a)
+			}
 		}
 	}
-	for _, l := range p.links(space) {
-		if l.Kind == dev.Kind && (dev.Kind != "vxlan" || l.unwraps(dev.VNI, remote)) {
-			p.see(space, l, "in", nil)
-			return space
+	switch from {
+	case spaceOutside:
+		return at(p.world.Client)
+	case spaceControl:
+		return at(p.world.Control)
+	case spaceGateway:
+		if p.has(spaceGateway, seen.Addr()) {
+			return seen
 		}
+		return at(p.world.Gateway)
 	}
+	n := p.world.node(from)
+	switch {
+	case seen.IsValid() && p.own(n, seen.Addr()):
+		return seen
+	case p.own(n, p.dst.Addr()):
+		return at(p.dst.Addr())
+	}
+	return at(p.addressOn(n, p.routeOf(n, p.dst.Addr()).dev))
+}
+
+// endOf reads what a header says of an end, with or without port.
+func endOf(s string) netip.AddrPort {
+	if at, err := netip.ParseAddrPort(s); err == nil {
+		return at
+	}
+	a, _ := netip.ParseAddr(s)
+	return netip.AddrPortFrom(a, 0)
+}
+
+// host is what a host does with the packet; it returns the next one that gets
+// it, or "" if it ends.
+func (p *prediction) host(at place) string {
+	if n := p.world.node(at.space); n != nil {
+		return p.node(n, at.began)
+	}
+	to := p.dst.Addr()
+	switch {
+	case strings.HasPrefix(at.space, "pod/"):
+		pod := p.world.podAt(at.space)
+		if pod != nil && (slices.Contains(pod.IPs, to) || to.IsLoopback()) {
+			return p.arrives(at.space)
+		}
+		if pod == nil || !at.began {
+			return p.ended(at.space, &step.HopDrop{Reason: ReasonForwardOff, Says: at.space + " is not to pass on packets that are for others"})
+		}
+		return p.fromPod(at.space, pod)
+	case at.space == spaceGateway:
+		return p.gateway()
+	case at.space == spaceControl:
+		return p.fromControl()
+	case at.space == spaceOutside && to == p.world.Client:
+		return p.arrives(spaceOutside)
+	case at.space == spaceOutside && at.began:
+		return p.out(hop{space: spaceOutside, dev: uplink, via: "?", to: spaceGateway})
+	}
+	return p.ended(at.space, &step.HopDrop{Reason: ReasonNoRoute, Says: at.space + " does not pass it on"})
+}
+
+func (p *prediction) arrives(space string) string {
+	p.end = ending{space: space}
 	return ""
 }
 
-// remote is the node behind the next stop on a VXLAN link: by the link's
-// entries, or else by the cluster's names.
-func (p *prediction) remote(space, dev string, next netip.Addr) netip.Addr {
-	n, _ := p.ask(Question{Kind: askNeighbour, Space: space, Dst: next, Dev: dev})
-	if n.Found != "" {
-		f, _ := p.ask(Question{Kind: askFDB, Space: space, Key: n.Found, Dev: dev})
-		if at, err := netip.ParseAddr(f.Found); err == nil {
-			return at
-		}
-	}
-	if p.names != nil {
-		if o := p.names.Address(next); o != nil && o.Resource == "nodes" {
-			return p.nodeAddr(o.Name)
-		}
-	}
-	return netip.Addr{}
-}
-
-// nodeAddr is a node's address in the nodes' network: that of its uplink.
-func (p *prediction) nodeAddr(node string) netip.Addr {
-	if l := linkOf(p.links(node), "eth0"); l != nil && len(l.Addrs) > 0 {
-		return parsePrefix(l.Addrs[0]).Addr()
-	}
-	return netip.Addr{}
-}
-
-// spaceOf is the namespace that has an address, as far as names tell.
-func (p *prediction) spaceOf(a netip.Addr) string {
-	if p.names == nil {
-		return ""
-	}
-	if o := p.names.Address(a); o != nil && o.Resource == "pods" {
-		return "pod/" + o.Namespace + "/" + o.Name
-	}
+func (p *prediction) ended(space string, d *step.HopDrop, also ...string) string {
+	p.end = ending{space: space, drop: d, also: also}
 	return ""
 }
 
-// nodeOf is the node of the pod that has an address.
-func (p *prediction) nodeOf(a netip.Addr) string {
-	space := p.spaceOf(a)
-	for _, s := range p.All {
-		if s.Name == space || space == "" && s.Pod != "" && owner(p.links(s.Name), a) {
-			return s.Node
-		}
-	}
-	return ""
-}
-
-func (p *prediction) isNode(space string) bool {
-	return slices.ContainsFunc(p.All, func(s Space) bool { return s.Name == space && s.Node != "" && s.Pod == "" })
-}
-
-func (p *prediction) links(space string) []Link {
-	x, _ := p.ask(Question{Kind: askLinks, Space: space})
-	return x.Links
-}
-
-func owner(links []Link, a netip.Addr) bool {
-	return a.IsLoopback() || slices.ContainsFunc(links, func(l Link) bool {
-		return slices.ContainsFunc(l.Addrs, func(s string) bool { return parsePrefix(s).Addr() == a })
-	})
-}
-
-func (p *prediction) see(space string, l Link, dir string, outer *step.HopOuter) {
-	h := step.Hop{Leg: legRequest, NS: space, Layer: step.LayerLink, Iface: l.Name, Dir: dir, Outer: outer,
-		Hdr: step.HopHeader{Dst: p.to.String(), Proto: p.Ask.Proto}, Confidence: confInferred}
-	for _, s := range p.All {
-		if s.Name == space {
-			h.Node, h.Pod = s.Node, s.Pod
-		}
-	}
-	if l.Peer != "" {
-		h.Peer = l.PeerSpace + " " + l.Peer
-	}
-	p.hops, p.kinds = append(p.hops, h), append(p.kinds, l.Kind)
-}
-
-// compare finds the first hop of the way that is not as predicted.
-func (p *prediction) compare(w Way) int {
-	i, end := 0, 0
-	for _, h := range w.Hops {
-		if h.Layer == step.LayerDrop && h.Leg == legRequest {
-			end = h.Seq
-			break
-		}
-		if h.Leg != legRequest || h.Attempt > 1 {
-			continue
-		}
-		if end = h.Seq; h.Layer != step.LayerLink || h.Iface == "lo" || p.bridge(h) {
-			continue
-		}
-		for i < len(p.hops) && p.kinds[i] == "bridge" {
-			i++
-		}
-		if i == len(p.hops) || p.hops[i].NS != h.NS || p.hops[i].Iface != h.Iface || p.hops[i].Dir != h.Dir || !sameAddr(p.hops[i].Hdr.Dst, h.Hdr.Dst) {
-			return h.Seq
-		}
-		i++
-	}
-	if i < len(p.hops) {
-		return end // it ended on its way
-	}
-	return 0
-}
-
-func (p *prediction) bridge(h step.Hop) bool {
-	l := linkOf(p.links(h.NS), h.Iface)
-	return l != nil && l.Kind == "bridge"
-}
-
-// sameAddr compares what may or may not have a port.
-func sameAddr(a, b string) bool { return addrIn(a) == addrIn(b) }
-
-// Predict asks the kernel what the pure function of that name wants to know.
-func (t *Tracer) Predict(c *Capture, w Way) (hops []step.Hop, differs int) {
+// Predict asks the kernel what the pure function of that name wants to know,
+// and remembers what a Service that remembers its clients was seen to do.
+func (t *Tracer) Predict(c *Capture, w Way) Prediction {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	now := time.Now() // affinity is kept by the kernel, which does not stand still
+	t.kept = stillKept(t.kept, now, t.world)
+	var p Prediction
 	for range farthest {
 		var missing []Question
-		if hops, differs, missing = Predict(c, w, t.names); len(missing) == 0 {
+		if p, missing = Predict(c, w, t.world, t.kept); len(missing) == 0 {
 			break
 		}
 		for _, q := range missing {
 			c.Answers = append(c.Answers, t.answer(q))
 		}
 	}
-	return hops, differs
+	if p.kept != nil {
+		t.kept = keep(t.kept, *p.kept, now)
+	}
+	return p
+}
+
+// SetWorld says what is predicted from next; nil: nothing is.
+func (t *Tracer) SetWorld(w *World) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.world = w
 }

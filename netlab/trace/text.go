@@ -18,6 +18,9 @@ type Style struct {
 	All bool
 	// Width is where lines are cut, in characters; 0: nowhere.
 	Width int
+	// Differs is the hop behind which a line says what was Expected there.
+	Differs  int
+	Expected string
 }
 
 // Lines writes hops for people, one line each: its number, where, by what, from
@@ -29,12 +32,16 @@ func (s Style) Lines(hops []step.Hop) (lines []string) {
 	type row struct {
 		leg   string
 		cells [5]string
+		note  string
 	}
 	var rows []row
 	var width [5]int
 	last := ""
 	add := func(h step.Hop, what string) {
-		r := row{h.Leg, [5]string{fmt.Sprint(h.Seq), h.NS, at(h), ends(h), what}}
+		r := row{leg: h.Leg, cells: [5]string{fmt.Sprint(h.Seq), h.NS, at(h), ends(h), what}}
+		if h.Seq == s.Differs && s.Differs > 0 {
+			r.note = "! here it leaves the predicted way: expected " + s.Expected
+		}
 		if !s.All {
 			if addresses := ends(h); addresses != last || len(h.Changed) > 0 && strings.Contains(addresses, "*") {
 				r.cells[4] = addresses + "  " + what
@@ -71,6 +78,9 @@ func (s Style) Lines(hops []step.Hop) (lines []string) {
 			}
 		}
 		lines = append(lines, s.cut(harmless(strings.TrimRight(line, " "))))
+		if r.note != "" {
+			lines = append(lines, s.cut(harmless(strings.Repeat(" ", width[0]+2)+r.note)))
+		}
 	}
 	return lines
 }

@@ -26,6 +26,8 @@ type Tracer struct {
 	tool6  *firewall.Tool            // of IPv6, once it was needed
 	legacy map[string]*firewall.Tool // of the legacy kind, by family
 	names  Names                     // nil: nothing has a name
+	world  *World                    // nil: nothing is predicted
+	kept   []Kept
 	spaces map[string]*space
 	home   *os.File
 	armed  *reader // nil: disarmed
