@@ -43,8 +43,19 @@ var packetWords = map[string][2]string{
 	"packet.via":       {"via {via}", "经 {via}"},
 	"packet.noneigh":   {"no entry", "没有表项"},
 
-	"packet.differs":      {"differs from the prediction at hop {n}; expected:", "从第 {n} 跳起与预期不同，本应是："},
-	"packet.differs.none": {"hop {n} was not predicted: the way should have ended before it", "第 {n} 跳出乎预期：本应在它之前就结束"},
+	"packet.forecast.colon": {": ", "："},
+	"packet.predicted":      {"planned", "预期"},
+	"packet.differs":        {"differs from the prediction at hop {n}", "从第 {n} 跳起与预期不同"},
+	"packet.as-predicted":   {"as predicted", "与预期一致"},
+	"packet.as.way":         {"this is the way that the API's objects say", "API 对象说的就是这条路径"},
+	"packet.as.end":         {"the API's objects say that it ends here: {why}", "API 对象说它在这里结束：{why}"},
+	"packet.as.there":       {"it came to where the API's objects say", "它到了 API 对象所说的地方"},
+	"packet.not-predicted":  {"not predicted", "没有预期"},
+	"packet.why.ipv6":       {"ways of IPv6 are not predicted here", "这里不预测 IPv6 的路径"},
+	"packet.why.sender":     {"the API does not know who sends it", "API 不知道是谁发出的"},
+	"packet.why.network":    {"it passes a network of single containers, or of somebody else's", "它经过单个容器的网络，或别人的网络"},
+	"packet.why.api":        {"the API could not be asked", "无法询问 API"},
+	"packet.why.unsent":     {"it was not sent", "它没有发出"},
 
 	"fault.broken": {"broken on purpose: {what}", "人为故障：{what}"},
 

@@ -15,6 +15,14 @@ var says = [][2]string{
 	{"rule {n} of chain {chain} of table {table} on {where} drops it", "{where} 上 {table} 表的链 {chain} 第 {n} 条规则丢弃了它"},
 	{"rule {n} of chain {chain} on {where}: {rest}", "{where} 上的链 {chain} 第 {n} 条规则：{rest}"},
 	{"no rule on {where} translates the address of Service {name}, though it has endpoints: its proxy has not written them, or somebody removed them", "{where} 上没有规则转换 Service {name} 的地址，虽然它有端点：代理还没有写入规则，或者有人删掉了"},
+	{"Service {name} has no port {port} of {proto}, so no node translates its address", "Service {name} 没有 {proto} 端口 {port}，所以没有节点转换它的地址"},
+	{"Service {name} has no such port", "Service {name} 没有这个端口"},
+	{"Service {name} has no endpoints that {where} may send it to", "Service {name} 没有 {where} 可以选用的端点"},
+	{"no Service has that address, and {where} drops it", "没有 Service 使用这个地址，{where} 丢弃它"},
+	{"no node takes packets to {to}", "没有节点接收发往 {to} 的包"},
+	{"no node's subnet has {to}", "{to} 不在任何节点的子网里"},
+	{"nobody has the address {to}", "没有谁使用地址 {to}"},
+	{"{where} passes nothing on", "{where} 不转发任何包"},
 	{"Service {name} has no port {port} of {proto}", "Service {name} 没有 {proto} 端口 {port}"},
 	{"the maps of table {table} on {where} have the Service among those without endpoints", "{where} 上 {table} 表的映射把这个 Service 列在没有端点的一类里"},
 	{"Service {name} has no endpoints", "Service {name} 没有端点"},
@@ -39,6 +47,7 @@ var says = [][2]string{
 	{"the route of {where} to {to} is of type {type}", "{where} 到 {to} 的路由类型是 {type}"},
 	{"{where} does not know the MAC of {next} on {link}", "{where} 不知道 {link} 上 {next} 的 MAC 地址"},
 	{"no pod has the address {to}: {where} looked for it on {link}", "没有 Pod 使用地址 {to}：{where} 在 {link} 上找过"},
+	{"no pod has the address {to}", "没有 Pod 使用地址 {to}"},
 	{"{link} on {where} does not know which node has the MAC {mac}", "{where} 的 {link} 不知道哪个节点有 MAC {mac}"},
 	{"it left {where} by {link} and did not arrive at {peer} of {other}, though both ends are up: the link loses packets", "它从 {where} 的 {link} 离开，没有到达 {other} 的 {peer}，而两端都是开的：链路丢包"},
 	{"it left {where} by {link}, and nobody who is looked at got it", "它从 {where} 的 {link} 离开，被观察的地方都没有收到"},
@@ -60,13 +69,65 @@ var says = [][2]string{
 	{"{where} got it and did not answer", "{where} 收到了它但没有应答"},
 }
 
+// policySays are the sentences by which NetworkPolicies explain themselves.
+var policySays = [][2]string{
+	{"pod {pod} is isolated for ingress by {policies}, and no rule allows this", "Pod {pod} 的入站被 {policies} 隔离，没有规则允许它"},
+	{"pod {pod} is isolated for egress by {policies}, and no rule allows this", "Pod {pod} 的出站被 {policies} 隔离，没有规则允许它"},
+}
+
+// evidence is what a sentence was concluded from, where that is no command's
+// own output.
+var evidence = [][2]string{
+	{"{who} asked {n} times who has {next}; nobody answered", "{who} 问了 {n} 次谁有 {next}，没有谁回答"},
+	{"seen going out, not coming in", "看到它离开，没有看到它进来"},
+	{"inner destination MAC {mac}, MAC of {link} {own}", "内层目的 MAC 是 {mac}，{link} 的 MAC 是 {own}"},
+	{"the answer is a RST", "应答是 RST"},
+	{"source of the answer: {from}", "应答的源地址：{from}"},
+	{"the packet still goes to {to}", "包仍然发往 {to}"},
+	{"ss -l: no socket for {at}", "ss -l：没有 {at} 的套接字"},
+	{"ss -l: {at} is open", "ss -l：{at} 是打开的"},
+	{"bridge fdb show dev {link}: no entry for {mac}", "bridge fdb show dev {link}：没有 {mac} 的表项"},
+	{"ip link show {link}: does not exist", "ip link show {link}：不存在"},
+	{"ip -d link: no such link with VNI {vni}", "ip -d link：没有 VNI 为 {vni} 的链路"},
+	{"no tap saw it after that", "此后再没有看到它"},
+	{"net.{key} on {where} is (there is none)", "{where} 上没有 net.{key}"},
+	{"net.{key} on {where} is {value}", "{where} 上的 net.{key} 是 {value}"},
+}
+
+// expectations are what was to be at the hop where a packet leaves its
+// predicted way.
+var expectations = [][2]string{
+	{"expected here: the route on {where} via {via} by {link}", "这里本应是：{where} 上经 {via}、从 {link} 出去的路由"},
+	{"expected here: the route on {where} by {link}", "这里本应是：{where} 上从 {link} 出去的路由"},
+	{"expected here: {key} is {found} to {where} ({link})", "这里本应是：{where} 知道 {key} 在 {found}（{link}）"},
+	{"expected here: {where} leads it to one of {to}", "这里本应是：{where} 把它送到 {to} 之一"},
+	{"expected here: {where} leads it to {to}", "这里本应是：{where} 把它送到 {to}"},
+	{"expected here: somebody in {where} gets it", "这里本应是：{where} 里有人收下它"},
+	{"expected here: it ends at {where}: {rest}", "这里本应是：它在 {where} 结束：{rest}"},
+	{"expected here: it has ended before", "本应在此之前就结束"},
+	{"expected here: it leaves {where} by {link} in {kind} to {outer}: {flow}", "这里本应是：它封装在发往 {outer} 的 {kind} 里，从 {where} 的 {link} 离开：{flow}"},
+	{"expected here: it comes to {where} by {link} in {kind} to {outer}: {flow}", "这里本应是：它封装在发往 {outer} 的 {kind} 里，从 {link} 进入 {where}：{flow}"},
+	{"expected here: it leaves {where} by {link}: {flow}", "这里本应是：它从 {where} 的 {link} 离开：{flow}"},
+	{"expected here: it comes to {where} by {link}: {flow}", "这里本应是：它从 {link} 进入 {where}：{flow}"},
+}
+
 // Says is a sentence of the tracer, or of a DNS server, in this language; as it is if it is none
 // that is known.
 func (l Lang) Says(s string) string {
 	if l != Chinese {
 		return s
 	}
-	for _, both := range slices.Concat(dnsSays, says) {
+	if rest, ok := strings.CutPrefix(s, "· "); ok {
+		return "· " + l.Says(rest)
+	}
+	if reason, rest, ok := strings.Cut(s, ": "); ok && packetWords["drop."+reason][1] != "" {
+		word, said := packetWords["drop."+reason][1], l.Says(rest)
+		if strings.HasPrefix(said, word) {
+			return said
+		}
+		return word + "：" + said
+	}
+	for _, both := range slices.Concat(dnsSays, expectations, evidence, policySays, says) {
 		found, ok := match(both[0], s)
 		if !ok {
 			continue

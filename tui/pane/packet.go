@@ -14,6 +14,7 @@ import (
 // boxes; smaller, it is a line of stations.
 const (
 	mapRows    = 24
+	lanesAll   = 12 // the predicted way has a lane too
 	mapColumns = 64
 	detailRows = 5 // of the hop at which the packet is
 	detailMost = 9
@@ -40,6 +41,9 @@ func (p Pen) Packet(r canvas.Rect, v *view.PacketStage, open bool) {
 	}
 	if r.H >= 9 {
 		for _, l := range v.Lanes {
+			if l.Leg == view.LegPredicted && r.H < lanesAll {
+				continue
+			}
 			p.lane(r.Row(row), l, l.Leg == v.Leg)
 			row++
 		}
@@ -97,7 +101,7 @@ func (p Pen) packetHead(r canvas.Rect, v *view.PacketStage) int {
 func (p Pen) hops(v *view.PacketStage) (n int) {
 	for _, l := range v.Lanes {
 		for _, h := range l.Hops {
-			if !h.Ahead {
+			if !h.Ahead && l.Leg != view.LegPredicted {
 				n = max(n, h.N)
 			}
 		}
@@ -160,6 +164,8 @@ func (p Pen) lane(r canvas.Rect, l view.PacketLane, shown bool) {
 			g, st = here(strconv.Itoa(h.N)), keyed.R()
 		case h.Bad:
 			g, st = p.G.Bad, bad
+		case h.Differs:
+			g, st = "≠", held
 		case h.Ahead:
 			g, st = p.G.None, dim
 		case h.Changed:
@@ -182,7 +188,7 @@ func here(n string) string { return ">(" + n + ")<" }
 // laneLabel is how many cells the names of lanes take.
 func (p Pen) laneLabel() int {
 	w := 0
-	for _, l := range []string{step.LegRequest, step.LegReply, step.LegError} {
+	for _, l := range []string{step.LegRequest, step.LegReply, step.LegError, view.LegPredicted} {
 		w = max(w, text.Width(p.L.T("packet."+l)))
 	}
 	return w

@@ -38,13 +38,17 @@ func (p Pen) hopDetail(v *view.PacketStage, w int, open, mapped bool) [][]seg {
 		head = append(head, seg{"  " + view.Name(*h.Owner), title})
 	}
 	out := [][]seg{head}
+	parts := v.Differs != nil && v.Differs.N == h.N
+	if parts {
+		out = append(out, p.forecast(v, w)...)
+	}
 	out = append(out, p.headers(h, w)...)
 	out = append(out, p.decided(h, w, mapped)...)
 	if len(h.Skipped) > 0 {
 		out = append(out, p.passed(h, w, open)...)
 	}
-	if d := v.Differs; d != nil {
-		out = append(out, p.differs(d, w))
+	if !parts {
+		out = append(out, p.forecast(v, w)...)
 	}
 	if v.CT != nil && h.CT == nil {
 		out = append(out, p.conntrack(v.CT, w)...)
@@ -154,7 +158,7 @@ func (p Pen) decided(h *view.HopRow, w int, mapped bool) [][]seg {
 			lead = "  "
 		}
 		for _, e := range h.Drop.Evidence {
-			out = append(out, []seg{{"  " + p.G.Dot + " " + p.clean(e), dim}})
+			out = append(out, []seg{{"  " + p.G.Dot + " " + p.clean(p.L.Says(e)), dim}})
 		}
 	}
 	return out
@@ -210,18 +214,6 @@ func (p Pen) passed(h *view.HopRow, w int, open bool) [][]seg {
 		out = append(out, []seg{{"  #" + text.Pad(strconv.Itoa(r.N), 3), dim}, {text.Cut(p.clean(r.Text), max(10, w-6)), dim}})
 	}
 	return out
-}
-
-func (p Pen) differs(d *view.Differs, w int) []seg {
-	n := strconv.Itoa(d.N)
-	if d.Expected == nil {
-		return []seg{{p.G.Held + " ", held}, {text.Cut(p.L.T("packet.differs.none", "n", n), w-2), held}}
-	}
-	line := []seg{{p.G.Held + " ", held}, {p.L.T("packet.differs", "n", n) + " ", held}, {p.clean(d.Expected.Ground + " " + d.Expected.Place), strong}}
-	if d.Expected.Verdict != "" {
-		line = append(line, seg{" " + p.clean(d.Expected.Verdict), code})
-	}
-	return line
 }
 
 // hopNote is what happened at a hop, in a few words.

@@ -18,16 +18,17 @@ type PacketStage struct {
 	Took  step.Seconds
 	Notes []string
 
-	Lanes   []PacketLane // request, reply, error: those that there are
-	Leg     string       // the one that is shown
-	Grounds []Ground     // the machines that it passes in this leg, in order
-	Rows    []HopRow     // the hops of this leg, in order
-	Now     int          // the row at which the packet is; -1 if it is in none of them
-	CT      *step.HopCT  // the connection that it belongs to, as last seen
-	Drop    *step.HopDrop
-	Differs *Differs
-	Hidden  bool // from the end of Rows on, the way is hidden while a prediction is open
-	Faults  []FaultRow
+	Lanes    []PacketLane // request, reply, error: those that there are
+	Leg      string       // the one that is shown
+	Grounds  []Ground     // the machines that it passes in this leg, in order
+	Rows     []HopRow     // the hops of this leg, in order
+	Now      int          // the row at which the packet is; -1 if it is in none of them
+	CT       *step.HopCT  // the connection that it belongs to, as last seen
+	Drop     *step.HopDrop
+	Differs  *Differs
+	Forecast *Forecast // how it compares with what was predicted, once it is over
+	Hidden   bool      // from the end of Rows on, the way is hidden while a prediction is open
+	Faults   []FaultRow
 }
 
 // PacketName is a packet in a list. Word is the key of a text.
@@ -45,20 +46,18 @@ type PacketLane struct {
 	Hops []LaneHop
 }
 
+// LegPredicted is the lane of the way that was predicted, beside that of the leg
+// that it is another of.
+const LegPredicted = "predicted"
+
 // LaneHop is a hop in a lane.
 type LaneHop struct {
+	Differs bool // here it leaves the predicted way
 	N       int
 	Now     bool
 	Ahead   bool // the eye is not there yet
 	Changed bool // a field of its headers
 	Bad     bool
-}
-
-// Differs is the first hop that is another than the configuration says: what
-// was expected there.
-type Differs struct {
-	N        int
-	Expected *HopRow // nil if it should have ended before
 }
 
 // FaultsOn are the faults of a node.
@@ -115,6 +114,7 @@ func NewPacketStage(s, ahead *fold.State, m Mask, id, leg string, all bool) *Pac
 		v.Took = w.hops[w.seen-1].At
 	}
 	v.differs(p)
+	v.predictedLane(p)
 	return v
 }
 
@@ -300,30 +300,12 @@ func (v *PacketStage) rows(w walk) {
 	}
 }
 
-// differs finds the first hop that is another than was predicted.
-func (v *PacketStage) differs(p *fold.Packet) {
-	if p.Differs <= 0 || !p.Ended {
-		return
-	}
-	v.Differs = &Differs{N: p.Differs}
-	type place struct{ ns, iface, dir string }
-	passed := map[place]bool{}
-	for _, h := range p.Walk {
-		if h.Hop.Leg == step.LegRequest && h.Hop.Seq < p.Differs {
-			passed[place{h.NS, h.Iface, h.Dir}] = true
-		}
-	}
-	at := slices.IndexFunc(p.Predicted, func(h step.Hop) bool { return !passed[place{h.NS, h.Iface, h.Dir}] })
-	if at >= 0 {
-		row := newHopRow(&fold.Hop{Hop: p.Predicted[at]}, nil, false)
-		v.Differs.Expected = &row
-	}
-}
-
 // Legs are the legs that there are.
 func (v *PacketStage) Legs() (list []string) {
 	for _, l := range v.Lanes {
-		list = append(list, l.Leg)
+		if l.Leg != LegPredicted {
+			list = append(list, l.Leg)
+		}
 	}
 	return list
 }

@@ -18,6 +18,9 @@ func NewHopInspect(h *fold.History, s *fold.State, m Mask, v *PacketStage) *Insp
 	}
 	in := &Inspect{Event: r.Seq, Verb: step.HopSeen, Title: strings.TrimSpace(strconv.Itoa(r.N) + " " + r.Ground + " " + r.Pod + " " + r.Place), Actor: v.From + " → " + v.To}
 	in.Note = hopNotes(r)
+	if v.Differs != nil && v.Differs.N == r.N {
+		in.Note = append([]string{v.Differs.Says()}, in.Note...)
+	}
 	seq := p.Seq
 	if r.Owner != nil && r.Owner.Resource != "" {
 		o := s.Objects[fold.KeyOf(*r.Owner)]

@@ -62,8 +62,13 @@ func (t *story) packet(d step.PacketDetail, outcome string, hops []step.Hop, dro
 			t.Fact(id, step.Event{Actor: "klab", Node: h.Node, Verb: step.HopSeen}, step.HopDetail{Packet: d.ID, Hop: h})
 		}
 		d.Outcome, d.Hops, d.Drop, d.Differs = outcome, len(hops), drop, differs
+		d.Forecast = &step.PacketForecast{Verdict: step.AsPredicted}
 		if differs > 0 {
 			d.Predicted = append(append([]step.Hop(nil), hops[:differs-1]...), step.Hop{Seq: differs, Leg: step.LegRequest, NS: "node-2", Node: "node-2", Layer: step.LayerLink, Iface: "cni0", Dir: "out", Hdr: inside(61)})
+			for i := range d.Predicted {
+				d.Predicted[i].Leg = step.LegRequest
+			}
+			d.Forecast = &step.PacketForecast{Verdict: step.Differs, What: step.DiffersLost, Expected: &d.Predicted[differs-1]}
 		}
 		return d
 	})
