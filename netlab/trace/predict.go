@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -233,7 +234,7 @@ func (p *prediction) host(at place) string {
 			return p.arrives(at.space)
 		}
 		if pod == nil || !at.began {
-			return p.ended(at.space, &step.HopDrop{Reason: ReasonForwardOff, Says: at.space + " is not to pass on packets that are for others"})
+			return p.ended(at.space, &step.HopDrop{Reason: ReasonForwardOff, Says: fmt.Sprintf("%s is not to pass on packets that are for others", at.space)})
 		}
 		return p.fromPod(at.space, pod)
 	case at.space == spaceGateway:
@@ -245,7 +246,7 @@ func (p *prediction) host(at place) string {
 	case at.space == spaceOutside && at.began:
 		return p.out(hop{space: spaceOutside, dev: uplink, via: "?", to: spaceGateway})
 	}
-	return p.ended(at.space, &step.HopDrop{Reason: ReasonNoRoute, Says: at.space + " does not pass it on"})
+	return p.ended(at.space, &step.HopDrop{Reason: ReasonNoRoute, Says: fmt.Sprintf("%s passes nothing on", at.space)})
 }
 
 func (p *prediction) arrives(space string) string {

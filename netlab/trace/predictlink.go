@@ -151,7 +151,7 @@ func (p *prediction) fromPod(space string, from *policy.Pod) string {
 
 // nobody is that no pod has an address.
 func (p *prediction) nobody(a netip.Addr) *step.HopDrop {
-	return &step.HopDrop{Reason: ReasonNoSuchPod, Says: "no pod has the address " + a.String()}
+	return &step.HopDrop{Reason: ReasonNoSuchPod, Says: fmt.Sprintf("no pod has the address %s", a)}
 }
 
 // gateway is what the router between the nodes and the outside does. It knows
@@ -164,7 +164,7 @@ func (p *prediction) gateway() string {
 	}
 	if nodes, ok := w.balanced(to); ok {
 		if len(nodes) == 0 {
-			return p.ended(spaceGateway, &step.HopDrop{Reason: ReasonUnreachable, Says: "no node takes packets to " + to.String()}, ReasonNoRoute)
+			return p.ended(spaceGateway, &step.HopDrop{Reason: ReasonUnreachable, Says: fmt.Sprintf("no node takes packets to %s", to)}, ReasonNoRoute)
 		}
 		node := p.taken(nodes)
 		return p.out(hop{space: spaceGateway, dev: uplink, via: "?", to: node})
@@ -175,15 +175,15 @@ func (p *prediction) gateway() string {
 	case w.owner(to) != "":
 		return p.out(hop{space: spaceGateway, dev: uplink, to: w.owner(to), mac: p.mac(w.owner(to), uplink)})
 	case w.Underlay.Contains(to) || w.Outside.Contains(to):
-		return p.ended(spaceGateway, &step.HopDrop{Reason: ReasonARP, Says: "nobody has the address " + to.String()}, ReasonUnreachable)
+		return p.ended(spaceGateway, &step.HopDrop{Reason: ReasonARP, Says: fmt.Sprintf("nobody has the address %s", to)}, ReasonUnreachable)
 	}
 	for i := range w.Services.Services {
 		if s := &w.Services.Services[i]; s.ClusterIP == to {
 			return p.ended(spaceGateway, &step.HopDrop{Reason: ReasonServicePort, Object: serviceObject(s),
-				Says: fmt.Sprintf("Service %s/%s has no port %d of %s, so no node translates its address", s.Namespace, s.Name, p.dst.Port(), strings.ToUpper(p.Ask.Proto))}, ReasonNoRoute, ReasonUnreachable)
+				Says: fmt.Sprintf("Service %s has no port %d of %s, so no node translates its address", s.Namespace+"/"+s.Name, p.dst.Port(), strings.ToUpper(p.Ask.Proto))}, ReasonNoRoute, ReasonUnreachable)
 		}
 	}
-	return p.ended(spaceGateway, &step.HopDrop{Reason: ReasonNoRoute, Says: "the gateway has no route to " + to.String()}, ReasonUnreachable, ReasonServicePort)
+	return p.ended(spaceGateway, &step.HopDrop{Reason: ReasonNoRoute, Says: fmt.Sprintf("%s has no route to %s", spaceGateway, to)}, ReasonUnreachable, ReasonServicePort)
 }
 
 // has tells whether a link of a space has an address.
@@ -218,7 +218,7 @@ func (p *prediction) fromControl() string {
 	case n != nil:
 		h.to, h.via = n.Name, n.IP.String()
 	case p.world.Underlay.Contains(to):
-		return p.ended(spaceControl, &step.HopDrop{Reason: ReasonARP, Says: "nobody has the address " + to.String()})
+		return p.ended(spaceControl, &step.HopDrop{Reason: ReasonARP, Says: fmt.Sprintf("nobody has the address %s", to)})
 	default:
 		h.to, h.via = spaceGateway, p.world.Gateway.String()
 	}

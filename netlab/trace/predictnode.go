@@ -118,9 +118,9 @@ func turnedAway(led proxy.Led, n *WorldNode) *step.HopDrop {
 	d := &step.HopDrop{Reason: ReasonNoEndpoints, Object: serviceObject(led.Service)}
 	switch {
 	case led.Service == nil:
-		d.Reason, d.Says = ReasonServicePort, "no Service has that address, and "+n.Name+" drops it"
+		d.Reason, d.Says = ReasonServicePort, fmt.Sprintf("no Service has that address, and %s drops it", n.Name)
 	case led.Port.Protocol == "":
-		d.Reason, d.Says = ReasonServicePort, fmt.Sprintf("Service %s/%s has no such port", led.Service.Namespace, led.Service.Name)
+		d.Reason, d.Says = ReasonServicePort, fmt.Sprintf("Service %s has no such port", led.Service.Namespace+"/"+led.Service.Name)
 	case led.Verdict == proxy.Rejected:
 		d.Says = fmt.Sprintf("Service %s has no endpoints", serviceName(led))
 	default:
@@ -230,11 +230,11 @@ func (p *prediction) routeOf(n *WorldNode, to netip.Addr) route {
 		}
 		return route{dev: uplink, via: peer.IP.String(), host: peer.Name}
 	case n.Backend == backendUDP && p.world.Network.Contains(to):
-		return route{drop: &step.HopDrop{Reason: ReasonUnreachable, Says: "no node's subnet has " + to.String()}, also: []string{ReasonNoRoute, ReasonLinkLoss, ReasonUnknown}}
+		return route{drop: &step.HopDrop{Reason: ReasonUnreachable, Says: fmt.Sprintf("no node's subnet has %s", to)}, also: []string{ReasonNoRoute, ReasonLinkLoss, ReasonUnknown}}
 	case p.world.owner(to) != "":
 		return route{dev: uplink, host: p.world.owner(to)}
 	case p.world.Underlay.Contains(to):
-		return route{drop: &step.HopDrop{Reason: ReasonARP, Says: "nobody has the address " + to.String()}, also: []string{ReasonUnreachable}}
+		return route{drop: &step.HopDrop{Reason: ReasonARP, Says: fmt.Sprintf("nobody has the address %s", to)}, also: []string{ReasonUnreachable}}
 	}
 	return route{dev: uplink, via: p.world.Gateway.String(), host: spaceGateway}
 }
