@@ -272,7 +272,11 @@ func (c *comparison) dropped(h *step.Hop) *difference {
 	case next != nil:
 		return &difference{h.Seq, step.DiffersLost, &next.Hop}
 	case c.end.drop != nil:
-		if c.end.space == h.NS && (h.Drop.Reason == c.end.drop.Reason || slices.Contains(c.end.also, h.Drop.Reason)) {
+		reason := h.Drop.Reason
+		if reason == ReasonND { // the same, of IPv6
+			reason = ReasonARP
+		}
+		if c.end.space == h.NS && (reason == c.end.drop.Reason || slices.Contains(c.end.also, reason)) {
 			return nil
 		}
 		return &difference{h.Seq, step.DiffersElsewhere, c.ending()}
