@@ -187,11 +187,7 @@ func (p *prediction) gateway() string {
 }
 
 // has tells whether a link of a space has an address.
-func (p *prediction) has(space string, a netip.Addr) bool {
-	return slices.ContainsFunc(p.links(space), func(l Link) bool {
-		return slices.ContainsFunc(l.Addrs, func(s string) bool { return parsePrefix(s).Addr() == a })
-	})
-}
+func (p *prediction) has(space string, a netip.Addr) bool { return owner(p.links(space), a) }
 
 // own tells whether an address is a node's own.
 func (p *prediction) own(n *WorldNode, a netip.Addr) bool { return n.own(a) || p.has(n.Name, a) }

@@ -195,3 +195,10 @@ func addrOf(ip net.IP) netip.Addr {
 	a, _ := netip.AddrFromSlice(ip)
 	return a.Unmap()
 }
+
+// owner tells whether one of a space's links has an address.
+func owner(links []Link, a netip.Addr) bool {
+	return a.IsLoopback() || slices.ContainsFunc(links, func(l Link) bool {
+		return slices.ContainsFunc(l.Addrs, func(s string) bool { return parsePrefix(s).Addr() == a })
+	})
+}
