@@ -42,7 +42,7 @@ written there, and klab waits until all nodes use it. No pod is restarted.`,
 			}
 			return a.printCarried(cmd.Context(), cmd.OutOrStdout())
 		},
-	})
+	}, a.netPeersCommand())
 	return cmd
 }
 

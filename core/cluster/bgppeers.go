@@ -1,0 +1,110 @@
+package cluster
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/klab-project/klab/netlab/link"
+	"github.com/klab-project/klab/netlab/netns"
+)
+
+// BGPPeer is what a node's kernel has of one other node, with the backend bgp.
+type BGPPeer struct {
+	Node, Peer string
+	Session    bool           // a TCP connection of their BGP speakers
+	Routes     []netip.Prefix // routes of proto bgp that lead to the peer
+}
+
+// BGPPeers asks the kernels of the nodes that are on.
+func BGPPeers(d Dir) (list []BGPPeer, err error) {
+	if d.Daemon() == 0 {
+		return nil, d.notUp()
+	}
+	config, err := d.LoadConfig()
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range config.numbers() {
+		if d.isOff(nodeName(n)) {
+			continue
+		}
+		of, err := d.bgpPeers(nodeName(n), config)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", nodeName(n), err)
+		}
+		list = append(list, of...)
+	}
+	return list, nil
+}
+
+func (d Dir) bgpPeers(node string, config Config) (list []BGPPeer, err error) {
+	path := filepath.Join(d.nodeNS(node), "net")
+	kernel, err := link.Open(path, link.By{})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, kernel.Close()) }()
+	routes, err := kernel.Routes("eth0")
+	if err != nil {
+		return nil, err
+	}
+	var table []byte
+	err = netns.Do(path, func() error {
+		table, err = os.ReadFile("/proc/thread-self/net/tcp")
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	sessions := bgpSessions(string(table))
+	for _, n := range config.numbers() {
+		if nodeName(n) == node {
+			continue
+		}
+		p := BGPPeer{Node: node, Peer: nodeName(n), Session: slices.Contains(sessions, nodeAddr(n))}
+		for _, r := range routes {
+			if r.Proto == "bgp" && r.Via == nodeAddr(n) {
+				p.Routes = append(p.Routes, r.Dst)
+			}
+		}
+		list = append(list, p)
+	}
+	return list, nil
+}
+
+// bgpSessions are the far ends of connections to or from port 179, in the
+// format of /proc/net/tcp, see proc_pid_net(5).
+func bgpSessions(table string) (far []netip.Addr) {
+	const established, port = "01", 179
+	for line := range strings.Lines(table) {
+		f := strings.Fields(line)
+		if len(f) < 4 || f[3] != established {
+			continue
+		}
+		local, ok := procAddr(f[1])
+		remote, found := procAddr(f[2])
+		if ok && found && (local.Port() == port || remote.Port() == port) {
+			far = append(far, remote.Addr())
+		}
+	}
+	return far
+}
+
+// procAddr reads "0B001EAC:00B3": the address in the order of this machine's bytes.
+func procAddr(s string) (a netip.AddrPort, ok bool) {
+	ip, port, _ := strings.Cut(s, ":")
+	raw, err := hex.DecodeString(ip)
+	n, portErr := strconv.ParseUint(port, 16, 16)
+	if err != nil || portErr != nil || len(raw) != 4 {
+		return a, false
+	}
+	slices.Reverse(raw) // little endian, as amd64 and arm64 are
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte(raw)), uint16(n)), true
+}
