@@ -73,6 +73,7 @@ var words = map[string][2]string{
 	"pod.bound":       {"Bound", "已绑定"},
 	"pod.creating":    {"Creating", "创建中"},
 	"pod.running":     {"Running", "运行中"},
+	"pod.single":      {"no Pod", "没有 Pod"},
 	"pod.terminating": {"Terminating", "终止中"},
 	"pod.succeeded":   {"Succeeded", "成功结束"},
 	"pod.failed":      {"Failed", "失败"},

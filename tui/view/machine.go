@@ -58,15 +58,27 @@ func (c *Cluster) machines(s *fold.State, m Mask) {
 	}
 }
 
-// ghosts adds sandboxes whose pod the API no longer has.
+// singles is the namespace of containers that "klab container" runs: they have
+// a sandbox, and no pod in the API.
+const singles = "containers"
+
+// ghosts adds sandboxes whose pod the API no longer has, or never had.
 func (n *Machine) ghosts(s *fold.State, seen *fold.Node, m Mask) {
 	if m.Actor("kubelet") {
 		return
 	}
 	for k, b := range seen.Pods {
-		if s.Objects[k] == nil && k.Name != "" {
-			n.Pods = append(n.Pods, Pod{Name: k.Name, State: Bad, Word: "obj.gone", Box: b.State, Containers: b.Containers})
+		if s.Objects[k] != nil || k.Name == "" {
+			continue
 		}
+		p := Pod{Name: k.Name, State: Bad, Word: "obj.gone", Box: b.State, Containers: b.Containers}
+		if k.Namespace == singles {
+			p.State, p.Word = Idle, "pod.single"
+		}
+		if len(b.Addresses) > 0 {
+			p.IP, _, _ = strings.Cut(b.Addresses[0], "/")
+		}
+		n.Pods = append(n.Pods, p)
 	}
 	slices.SortStableFunc(n.Pods, func(a, b Pod) int { return strings.Compare(a.Name, b.Name) })
 }
