@@ -61,12 +61,12 @@ func cableCards() []Card {
 			Name: "delay", On: OnLink,
 			Args:  []Arg{{"ms", "100", Text{"for how long packets are held back, in milliseconds", "数据包被滞留多久，单位毫秒"}, between(1, 10000)}},
 			Title: Text{"Delay packets on a cable", "网线延迟"},
-			Does: Text{"netem at the lab's end of the cable holds back what goes to the node or pod. It needs a kernel with sch_netem.",
-				"在网线靠实验室的一端用 netem 滞留发往节点或 Pod 的包。需要内核带有 sch_netem。"},
+			Does: Text{"What goes to the node or pod is held back: by netem at the lab's end of the cable, or, on a kernel without it, by a rule at the other end that hands packets to klab (NFQUEUE), of which 1,000 wait at most. If klab dies, they pass.",
+				"发往节点或 Pod 的包先被留住：在网线靠实验室的一端用 netem；内核没有 netem 时，在另一端用一条规则把包交给 klab（NFQUEUE），最多等 1000 个。klab 若退出，包照常通过。"},
 			Sees:  Text{"Every answer takes that much longer; probes with short time limits fail.", "每个应答都晚这么久；超时很短的探针会失败。"},
 			Heals: staysBroken,
 			plan: func(l Lab, a ask) ([]Change, error) {
-				return []Change{l.cable(a, "qdisc", "delay "+a.args["ms"]+"ms")}, nil
+				return l.delay(a)
 			},
 		},
 		{
@@ -106,7 +106,7 @@ func cableCards() []Card {
 		{
 			Name: "wrong-arp", On: OnPod,
 			Title: Text{"Wrong ARP entry", "错误的 ARP 表项"},
-			Does:  Text{"The pod's node has a permanent ARP entry with a MAC that nobody has for the pod's address.", "在 Pod 所在节点上，为 Pod 地址写一条永久 ARP 表项，MAC 谁也没有。"},
+			Does:  Text{"The pod's node has a permanent ARP entry with a MAC that nobody has for the pod's IPv4 address. ARP is IPv4's; a pod's IPv6 address still works.", "在 Pod 所在节点上，为 Pod 的 IPv4 地址写一条永久 ARP 表项，MAC 谁也没有。ARP 只管 IPv4，Pod 的 IPv6 地址照常可用。"},
 			Sees: Text{"The node, and whoever comes through it, does not reach the pod. Pods on the same bridge still do: they ask for themselves.",
 				"该节点以及经过它的流量到不了这个 Pod；同一网桥上的 Pod 仍然可以，因为它们自己做 ARP。"},
 			Heals: staysBroken,

@@ -36,7 +36,7 @@ func overlayCards() []Card {
 		{
 			Name: "no-arp", On: OnNode, Args: []Arg{peerArg},
 			Title: Text{"ARP entry missing", "缺少 ARP 表项"},
-			Does:  Text{"The node no longer knows the MAC of the peer's endpoint, and the tunnel carries no question for it.", "节点不再知道对端端点的 MAC，而隧道又不转发 ARP 询问。"},
+			Does:  Text{"The node no longer knows the MAC of the peer's endpoint, and the tunnel carries no question for it. ARP is IPv4's; IPv6 goes on.", "节点不再知道对端端点的 MAC，而隧道又不转发 ARP 询问。ARP 只管 IPv4，IPv6 照常。"},
 			Sees: Text{"Packets for the peer's pods wait for an answer that cannot come; after a few seconds: no route to host.",
 				"发往对端 Pod 的包等待一个不会来的 ARP 应答；几秒后得到 no route to host。"},
 			Heals: overlayHeals,
@@ -51,30 +51,30 @@ func overlayCards() []Card {
 		{
 			Name: "blackhole", On: OnNode, Args: []Arg{peerArg},
 			Title: Text{"Blackhole route", "黑洞路由"},
-			Does:  Text{"The node's route to the peer's pods becomes a blackhole.", "节点到对端 Pod 网段的路由变成黑洞。"},
+			Does:  Text{"The node's route to the peer's pods becomes a blackhole, in both families of addresses if there are two.", "节点到对端 Pod 网段的路由变成黑洞；双栈时两种地址都是。"},
 			Sees:  Text{"Packets for the peer's pods are dropped in silence, at the routing decision.", "发往对端 Pod 的包在路由决策处被悄悄丢弃。"},
 			Heals: overlayHeals,
 			plan: func(l Lab, a ask) ([]Change, error) {
 				p, err := l.peer(a)
-				return []Change{a.node.in("route", p.Pods.String(), wayBlackhole)}, err
+				return a.node.routes(p, wayBlackhole, wayBlackhole), err
 			},
 		},
 		{
 			Name: "wrong-route", On: OnNode, Args: []Arg{peerArg},
 			Title: Text{"Route to the wrong place", "路由指错地方"},
-			Does:  Text{"The node sends packets for the peer's pods to the gateway of the underlay, which knows no pods.", "节点把发往对端 Pod 的包交给底层网络的网关，而网关不认识任何 Pod。"},
+			Does:  Text{"The node sends packets for the peer's pods, of IPv4 and of IPv6, to the gateway of the underlay.", "节点把发往对端 Pod 的包（IPv4 和 IPv6）都交给底层网络的网关。"},
 			Sees:  Text{"They leave the node without a tunnel and come to nothing; the gateway sends them nowhere.", "包不经隧道离开节点，然后石沉大海：网关无处可送。"},
 			Heals: overlayHeals,
 			plan: func(l Lab, a ask) ([]Change, error) {
 				p, err := l.peer(a)
-				return []Change{a.node.in("route", p.Pods.String(), fmt.Sprintf("via %s dev %s", a.node.Gateway, a.node.Uplink))}, err
+				return a.node.routes(p, fmt.Sprintf("via %s dev %s", a.node.Gateway, a.node.Uplink), fmt.Sprintf("via %s dev %s", a.node.Gateway6, a.node.Uplink)), err
 			},
 		},
 		{
 			Name: "rp-filter", On: OnNode, Args: []Arg{peerArg},
 			Title: Text{"Strict reverse path filter", "严格反向路径过滤"},
-			Does: Text{"The tunnel's rp_filter is strict, and the node's way to the peer's pods is past the tunnel, as half-way through a change of backends: what comes from them out of the tunnel comes by another link than answers would take.",
-				"隧道设备的 rp_filter 设为严格，而本节点到对端 Pod 的路由绕过隧道，就像后端切换到一半：对端的包从隧道进来，回程却要走另一条链路。"},
+			Does: Text{"The tunnel's rp_filter is strict, and the node's way to the peer's pods is past the tunnel, as half-way through a change of backends: what comes from them out of the tunnel comes by another link than answers would take. Only IPv4 has this filter.",
+				"隧道设备的 rp_filter 设为严格，而本节点到对端 Pod 的路由绕过隧道，就像后端切换到一半：对端的包从隧道进来，回程却要走另一条链路。只有 IPv4 有这种过滤。"},
 			Sees: Text{"Packets of the peer's pods arrive at the tunnel device and go no further; nstat counts IPReversePathFilter.",
 				"对端 Pod 的包到了隧道设备就没有下文；nstat 的 IPReversePathFilter 计数增加。"},
 			Heals: Text{"The overlay puts its route back when it next looks at its entries; the filter stays strict, and no longer bites.",
@@ -111,40 +111,42 @@ func nodeCards() []Card {
 		{
 			Name: "no-default-route", On: OnNode,
 			Title: Text{"No default route", "没有默认路由"},
-			Does:  Text{"The node's default route is deleted.", "删除节点的默认路由。"},
+			Does:  Text{"The node's default route is deleted, that of IPv6 too.", "删除节点的默认路由，IPv6 的也删。"},
 			Sees: Text{"Pods of the cluster reach each other; the world outside, and Service addresses asked for by the node itself, are unreachable.",
 				"集群内 Pod 互通；外部网络以及节点自己访问 Service 地址则不可达。"},
 			Heals: staysBroken,
-			plan:  func(_ Lab, a ask) ([]Change, error) { return []Change{a.node.in("route", "0.0.0.0/0", wayNone)}, nil },
+			plan: func(_ Lab, a ask) ([]Change, error) {
+				return a.node.both("route", "0.0.0.0/0", "::/0", wayNone), nil
+			},
 		},
 		{
 			Name: "ip-forward", On: OnNode,
 			Title: Text{"Forwarding off", "关闭 IP 转发"},
-			Does:  Text{"net.ipv4.ip_forward of the node is 0: it is no router any more.", "把节点的 net.ipv4.ip_forward 设为 0：它不再是路由器。"},
+			Does:  Text{"net.ipv4.ip_forward of the node is 0, and so is net.ipv6.conf.all.forwarding in a cluster with both: it is no router any more.", "把节点的 net.ipv4.ip_forward 设为 0，双栈时 net.ipv6.conf.all.forwarding 也设为 0：它不再是路由器。"},
 			Sees: Text{"Pods reach only pods on the same bridge, and their node. Everything that has to be routed is dropped.",
 				"Pod 只能访问同一网桥上的 Pod 和本节点；凡是要路由的都被丢弃。"},
 			Heals: Text{"The CNI plugin bridge switches it on again when the next pod is added to the node.", "下一个 Pod 加入该节点时，CNI 插件 bridge 会重新打开它。"},
 			plan: func(_ Lab, a ask) ([]Change, error) {
-				return []Change{a.node.in("sysctl", "net.ipv4.ip_forward", "0")}, nil
+				return a.node.both("sysctl", "net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding", "0"), nil
 			},
 		},
 		{
 			Name: "bridge-nf", On: OnNode,
 			Title: Text{"Bridge hidden from iptables", "网桥绕过 iptables"},
-			Does: Text{"net.bridge.bridge-nf-call-iptables of the node is 0: what the bridge carries between two pods passes no rule.",
-				"把节点的 net.bridge.bridge-nf-call-iptables 设为 0：网桥在两个 Pod 之间转发的包不再经过规则。"},
+			Does: Text{"net.bridge.bridge-nf-call-iptables of the node is 0, for IPv6 bridge-nf-call-ip6tables: what the bridge carries between two pods passes no rule.",
+				"把节点的 net.bridge.bridge-nf-call-iptables（IPv6 则是 bridge-nf-call-ip6tables）设为 0：网桥在两个 Pod 之间转发的包不再经过规则。"},
 			Sees: Text{"A Service works unless it chooses a pod on the client's own node: its answer comes straight over the bridge, from an address that the client never asked.",
 				"Service 都正常，除非选中的后端与客户端在同一节点：应答直接过网桥回来，源地址是客户端从未访问过的地址。"},
 			Heals: staysBroken,
 			plan: func(_ Lab, a ask) ([]Change, error) {
-				return []Change{a.node.in("sysctl", "net.bridge.bridge-nf-call-iptables", "0")}, nil
+				return a.node.both("sysctl", "net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables", "0"), nil
 			},
 		},
 		{
 			Name: "conntrack-full", On: OnNode,
 			Title: Text{"Connection table full", "连接跟踪表已满"},
-			Does: Text{"The node's table of connections is filled with connections of nobody, up to the machine's limit. Only this node's namespace is full: each counts for itself.",
-				"用没有主人的连接把节点的连接跟踪表填到本机上限。满的只有这个节点的名称空间：各名称空间分别计数。"},
+			Does: Text{"The node's table of connections is filled with connections of nobody, up to the machine's limit; it is one table for IPv4 and IPv6. Only this node's namespace is full: each counts for itself.",
+				"用没有主人的连接把节点的连接跟踪表填到本机上限；IPv4 和 IPv6 共用这张表。满的只有这个节点的名称空间：各名称空间分别计数。"},
 			Sees: Text{"What is connected stays connected; new connections are dropped, and the kernel says: nf_conntrack: table full, dropping packet. As old ones end, a few get through.",
 				"已有连接照常；新连接被丢弃，内核日志写 nf_conntrack: table full, dropping packet。旧连接结束时会有个别新连接挤进来。"},
 			Heals: staysBroken,
@@ -154,17 +156,15 @@ func nodeCards() []Card {
 		},
 		{
 			Name: "flush-chain", On: OnNode,
-			Args: []Arg{
-				{"table", "nat", Text{"the table of iptables", "iptables 的表"}, anything},
-				{"chain", "KUBE-SERVICES", Text{"the chain that is emptied", "被清空的链"}, anything},
-			},
+			Args:  flushArgs,
 			Title: Text{"Flush a chain", "清空一条链"},
-			Does:  Text{"All rules of a chain of the node's iptables are deleted; the chain stays.", "删除节点 iptables 中一条链的全部规则；链本身保留。"},
-			Sees: Text{"With KUBE-SERVICES empty no packet to a Service is sent on to a pod: it leaves by the default route.",
-				"KUBE-SERVICES 空了以后，发往 Service 的包不再转给 Pod，而是从默认路由出去。"},
+			Does: Text{"The chain that leads the node's packets to Services is emptied: KUBE-SERVICES of iptables, the chain services of the proxy's nftables table, or all virtual servers of IPVS. It may be told another chain.",
+				"清空节点上把数据包引向 Service 的那条链：iptables 的 KUBE-SERVICES、代理的 nftables 表中的 services 链，或 IPVS 的全部虚拟服务器。也可以指定别的链。"},
+			Sees: Text{"No packet to a Service is sent on to a pod: with iptables it leaves by the default route, with nftables and IPVS the node itself refuses it.",
+				"发往 Service 的包不再转给 Pod：iptables 模式下从默认路由出去，nftables 和 IPVS 模式下被节点自己拒绝。"},
 			Heals: proxyHeals,
 			plan: func(_ Lab, a ask) ([]Change, error) {
-				return []Change{a.node.in("chain", a.args["table"]+" "+a.args["chain"], "empty")}, nil
+				return a.node.flush(a)
 			},
 		},
 		{

@@ -60,6 +60,8 @@ func trials() []trial {
 		{on("cut-link", "client"), []way{toNear, toOutside}, []way{bToNear, bToFar}, "", ""},
 		{on("drop", "node-2", "share=100"), []way{toFar}, []way{toNear, toOutside}, "underlay", count("netdev klab-drop-node-2")},
 		{on("drop", "default/client", "share=100"), []way{toNear, toFar}, []way{bToNear, bToFar}, "node-1", count("netdev klab-drop-default-client")},
+		{on("delay", "node-2", "ms=30"), nil, []way{toFar, farService, nodeToNode, muchToFar, toOutside}, "", ""},
+		{on("delay", "client", "ms=30"), nil, []way{toNear, toFar, nearService, toOutside}, "", ""},
 		{on("slow", "node-2", "kbit=64"), nil, []way{toFar, toOutside}, "underlay", "tc -s qdisc show dev n-2 | sed -n 's/.*Sent \\([0-9]*\\) bytes.*/\\1/p'"},
 		{on("mtu", "node-1"), []way{muchToFar}, []way{toFar, farService, toNear}, "", ""},
 		{on("no-hairpin", "a"), []way{toItself}, []way{nearService, toNear, nodeToPod}, "", ""},
@@ -123,7 +125,7 @@ func TestEveryCard(t *testing.T) {
 		})
 	}
 	for _, c := range fault.Cards() {
-		if other := c.Name == "delay" || c.Name == "stop-proxy" || c.On == fault.OnCluster || c.On == fault.OnService || c.On == fault.OnDeployment; !other {
+		if other := c.Name == "stop-proxy" || c.On == fault.OnCluster || c.On == fault.OnService || c.On == fault.OnDeployment; !other {
 			require.True(t, played[c.Name], "the card %s was not tried", c.Name)
 		}
 	}
@@ -156,29 +158,6 @@ func (l *lab) steps(t *testing.T, trail *nettest.Trail, f fault.Fault) {
 		}
 	}
 	require.Equal(t, []string{"break", "mend"}, verbs)
-}
-
-// Without netem a delay is refused, and nothing is left of the try; with it
-// the link has it.
-func TestDelay(t *testing.T) {
-	l := build(t)
-	before := l.dump(t)
-	ctx := context.Background()
-	_, missing := nettest.Try(nettest.Namespace(t, "scratch"), "tc qdisc add dev lo root netem delay 1ms")
-	f, err := l.book.Break(ctx, fault.Ask{Card: "delay", Target: "node-2", Args: map[string]string{"ms": "50"}})
-	if missing != nil {
-		require.ErrorIs(t, err, fault.ErrNoNetem)
-		list, err := l.book.List()
-		require.NoError(t, err)
-		require.Empty(t, list)
-	} else {
-		require.NoError(t, err)
-		require.Contains(t, nettest.Run(t, l.UnderlayNS(), "tc qdisc show dev n-2"), "netem")
-		l.works(t, []way{toFar})
-		_, err = l.book.Mend(ctx, f.ID)
-		require.NoError(t, err)
-	}
-	l.same(t, before, "after a delay")
 }
 
 // A share of the packets is lost, and not the others.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
@@ -50,11 +51,23 @@ type Renewer interface{ Renews() }
 // Kinds are the kinds of changes, by name.
 type Kinds map[string]Kind
 
+// Close ends what changes have running in this process: see the card delay.
+func (k Kinds) Close() error {
+	var errs []error
+	for _, kind := range k {
+		if c, ok := kind.(io.Closer); ok {
+			errs = append(errs, c.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // NetKinds are those of network namespaces.
 func NetKinds(lock string) Kinds {
 	return Kinds{
 		"sysctl": sysctl{}, "up": up{}, "mtu": mtu{}, "segments": segments{}, "hairpin": hairpin{}, "qdisc": qdisc{},
-		"rules": rules{}, "chain": chain{lock: lock}, "route": route{}, "neigh": neigh{}, "fdb": fdb{}, "conntrack": conntrack{},
+		"rules": rules{}, "chain": chain{lock: lock}, "chain6": chain{lock: lock, six: true}, "verdicts": verdicts{}, "servers": servers{},
+		"route": route{}, "neigh": neigh{}, "fdb": fdb{}, "conntrack": conntrack{}, "delay": &delay{},
 	}
 }
 

@@ -122,10 +122,10 @@ func each(most int, kind, flags uint16) (done int, err error) {
 	for done < most {
 		var all []byte
 		for i := done; i < min(done+batch, most); i++ {
-			all = append(all, message(kind, unix.NLM_F_REQUEST|flags, stray(i))...)
+			all = append(all, message(kind, unix.NLM_F_REQUEST|flags, unix.AF_INET, 0, stray(i))...)
 		}
 		// The last one of a batch is acknowledged, so that answers are awaited.
-		err := s.ask(append(all, message(msgGet, unix.NLM_F_REQUEST|unix.NLM_F_ACK, stray(never))...))
+		err := s.ask(append(all, message(msgGet, unix.NLM_F_REQUEST|unix.NLM_F_ACK, unix.AF_INET, 0, stray(never))...))
 		switch {
 		case errors.Is(err, unix.ENOMEM):
 			return done, nil // full
@@ -155,82 +155,4 @@ func tuple(src, dst []byte, port uint16) []byte {
 	proto = append(proto, attribute(ctaProtoSrcPort, binary.BigEndian.AppendUint16(nil, port))...)
 	proto = append(proto, attribute(ctaProtoDstPort, binary.BigEndian.AppendUint16(nil, port))...)
 	return append(attribute(ctaTupleIP|unix.NLA_F_NESTED, ip), attribute(ctaTupleProto|unix.NLA_F_NESTED, proto)...)
-}
-
-func be32(v uint32) []byte { return binary.BigEndian.AppendUint32(nil, v) }
-
-func attribute(kind uint16, value []byte) []byte {
-	b := binary.NativeEndian.AppendUint16(nil, uint16(4+len(value)))
-	b = append(binary.NativeEndian.AppendUint16(b, kind), value...)
-	return append(b, make([]byte, (4-len(b)%4)%4)...)
-}
-
-// message is a netlink message of nfnetlink.
-func message(kind, flags uint16, body []byte) []byte {
-	b := binary.NativeEndian.AppendUint32(nil, uint32(unix.SizeofNlMsghdr+4+len(body)))
-	b = binary.NativeEndian.AppendUint16(b, kind)
-	b = binary.NativeEndian.AppendUint16(b, flags)
-	b = append(b, make([]byte, 8)...) // sequence and port
-	b = append(b, unix.AF_INET, 0, 0, 0)
-	return append(b, body...)
-}
-
-// sock is a socket of nfnetlink.
-type sock int
-
-func netfilter() (sock, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
-	if err != nil {
-		return 0, err
-	}
-	_ = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 10})
-	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 1<<20)
-	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 1<<23)
-	return sock(fd), unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
-}
-
-func (s sock) close() { unix.Close(int(s)) }
-
-// ask sends messages of which the last asks for an acknowledgement, and
-// returns the first answer that is an error, or that of the last. What is
-// there already is no error.
-func (s sock) ask(messages []byte) error {
-	if err := unix.Sendto(int(s), messages, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return err
-	}
-	last := lastKind(messages)
-	var first error
-	buf := make([]byte, 1<<16)
-	for {
-		size, _, err := unix.Recvfrom(int(s), buf, 0)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		for b := buf[:size]; len(b) >= unix.SizeofNlMsghdr+24; {
-			length := int(binary.NativeEndian.Uint32(b))
-			code := unix.Errno(-int32(binary.NativeEndian.Uint32(b[unix.SizeofNlMsghdr:])))
-			kind := binary.NativeEndian.Uint16(b[unix.SizeofNlMsghdr+8:])
-			if code != 0 && code != unix.EEXIST && first == nil && kind != last {
-				first = code
-			}
-			if kind == last { // the acknowledgement
-				if first == nil && code != 0 {
-					first = code
-				}
-				return first
-			}
-			b = b[min(len(b), (length+3)&^3):]
-		}
-	}
-}
-
-func lastKind(messages []byte) (kind uint16) {
-	for len(messages) > 0 {
-		kind = binary.NativeEndian.Uint16(messages[4:])
-		messages = messages[binary.NativeEndian.Uint32(messages):]
-	}
-	return kind
 }

@@ -39,6 +39,7 @@ type deed struct {
 	Mend string
 	Die  int
 	IP   string
+	NS   string // of the pod
 }
 
 func breakAndDie(text string) error {
@@ -46,6 +47,7 @@ func breakAndDie(text string) error {
 	if err := json.Unmarshal([]byte(text), &d); err != nil {
 		return err
 	}
+	d.Lab.PodNS = func(string) (string, error) { return d.NS, nil }
 	left := &d.Die
 	kinds := fault.NetKinds("")
 	for name, k := range kinds {

@@ -132,8 +132,8 @@ type qdisc struct{}
 
 func (qdisc) Renews() {}
 
-// ErrNoNetem is the error for a delay on a kernel without netem.
-var ErrNoNetem = errors.New("this kernel has no netem (module sch_netem), and nothing else holds packets back for a time; the card \"slow\" makes the link slow instead")
+// errNoNetem is the error for a discipline that this kernel does not have.
+var errNoNetem = errors.New("this kernel has no netem (module sch_netem)")
 
 func (q qdisc) words(c Change) []string {
 	if rate, ok := strings.CutPrefix(c.To, "rate "); ok {
@@ -156,7 +156,7 @@ func (q qdisc) Read(ctx context.Context, n *link.Net, c Change) (json.RawMessage
 func (q qdisc) Apply(ctx context.Context, n *link.Net, c Change) error {
 	_, err := command(ctx, n, "", append([]string{"tc", "qdisc", "replace", "dev", c.Key, "root"}, q.words(c)...)...)
 	if err != nil && q.words(c)[0] == "netem" && strings.Contains(err.Error(), "qdisc kind is unknown") {
-		return ErrNoNetem
+		return errNoNetem
 	}
 	return err
 }

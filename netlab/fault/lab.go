@@ -14,6 +14,10 @@ type Lab struct {
 	UnderlayNS string
 	// PodIP is the address of a pod, NAMESPACE/NAME.
 	PodIP func(pod string) (netip.Addr, error) `json:"-"`
+	// PodNS is the network namespace of a pod.
+	PodNS func(pod string) (string, error) `json:"-"`
+	// Netem is set if the kernel has the queueing discipline of that name.
+	Netem bool
 	// DNS is the Deployment of the cluster's DNS, NAMESPACE/NAME; may be empty.
 	DNS string
 }
@@ -29,6 +33,11 @@ type Node struct {
 	Bridge      string // of its pods
 	VTEP        string // its VXLAN device; empty if its overlay is another
 	VTEPMAC     string
+	Proxy       string // the mode of its kube-proxy; empty: iptables
+
+	// Of a cluster with both families of addresses.
+	IP6, Gateway6 netip.Addr
+	Pods6         netip.Prefix
 }
 
 func (l Lab) node(name string) (Node, bool) {
@@ -100,6 +109,25 @@ func (n Node) in(kind, key, to string) Change {
 	return Change{Kind: kind, NS: n.NetNS, Node: n.Name, Key: key, To: to}
 }
 
+// both is a change of one thing for IPv4, and of its like for IPv6 if the node
+// has that.
+func (n Node) both(kind, key, key6, to string) []Change {
+	list := []Change{n.in(kind, key, to)}
+	if n.IP6.IsValid() {
+		list = append(list, n.in(kind, key6, to))
+	}
+	return list
+}
+
+// routes are changes of the ways to the pods of a peer.
+func (n Node) routes(p Node, to, to6 string) []Change {
+	list := []Change{n.in("route", p.Pods.String(), to)}
+	if n.IP6.IsValid() && p.Pods6.IsValid() {
+		list = append(list, n.in("route", p.Pods6.String(), to6))
+	}
+	return list
+}
+
 // tunnel returns changes that only a node with a VXLAN device can have.
 func (n Node) tunnel(changes ...Change) ([]Change, error) {
 	if n.VTEP == "" {
@@ -112,6 +140,21 @@ func (n Node) tunnel(changes ...Change) ([]Change, error) {
 func (l Lab) port(n Node, kind, to string) Change {
 	return Change{Kind: kind, NS: l.UnderlayNS, Node: "underlay", Key: n.Port, To: to}
 }
+
+// delay is what holds back what goes to a node or a pod.
+func (l Lab) delay(a ask) ([]Change, error) {
+	switch {
+	case l.Netem:
+		return []Change{l.cable(a, "qdisc", "delay "+a.args["ms"]+"ms")}, nil
+	case a.link == "":
+		return []Change{a.node.in("delay", a.node.Uplink, a.args["ms"])}, nil
+	}
+	path, err := l.PodNS(a.target)
+	return []Change{{Kind: "delay", NS: path, Node: a.node.Name, Key: podLink, To: a.args["ms"]}}, err
+}
+
+// podLink is the pod's own end of its cable.
+const podLink = "eth0"
 
 // cable is a change of the lab's end of the cable of a node or a pod.
 func (l Lab) cable(a ask, kind, to string) Change {

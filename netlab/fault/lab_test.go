@@ -20,6 +20,7 @@ import (
 	"github.com/klab-project/klab/netlab/firewall"
 	"github.com/klab-project/klab/netlab/labtest"
 	"github.com/klab-project/klab/netlab/leak"
+	"github.com/klab-project/klab/netlab/link"
 	"github.com/klab-project/klab/netlab/netns"
 	"github.com/klab-project/klab/netlab/nettest"
 	"github.com/klab-project/klab/netlab/overlay"
@@ -59,7 +60,8 @@ func build(t testing.TB) *lab {
 	}
 	for i, n := range l.Nodes {
 		l.proxies = append(l.proxies, &proxy.Proxy{Node: proxy.Node{Name: n.Name, IP: n.IP, Pods: l.Pods}, Net: n.Net,
-			Backends: map[proxy.Mode]proxy.Backend{proxy.IPTables: &proxy.IPTablesBackend{Tool: l.tool, Net: n.Net}}})
+			Backends: map[proxy.Mode]proxy.Backend{proxy.IPTables: &proxy.IPTablesBackend{Tool: l.tool, Net: n.Net}, proxy.NFTables: &proxy.NFTBackend{Net: n.Net},
+				proxy.IPVS: &proxy.IPVSBackend{Tool: l.tool, Net: n.Net, By: link.By{Actor: "test"}}}})
 		t.Cleanup(l.proxies[i].Close)
 		require.NoError(t, l.proxies[i].SetMode(ctx, proxy.IPTables))
 		require.NoError(t, l.proxies[i].Sync(ctx, l.services()))
@@ -111,7 +113,7 @@ func (l *lab) newBook() *fault.Book {
 		Look: func(context.Context) (fault.Lab, error) {
 			return fault.Lab{Nodes: l.nodes, UnderlayNS: l.UnderlayNS(), PodIP: func(pod string) (netip.Addr, error) {
 				return l.ip[strings.TrimPrefix(pod, "default/")], nil
-			}}, nil
+			}, PodNS: func(pod string) (string, error) { return l.ns[strings.TrimPrefix(pod, "default/")], nil }, Netem: netem()}, nil
 		}}
 }
 
@@ -119,9 +121,9 @@ func (l *lab) newBook() *fault.Book {
 // and how many bytes it got.
 func serve(t testing.TB, path, name string) {
 	t.Helper()
-	tcp, err := netns.Listen(context.Background(), path, "tcp4", ":8080")
+	tcp, err := netns.Listen(context.Background(), path, "tcp", ":8080")
 	require.NoError(t, err)
-	udp, err := netns.ListenPacket(context.Background(), path, "udp4", ":8080")
+	udp, err := netns.ListenPacket(context.Background(), path, "udp", ":8080")
 	require.NoError(t, err)
 	done := make(chan struct{}, 2)
 	go func() {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -59,7 +60,19 @@ func (route) Apply(ctx context.Context, n *link.Net, c Change) error {
 	if c.To == wayNone {
 		return drop(ctx, n, c.Key, have)
 	}
+	if err := clear6(ctx, n, c.Key, have); err != nil {
+		return err
+	}
 	return put(ctx, n, c.Key, wanted(c))
+}
+
+// clear6 takes away routes of IPv6 that are to be replaced: there, only one of
+// the same kind is.
+func clear6(ctx context.Context, n *link.Net, dst string, have []way) error {
+	if !strings.Contains(dst, ":") {
+		return nil
+	}
+	return drop(ctx, n, dst, have)
 }
 
 func (route) Restore(ctx context.Context, n *link.Net, c Change) error {
@@ -74,7 +87,7 @@ func (route) Restore(ctx context.Context, n *link.Net, c Change) error {
 	if len(before) == 0 {
 		return drop(ctx, n, c.Key, have)
 	}
-	var errs []error
+	errs := []error{clear6(ctx, n, c.Key, have)}
 	for _, w := range before {
 		if _, ok, err := n.Link(w.Dev); w.Dev != "" && (err != nil || !ok) {
 			errs = append(errs, err, drop(ctx, n, c.Key, have))
@@ -109,11 +122,15 @@ func ways(ctx context.Context, n *link.Net, dst string) (list []way, err error) 
 	if err != nil {
 		return nil, err
 	}
+	family := unix.AF_INET
+	if p.Addr().Is6() {
+		family = unix.AF_INET6
+	}
 	err = n.Netlink(ctx, func(nl *netlink.Handle) (bool, error) {
 		list = nil
-		found, err := nl.RouteListFiltered(unix.AF_INET, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+		found, err := nl.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
 		for i := 0; errors.Is(err, netlink.ErrDumpInterrupted) && i < 50; i++ {
-			found, err = nl.RouteListFiltered(unix.AF_INET, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+			found, err = nl.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
 		}
 		if err != nil {
 			return false, err

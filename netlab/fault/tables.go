@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -74,14 +75,21 @@ func (rules) Restore(ctx context.Context, n *link.Net, c Change) error {
 }
 
 // chain is a chain of iptables that loses its rules: Key is its table and name.
-type chain struct{ lock string }
+type chain struct {
+	lock string
+	six  bool // of ip6tables
+}
 
 func (k chain) tool(ctx context.Context) (*firewall.Tool, error) {
 	t, err := firewall.Detect(ctx)
-	if err == nil {
-		t.Lock = k.lock
+	if err != nil {
+		return t, err
 	}
-	return t, err
+	t.Lock = k.lock
+	if k.six {
+		return t.IPv6(ctx)
+	}
+	return t, nil
 }
 
 // have are the rules of the table, chain by chain.
@@ -115,13 +123,13 @@ func chainsOf(saved, table string) map[string][]string {
 
 func (k chain) Read(ctx context.Context, n *link.Net, c Change) (json.RawMessage, error) {
 	table, name, _ := strings.Cut(c.Key, " ")
-	have, _, err := k.have(ctx, n, table)
+	have, t, err := k.have(ctx, n, table)
 	if err != nil {
 		return nil, err
 	}
 	rules, ok := have[name]
 	if !ok {
-		return nil, fmt.Errorf("%s has no chain %s in the table %s; \"iptables-save -t %s\" there lists them", c.Node, name, table, table)
+		return nil, wrong("%s has no chain %s in the table %s; \"%s -t %s\" there lists them. Without table and chain the card finds those of the node's proxy", c.Node, name, table, filepath.Base(t.Save), table)
 	}
 	if len(rules) == 0 {
 		return nil, errThere("the chain " + name + " is empty")

@@ -21,7 +21,7 @@ func attempts() []attempt {
 		{Feature{Name: "vlan", Use: "a lesson", Instead: "veth"}, onParent("vlan")},
 		{Feature{Name: "dummy", Use: "kube-ipvs0, and a lesson", Instead: "a bridge without ports"}, kind("dummy")},
 		{Feature{Name: "wireguard", Use: "a lesson", Instead: "vxlan, which does not encrypt"}, kind("wireguard")},
-		{Feature{Name: "netem", Use: "faults: delay and loss on a link", Instead: "tbf for rates; loss by an iptables rule"}, netem},
+		{Feature{Name: "netem", Use: "faults: delay on a link", Instead: "a queue of packets in klab (NFQUEUE), which ends with it"}, netem},
 		{Feature{Name: "IPv6", Use: "dual stack", Instead: "IPv4 alone"}, ipv6},
 		{Feature{Name: "overlayfs", Use: "container images", Required: true,
 			Instead: "a kernel with CONFIG_OVERLAY_FS, and a state directory that is not on an overlay itself"}, overlayfs},

@@ -9,6 +9,7 @@ package probe
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -40,8 +41,16 @@ type scratch struct {
 }
 
 // All tries everything. It never fails: what cannot be tried is not OK.
-func All(ctx context.Context) []Feature {
-	table := attempts()
+func All(ctx context.Context) []Feature { return tried(ctx, attempts()) }
+
+// Has tries one feature, by its name.
+func Has(ctx context.Context, name string) bool {
+	table := slices.DeleteFunc(attempts(), func(a attempt) bool { return a.Name != name })
+	rows := tried(ctx, table)
+	return len(rows) == 1 && rows[0].OK
+}
+
+func tried(ctx context.Context, table []attempt) []Feature {
 	rows := make([]Feature, len(table))
 	for i, a := range table {
 		rows[i] = a.Feature
