@@ -2,12 +2,14 @@ package cluster
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,6 +23,8 @@ import (
 	"github.com/klab-project/klab/netlab/fault"
 	"github.com/klab-project/klab/netlab/link"
 	"github.com/klab-project/klab/netlab/overlay"
+	"github.com/klab-project/klab/netlab/probe"
+	"github.com/klab-project/klab/netlab/topology"
 )
 
 const (
@@ -80,6 +84,12 @@ func (d *daemon) renewFaults(ctx context.Context) {
 	}
 }
 
+// hurt tells whether something about a node is broken on purpose.
+func (d *daemon) hurt(node string) bool {
+	list, _ := d.book.List() // what cannot be read is not known to hurt
+	return slices.ContainsFunc(list, func(f fault.Fault) bool { return f.Node == node })
+}
+
 // serveFaults answers Break, Mend and Broken.
 func (d *daemon) serveFaults(mux *http.ServeMux) {
 	mux.Handle("PUT "+breakPath, serveCommand(d, func(ctx context.Context, _ *http.Request, a fault.Ask) (any, error) {
@@ -100,7 +110,7 @@ func (d *daemon) serveFaults(mux *http.ServeMux) {
 }
 
 func wrongAsk(err error) error {
-	if errors.Is(err, fault.ErrWrong) || errors.Is(err, fault.ErrBroken) || errors.Is(err, fault.ErrNotBroken) || errors.Is(err, fault.ErrNoNetem) {
+	if errors.Is(err, fault.ErrWrong) || errors.Is(err, fault.ErrBroken) || errors.Is(err, fault.ErrNotBroken) || errors.Is(err, fault.ErrNoDelay) {
 		return wrong{err}
 	}
 	return err
@@ -108,19 +118,31 @@ func wrongAsk(err error) error {
 
 // lookFaults finds out what cards need to know of the lab.
 func (d *daemon) lookFaults(ctx context.Context, client kubernetes.Interface) (fault.Lab, error) {
-	lab := fault.Lab{UnderlayNS: d.net.UnderlayNS(), PodIP: func(pod string) (netip.Addr, error) {
-		namespace, name, _ := strings.Cut(pod, "/")
-		p, err := client.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
-		if err != nil {
-			return netip.Addr{}, err
-		}
-		return netip.ParseAddr(p.Status.PodIP)
-	}}
+	lab := fault.Lab{UnderlayNS: d.net.UnderlayNS(), PodNS: d.podNS, Netem: probe.Has(ctx, "netem"),
+		PodIP: func(pod string) (netip.Addr, error) {
+			namespace, name, _ := strings.Cut(pod, "/")
+			p, err := client.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
+			if err != nil {
+				return netip.Addr{}, err
+			}
+			return netip.ParseAddr(p.Status.PodIP)
+		}}
+	nodes, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return lab, err
+	}
+	modes := map[string]string{}
+	for i := range nodes.Items {
+		var s ProxyStatus
+		_ = json.Unmarshal([]byte(nodes.Items[i].Annotations[proxyIs]), &s) // nothing yet, while the node is new
+		modes[nodes.Items[i].Name] = s.Mode
+	}
 	for _, n := range d.nodes.all() {
 		one, err := n.broken()
 		if err != nil {
 			return lab, err
 		}
+		one.Proxy = modes[one.Name]
 		lab.Nodes = append(lab.Nodes, one)
 	}
 	list, err := client.AppsV1().Deployments(metav1.NamespaceSystem).List(ctx, metav1.ListOptions{LabelSelector: "k8s-app=kube-dns"})
@@ -133,11 +155,25 @@ func (d *daemon) lookFaults(ctx context.Context, client kubernetes.Interface) (f
 	return lab, nil
 }
 
+// podNS is the network namespace of a pod.
+func (d *daemon) podNS(pod string) (string, error) {
+	for _, s := range (&packets{d: d}).spaces() {
+		if s.Pod == pod {
+			return s.Path, nil
+		}
+	}
+	return "", fmt.Errorf("no node has a network namespace of the pod %s", pod)
+}
+
 // broken is the node as cards see it.
 func (n *node) broken() (fault.Node, error) {
 	one := fault.Node{
 		Name: n.name, Port: fmt.Sprint("n-", n.number), Uplink: "eth0", IP: nodeAddr(n.number), Gateway: n.d.net.GatewayIP(),
 		Pods: nodePodNet(n.number), Bridge: "cni0", VTEPMAC: overlay.MAC(nodePodNet(n.number)),
+	}
+	if n.d.cfg.DualStack {
+		one.IP6, one.Pods6 = topology.Addrs6(n.number)
+		one.Gateway6 = topology.Underlay6.Addr().Next()
 	}
 	if n.d.isOff(n.name) {
 		return one, nil
