@@ -307,3 +307,35 @@ func TestHealthCheckNodePort(t *testing.T) {
 	_, err := ask(l.OutsideNS(), "172.30.0.11:31000")
 	require.ErrorContains(t, err, syscall.ECONNREFUSED.Error())
 }
+
+// A node port at which a process of the node listens is the Service's as long as
+// there is that Service, which is warned of it once.
+func TestNodePortInUse(t *testing.T) {
+	for _, v := range variants(t) {
+		v.run(t, func(t *testing.T) {
+			l := build(t, v)
+			var warnings []string
+			l.proxies[1].Warn = func(_ context.Context, namespace, name, reason, message string) {
+				warnings = append(warnings, namespace+"/"+name+" "+reason+" "+message)
+			}
+			listenTCP(t, l.nodes[1], ":30080", "stranger")
+			answers := func(want string) {
+				t.Helper()
+				require.Eventually(t, func() bool {
+					got, err := ask(l.OutsideNS(), "172.30.0.12:30080")
+					return err == nil && (got.name == want) == (want == "stranger")
+				}, time.Minute, 20*time.Millisecond, want)
+			}
+			answers("stranger")
+			svc := web()
+			for range 2 {
+				l.sync(t, state(svc, l.behind("a", "b")))
+			}
+			require.Len(t, warnings, 1)
+			require.Contains(t, warnings[0], "default/web NodePortInUse a process of node node-2 listens at port 30080 (TCP) itself")
+			answers("a pod")
+			l.sync(t, proxy.State{})
+			answers("stranger")
+		})
+	}
+}

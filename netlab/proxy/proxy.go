@@ -23,6 +23,7 @@ type Proxy struct {
 	mode   Mode
 	have   atomic.Pointer[left] // what the last sync left; nil: unknown
 	checks checks
+	taken  taken
 	flows  *frontends
 }
 
@@ -56,6 +57,7 @@ func (p *Proxy) Sync(ctx context.Context, s State) error {
 		return err
 	}
 	p.checks.sync(ctx, p, s)
+	p.taken.sync(ctx, p, s)
 	flows := frontendsOf(s)
 	if p.flows == nil || !p.flows.equal(flows) {
 		if err := forget(ctx, p.Net, flows); err != nil {
