@@ -10,7 +10,7 @@ func overlayCards() []Card {
 		{
 			Name: "vxlan-down", On: OnNode,
 			Title: Text{"Tunnel endpoint down", "隧道端点关闭"},
-			Does:  Text{"The node's VXLAN device is switched off. The kernel drops the routes and ARP entries that lead through it.", "关闭节点的 VXLAN 设备；内核随即删掉经过它的路由和 ARP 表项。"},
+			Does:  Text{"The node's VXLAN device is switched off. The kernel drops the routes and ARP entries that lead through it. IPv6 has a device of its own, which stays.", "关闭节点的 VXLAN 设备；内核随即删掉经过它的路由和 ARP 表项。IPv6 另有自己的设备，不受影响。"},
 			Sees: Text{"Pods of this node reach nobody on other nodes: their packets take the default route and are lost at the gateway.",
 				"该节点上的 Pod 到不了其他节点：数据包走默认路由，在网关处丢失。"},
 			Heals: Text{
@@ -21,7 +21,7 @@ func overlayCards() []Card {
 		{
 			Name: "no-fdb", On: OnNode, Args: []Arg{peerArg},
 			Title: Text{"Forwarding entry missing", "缺少 FDB 表项"},
-			Does:  Text{"The VXLAN device no longer knows behind which node the MAC of the peer's endpoint is.", "VXLAN 设备不再知道对端端点的 MAC 在哪个节点后面。"},
+			Does:  Text{"The VXLAN device of IPv4 no longer knows behind which node the MAC of the peer's endpoint is.", "IPv4 的 VXLAN 设备不再知道对端端点的 MAC 在哪个节点后面。"},
 			Sees: Text{"Packets for the peer's pods go into the tunnel and never come out: the device has nowhere to send them.",
 				"发往对端 Pod 的包进了隧道就再没出来：设备不知道该发往何处。"},
 			Heals: overlayHeals,
