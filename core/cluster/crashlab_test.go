@@ -134,7 +134,7 @@ func status(pod *corev1.Pod) corev1.ContainerStatus {
 // The scripts of containers: each says that it has started, once each time.
 const (
 	begun  = `echo start >> /runs/$POD; `
-	serve  = begun + `trap "exit 0" TERM; sleep 3600 & wait`
+	serve  = `trap "exit 0" TERM; ` + begun + `sleep 3600 & wait`
 	awaits = `while [ ! -e /runs/go ]; do sleep 0.1; done`
 )
 

@@ -108,7 +108,7 @@ func hookAtEnd(pod *corev1.Pod) {
 
 // stubborn hears SIGTERM and stays.
 func stubborn(pod *corev1.Pod) {
-	pod.Spec.Containers[0].Command = script(begun + `trap "echo > /runs/$POD.term" TERM; while true; do sleep 1; done`)
+	pod.Spec.Containers[0].Command = script(`trap "echo > /runs/$POD.term" TERM; ` + begun + `while true; do sleep 1; done`)
 }
 
 func initialised(pod *corev1.Pod) {

@@ -42,8 +42,8 @@ func TestNodeOffAndOn(t *testing.T) {
 	l := newLab(t)
 	l.up(2)
 	l.kubectl("cordon", "node-1")
-	l.kubectl("run", "polite", "--image=klab.local/tools:1", "--", "sh", "-c", `trap "echo goodbye; exit 0" TERM; while true; do sleep 0.1; done`)
-	l.kubectl("wait", "--for=condition=Ready", "pod/polite", "--timeout=120s")
+	l.kubectl("run", "polite", "--image=klab.local/tools:1", "--", "sh", "-c", `trap "echo goodbye; exit 0" TERM; echo hello; while true; do sleep 0.1; done`)
+	l.eventually("hello", "logs", "polite") // it is ready to say goodbye
 
 	l.power("node-2", cluster.Shutdown)
 	l.power("node-2", cluster.Shutdown)
