@@ -123,7 +123,7 @@ func printQuery(b *strings.Builder, q step.QueryDetail) {
 	for _, d := range q.Decided {
 		at := ""
 		if d.At != "" {
-			at = " (" + d.At + ")"
+			at = " (" + printable(d.At) + ")"
 		}
 		fmt.Fprintf(b, "   %s%s: %s", printable(d.Plugin), at, printable(d.Says))
 		for i, o := range d.Objects {

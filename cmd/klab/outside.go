@@ -41,7 +41,7 @@ cluster's names: --at says which address the name of the URL has.`,
 			if answer.TLS != "" {
 				fmt.Fprintln(out, printable(answer.TLS))
 			}
-			fmt.Fprint(out, answer.Body)
+			fmt.Fprint(out, printableLines(answer.Body))
 			return nil
 		},
 	}

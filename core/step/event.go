@@ -12,7 +12,8 @@ type Seconds time.Duration
 
 // String is the form that JSON has.
 func (s Seconds) String() string {
-	return strconv.FormatFloat(time.Duration(s).Round(time.Microsecond).Seconds(), 'f', -1, 64) + "s"
+	us := time.Duration(s).Round(time.Microsecond).Microseconds() // Seconds() adds two floats, and shows it
+	return strconv.FormatFloat(float64(us)/1e6, 'f', -1, 64) + "s"
 }
 
 // MarshalText implements encoding.TextMarshaler.
