@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/klab-project/klab/core/step"
@@ -160,6 +162,10 @@ func podResolver(pod *corev1.Pod) (resolvConf, hosts string, err error) {
 	if err != nil {
 		return "", "", err
 	}
+	own, err := os.Stat("/")
+	if err != nil {
+		return "", "", err
+	}
 	for _, p := range procs {
 		groups, err := os.ReadFile(filepath.Join("/proc", p.Name(), "cgroup"))
 		if err != nil || !mentions(string(groups), ids) {
@@ -170,8 +176,12 @@ func podResolver(pod *corev1.Pod) (resolvConf, hosts string, err error) {
 		if err != nil {
 			continue // it has just ended
 		}
-		text, err := root.ReadFile("etc/resolv.conf")
-		names, _ := root.ReadFile("etc/hosts")
+		if its, err := root.Stat("."); err != nil || os.SameFile(its, own) {
+			root.Close()
+			continue // it is about to become the container's, and has the machine's files still
+		}
+		text, err := readShort(root, "etc/resolv.conf")
+		names, _ := readShort(root, "etc/hosts")
 		root.Close()
 		if err == nil {
 			return string(text), string(names), nil
@@ -179,6 +189,23 @@ func podResolver(pod *corev1.Pod) (resolvConf, hosts string, err error) {
 	}
 	return "", "", errors.Join(errors.New("no container of it runs"), fs.ErrNotExist)
 }
+
+// readShort reads a file of a container, which may have put anything in its
+// place: a pipe that nobody writes to, or a device without end.
+func readShort(root *os.Root, name string) ([]byte, error) {
+	f, err := root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, errors.Join(err, fmt.Errorf("/%s is no file", name))
+	}
+	return io.ReadAll(io.LimitReader(f, shortMost))
+}
+
+// shortMost is how much of such a file is read, in bytes.
+const shortMost = 64 << 10
 
 func mentions(groups string, ids []string) bool {
 	for _, id := range ids {

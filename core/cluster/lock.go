@@ -60,13 +60,16 @@ func (d Dir) free(ctx context.Context) error {
 		return err
 	}
 	defer unix.Close(fd)
-	for until := time.Now().Add(patience); time.Now().Before(until) && !d.answers(ctx); {
+	for until := time.Now().Add(patience); ctx.Err() == nil && time.Now().Before(until) && !d.answers(ctx); {
 		look, done := context.WithTimeout(ctx, 10*time.Millisecond)
 		err := ended(look, fd)
 		done()
 		if err == nil {
 			return nil
 		}
+	}
+	if err := ctx.Err(); err != nil {
+		return err
 	}
 	return d.alreadyUp()
 }

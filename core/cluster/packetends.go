@@ -51,7 +51,11 @@ func resolvePacket(names *knownNames, spaces []trace.Space, outside []string, as
 	e.begin(&w.from, at.Addr())
 	w.ask.To, w.ask.Proto, w.ask.Size, w.ask.Patience = at, e.proto, ask.Size, ask.Wait
 	if e.proto != "icmp" && at.Port() == 0 {
-		return w, fmt.Errorf("%s to %s needs a port: write %s:PORT", e.proto, ask.To, ask.To)
+		to := ask.To
+		if a, err := netip.ParseAddr(to); err == nil && a.Is6() {
+			to = "[" + to + "]"
+		}
+		return w, fmt.Errorf("%s to %s needs a port: write %s:PORT", e.proto, ask.To, to)
 	}
 	if err := w.ask.Check(); err != nil {
 		return w, err

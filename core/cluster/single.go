@@ -230,8 +230,12 @@ func (s *Singles) Remove(ctx context.Context, name string, grace time.Duration) 
 	if err := s.rt.StopContainer(ctx, c.Id, grace); err != nil {
 		return err
 	}
-	if others, err := s.shared(ctx, c); err != nil || others {
-		return errors.Join(err, s.rt.RemoveContainer(ctx, c.Id), os.RemoveAll(s.logs(name)))
+	others, err := s.shared(ctx, c)
+	if err != nil {
+		return err
+	}
+	if others {
+		return errors.Join(s.rt.RemoveContainer(ctx, c.Id), os.RemoveAll(s.logs(name)))
 	}
 	if err := s.rt.StopPodSandbox(ctx, c.PodSandboxId); err != nil {
 		return err
