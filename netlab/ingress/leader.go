@@ -1,6 +1,7 @@
 package ingress
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,17 +51,18 @@ const microTime = "2006-01-02T15:04:05.000000Z07:00"
 // Run tries to be the leader until ctx ends, and tells when that changes; then it
 // gives the Lease back.
 func (l *Leader) Run(ctx context.Context, changed func(leads bool)) {
-	if l.Duration == 0 {
-		l.Duration, l.Retry = 15*time.Second, 2*time.Second
-	}
+	l.Duration, l.Retry = cmp.Or(l.Duration, 15*time.Second), cmp.Or(l.Retry, 2*time.Second)
+	deadline := l.Duration * 2 / 3 // client-go's RenewDeadline
 	leads := false
 	renewed := time.Now()
 	for ctx.Err() == nil {
-		holds, err := l.try(ctx)
+		attempt, cancel := context.WithTimeout(ctx, deadline)
+		holds, err := l.try(attempt)
+		cancel()
 		switch {
 		case err != nil && ctx.Err() == nil:
 			l.Log.Printf("leader election: %v", err)
-			holds = leads && time.Since(renewed) < l.Duration*2/3 // client-go's RenewDeadline
+			holds = leads && time.Since(renewed) < deadline
 		case holds:
 			renewed = time.Now()
 		}

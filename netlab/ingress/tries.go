@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"sync/atomic"
 )
 
 // triesMost bounds how many endpoints one request is sent to.
@@ -37,7 +38,7 @@ func (t *tries) RoundTrip(r *http.Request) (res *http.Response, err error) {
 			return res, err
 		}
 		t.balance.failed(to)
-		if body.read || !unsent(err) && !idempotent(r.Method) {
+		if body.read.Load() || !unsent(err) && !idempotent(r.Method) {
 			return res, err
 		}
 	}
@@ -66,11 +67,11 @@ func idempotent(method string) bool {
 // of it; the server closes it.
 type untouched struct {
 	io.ReadCloser
-	read bool
+	read atomic.Bool // a transport may read still when it has given up
 }
 
 func (u *untouched) Read(p []byte) (int, error) {
-	u.read = true
+	u.read.Store(true)
 	return u.ReadCloser.Read(p)
 }
 
