@@ -39,7 +39,11 @@ func netfilter() (sock, error) {
 	_ = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 10})
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 1<<20)
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 1<<23)
-	return sock(fd), unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		unix.Close(fd)
+		return 0, err
+	}
+	return sock(fd), nil
 }
 
 func (s sock) close() { unix.Close(int(s)) }

@@ -138,11 +138,14 @@ func (v VTEP) Add(ctx context.Context, n *link.Net, p Peer) error {
 // route of another backend is there: then the endpoint's own address gets a
 // route first, until the other one has been replaced.
 func (v VTEP) lead(ctx context.Context, n *link.Net, r link.Route) error {
+	if !r.Dst.Addr().Is6() {
+		return n.Route(ctx, r)
+	}
 	others, err := n.Routes(v.Dev)
 	if err != nil {
 		return err
 	}
-	if !r.Dst.Addr().Is6() || !slices.ContainsFunc(others, func(o link.Route) bool { return o.Dst.Bits() > 0 && o.Dst.Contains(r.Via) }) {
+	if !slices.ContainsFunc(others, func(o link.Route) bool { return o.Dst.Bits() > 0 && o.Dst.Contains(r.Via) }) {
 		return n.Route(ctx, r)
 	}
 	first := link.Route{Dst: netip.PrefixFrom(r.Via, r.Via.BitLen()), Dev: r.Dev}
