@@ -124,7 +124,10 @@ func (p *Progress) Import(entries []Entry) (n int, err error) {
 		}
 		text = append(append(text, line...), '\n')
 	}
-	return n, errors.Join(os.WriteFile(p.path+".new", text, 0o600), os.Rename(p.path+".new", p.path))
+	if err := os.WriteFile(p.path+".new", text, 0o600); err != nil {
+		return 0, errors.Join(err, os.Remove(p.path+".new"))
+	}
+	return n, os.Rename(p.path+".new", p.path)
 }
 
 // note adds an entry. That it cannot be kept is no reason to stop a lesson:
