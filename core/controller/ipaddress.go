@@ -43,7 +43,7 @@ func newIPRepair(l *Loop) (Reconcile, error) {
 		return clusterIPs(obj.(*corev1.Service)), nil
 	}})
 	return c.reconcile, errors.Join(indexed,
-		Watch(l, services, func(old, cur *corev1.Service) {
+		Watch(l, services, func(_, cur *corev1.Service) {
 			if cur == nil {
 				return // who deletes it deletes its addresses
 			}
