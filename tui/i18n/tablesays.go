@@ -127,7 +127,7 @@ func (l Lang) Says(s string) string {
 		}
 		return word + "：" + said
 	}
-	for _, both := range slices.Concat(dnsSays, expectations, evidence, policySays, says) {
+	for _, both := range slices.Concat(dnsSays, expectations, evidence, noteSays, policySays, says) {
 		found, ok := match(both[0], s)
 		if !ok {
 			continue

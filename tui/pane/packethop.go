@@ -55,6 +55,18 @@ func (p Pen) hopDetail(v *view.PacketStage, w int, open, mapped bool) [][]seg {
 	}
 	if v.Hidden && v.Now == len(v.Rows)-1 {
 		out = append(out, []seg{{p.L.T("packet.beyond"), dim}})
+	} else if !v.Hidden {
+		out = append(out, p.unseen(v, w)...)
+	}
+	return out
+}
+
+// unseen is what could not be seen of the packet's way.
+func (p Pen) unseen(v *view.PacketStage, w int) (out [][]seg) {
+	for _, n := range v.Notes {
+		for _, l := range text.Wrap(p.clean(p.L.Says(n)), max(10, w-2)) {
+			out = append(out, []seg{{p.G.Dot + " ", dim}, {l, dim}})
+		}
 	}
 	return out
 }
@@ -136,7 +148,11 @@ func (p Pen) decided(h *view.HopRow, w int, mapped bool) [][]seg {
 			n = " #" + strconv.Itoa(h.Rule.N)
 		}
 		lead := p.L.T("packet.rule") + n + " "
-		for i, l := range text.Wrap(p.clean(h.Rule.Text), max(20, w-text.Width(lead))) {
+		said := h.Rule.Text
+		if h.Verdict == "unknown" { // no rule, but why none can be named
+			said = p.L.Says(said)
+		}
+		for i, l := range text.Wrap(p.clean(said), max(20, w-text.Width(lead))) {
 			if i > 0 {
 				lead = strings.Repeat(" ", text.Width(lead))
 			}
