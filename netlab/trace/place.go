@@ -20,11 +20,11 @@ func (a *assembly) byPlace(end step.Hop) *step.HopDrop {
 			last = &a.taps[i]
 		}
 	}
-	return a.byDevice(last, a.beside(last, end))
+	return a.byDevice(last, a.beside(last))
 }
 
 // beside is byPlace as far as the devices themselves are innocent.
-func (a *assembly) beside(last *tapped, end step.Hop) *step.HopDrop {
+func (a *assembly) beside(last *tapped) *step.HopDrop {
 	switch {
 	case last == nil:
 		return a.neverSent()
