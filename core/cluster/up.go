@@ -182,8 +182,9 @@ func (d Dir) startDaemon(ctx context.Context, o UpOptions) error {
 	return cmd.Process.Release()
 }
 
-// nodePatience is how long Up waits for the nodes to be Ready.
-const nodePatience = time.Minute
+// nodePatience is how long Up waits for the nodes to be Ready. A busy emulated
+// machine needs more than one minute.
+const nodePatience = 3 * time.Minute
 
 var errSlowNodes = errors.New("not all nodes are Ready")
 
