@@ -17,7 +17,8 @@ func (a *app) netPeersCommand() *cobra.Command {
 		Short: "Show who has a BGP session with whom, and the routes that came by it",
 		Long: `With the backend bgp each node's speaker has a session with every other one,
 a TCP connection to port 179, and what it hears becomes routes of proto bgp.
-peers asks the nodes' kernels for both. A route may outlive its session: for two
+peers asks the nodes' kernels for both. In a cluster with both families there is
+a second such session, over IPv6. A route may outlive its session: for two
 minutes a neighbour counts as one that only starts again (RFC 4724).`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -39,7 +40,11 @@ minutes a neighbour counts as one that only starts again (RFC 4724).`,
 				for _, r := range p.Routes {
 					routes = append(routes, r.String())
 				}
-				fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", p.Node, p.Peer, session, cmp.Or(strings.Join(routes, " "), "-"))
+				peer := p.Peer
+				if p.IPv6 {
+					peer += " (IPv6)"
+				}
+				fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", p.Node, peer, session, cmp.Or(strings.Join(routes, " "), "-"))
 			}
 			return t.Flush()
 		},

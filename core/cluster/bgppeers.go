@@ -13,11 +13,14 @@ import (
 
 	"github.com/klab-project/klab/netlab/link"
 	"github.com/klab-project/klab/netlab/netns"
+	"github.com/klab-project/klab/netlab/topology"
 )
 
-// BGPPeer is what a node's kernel has of one other node, with the backend bgp.
+// BGPPeer is what a node's kernel has of one other node, with the backend bgp,
+// in one family of addresses.
 type BGPPeer struct {
 	Node, Peer string
+	IPv6       bool
 	Session    bool           // a TCP connection of their BGP speakers
 	Routes     []netip.Prefix // routes of proto bgp that lead to the peer
 }
@@ -55,28 +58,48 @@ func (d Dir) bgpPeers(node string, config Config) (list []BGPPeer, err error) {
 	if err != nil {
 		return nil, err
 	}
-	var table []byte
-	err = netns.Do(path, func() error {
-		table, err = os.ReadFile("/proc/thread-self/net/tcp")
-		return err
-	})
+	sessions, err := connections(path, config.DualStack)
 	if err != nil {
 		return nil, err
 	}
-	sessions := bgpSessions(string(table))
 	for _, n := range config.numbers() {
 		if nodeName(n) == node {
 			continue
 		}
-		p := BGPPeer{Node: node, Peer: nodeName(n), Session: slices.Contains(sessions, nodeAddr(n))}
-		for _, r := range routes {
-			if r.Proto == "bgp" && r.Via == nodeAddr(n) {
-				p.Routes = append(p.Routes, r.Dst)
-			}
+		at := []netip.Addr{nodeAddr(n)}
+		if six, _ := topology.Addrs6(n); config.DualStack {
+			at = append(at, six)
 		}
-		list = append(list, p)
+		for _, ip := range at {
+			p := BGPPeer{Node: node, Peer: nodeName(n), IPv6: ip.Is6(), Session: slices.Contains(sessions, ip)}
+			for _, r := range routes {
+				if r.Proto == "bgp" && r.Via == ip {
+					p.Routes = append(p.Routes, r.Dst)
+				}
+			}
+			list = append(list, p)
+		}
 	}
 	return list, nil
+}
+
+// connections are the far ends of a namespace's BGP sessions.
+func connections(path string, six bool) (far []netip.Addr, err error) {
+	files := []string{"tcp"}
+	if six {
+		files = append(files, "tcp6")
+	}
+	err = netns.Do(path, func() error {
+		for _, file := range files {
+			table, err := os.ReadFile("/proc/thread-self/net/" + file)
+			if err != nil {
+				return err
+			}
+			far = append(far, bgpSessions(string(table))...)
+		}
+		return nil
+	})
+	return far, err
 }
 
 // bgpSessions are the far ends of connections to or from port 179, in the
@@ -97,14 +120,18 @@ func bgpSessions(table string) (far []netip.Addr) {
 	return far
 }
 
-// procAddr reads "0B001EAC:00B3": the address in the order of this machine's bytes.
+// procAddr reads "0B001EAC:00B3": the address in words of four bytes, each in the
+// order of this machine's.
 func procAddr(s string) (a netip.AddrPort, ok bool) {
 	ip, port, _ := strings.Cut(s, ":")
 	raw, err := hex.DecodeString(ip)
 	n, portErr := strconv.ParseUint(port, 16, 16)
-	if err != nil || portErr != nil || len(raw) != 4 {
+	if err != nil || portErr != nil {
 		return a, false
 	}
-	slices.Reverse(raw) // little endian, as amd64 and arm64 are
-	return netip.AddrPortFrom(netip.AddrFrom4([4]byte(raw)), uint16(n)), true
+	for word := range slices.Chunk(raw, 4) {
+		slices.Reverse(word) // little endian, as amd64 and arm64 are
+	}
+	addr, ok := netip.AddrFromSlice(raw)
+	return netip.AddrPortFrom(addr.Unmap(), uint16(n)), ok
 }
