@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/klab-project/klab/netlab/cni"
@@ -119,9 +120,8 @@ func (c *cluster) use(t testing.TB, kind string) {
 // settle tells all nodes all leases until their kernels have what these say.
 func (c *cluster) settle(t testing.TB) {
 	t.Helper()
-	var wrong []string
-	require.Eventually(t, func() bool {
-		wrong = nil
+	require.EventuallyWithT(t, func(now *assert.CollectT) {
+		var wrong []string
 		for _, n := range c.nodes {
 			if r := n.agent.do(t, order{Leases: c.leases()}); r.Err != "" {
 				wrong = append(wrong, r.Err)
@@ -130,9 +130,8 @@ func (c *cluster) settle(t testing.TB) {
 		for _, n := range c.nodes {
 			wrong = append(wrong, differ(n.Name, c.wants(n), n.has(t))...)
 		}
-		return len(wrong) == 0
+		assert.Empty(now, wrong)
 	}, time.Minute, 10*time.Millisecond, "nodes lead to each other by one backend")
-	require.Empty(t, wrong)
 }
 
 func differ(name string, want, have []string) (list []string) {

@@ -120,6 +120,10 @@ func TestNodesComeAndGo(t *testing.T) {
 		third := c.add(t, ctx, 3, filepath.Join(t.TempDir(), "node-3"))
 		require.Empty(t, third.use(t, kind, c.leases()).Err)
 		c.settle(t)
+		if kind == overlay.BGP { // of two speakers the one with the lower address connects
+			require.Empty(t, nettest.Run(t, c.nodes[0].path, "ss -Htn state established sport = :179"))
+			require.Empty(t, nettest.Run(t, third.path, "ss -Htn state established dport = :179"))
+		}
 		flow(t, []spot{c.nodes[0].spot(t, "c-"+kind), third.spot(t, "d-"+kind)}, kind)
 		third.agent.kill()
 		c.nodes = c.nodes[:2]

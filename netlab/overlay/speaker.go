@@ -139,7 +139,10 @@ func (s *speaker) state() heard {
 	return heard{maps.Clone(s.heard.sessions), maps.Clone(s.heard.routes), maps.Clone(s.heard.withdrawn)}
 }
 
-// add begins a session; restarted says that an earlier life had one.
+// add begins a session; restarted says that an earlier life had one. Of two
+// speakers the one with the lower address connects. If both did at once, GoBGP
+// could go on with one connection here and with the other one there, each of
+// which then waits for a word until the hold time of 90 seconds is over.
 func (s *speaker) add(ctx context.Context, ip netip.Addr, subnet netip.Prefix, restarted bool) error {
 	graceful := &api.GracefulRestart{
 		Enabled: true, RestartTime: uint32(restartTime.Seconds()),
@@ -155,7 +158,7 @@ func (s *speaker) add(ctx context.Context, ip netip.Addr, subnet netip.Prefix, r
 	}
 	err := s.bgp.AddPeer(ctx, &api.AddPeerRequest{Peer: &api.Peer{
 		Conf:      &api.PeerConf{NeighborAddress: ip.String(), PeerAsn: s.asn},
-		Transport: &api.Transport{LocalAddress: s.ip.String()},
+		Transport: &api.Transport{LocalAddress: s.ip.String(), PassiveMode: ip.Less(s.ip)},
 		Timers: &api.Timers{Config: &api.TimersConfig{
 			ConnectRetry: uint64(retryTime.Seconds()), IdleHoldTimeAfterReset: 1,
 		}},
