@@ -26,12 +26,20 @@ type Dump struct {
 // dumpPatience is how long tcpdump may take to begin, and to show a packet.
 const dumpPatience = time.Minute
 
+// With --immediate-mode the kernel keeps a place of the length of the longest
+// packet for each that tcpdump has not read yet: of the usual 256 KiB there are
+// eight in 2 MiB, and what comes while tcpdump waits for its turn is not seen.
+const (
+	dumpLength = "2048" // octets of a packet
+	dumpRoom   = "8192" // KiB
+)
+
 // StartDump begins to look at all links of a namespace, for what a filter of
 // pcap-filter(7) lets through. What passes from now on is seen.
 func StartDump(t testing.TB, path, filter string) *Dump {
 	t.Helper()
 	d := &Dump{path: path, lines: make(chan string, 1<<12), ended: make(chan struct{})}
-	d.cmd = exec.Command("tcpdump", "-i", "any", "-nn", "-S", "-l", "--immediate-mode", "("+filter+") or ("+markFilter+")")
+	d.cmd = exec.Command("tcpdump", "-i", "any", "-nn", "-S", "-l", "--immediate-mode", "-s", dumpLength, "-B", dumpRoom, "("+filter+") or ("+markFilter+")")
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := d.cmd.StdoutPipe()
 	require.NoError(t, err)
