@@ -24,14 +24,26 @@ func (k *knownNames) world(lab *topology.Lab) *trace.World {
 
 func (k *knownNames) newWorld(lab *topology.Lab) *trace.World {
 	w := &trace.World{Network: lab.Pods, Underlay: lab.Underlay, Outside: lab.Outside,
-		Gateway: lab.GatewayIP(), Control: lab.ControlIP(), Client: lab.ClientIP(), Nodes: k.worldNodes(lab)}
+		Gateway: lab.GatewayIP(), Control: lab.ControlIP(), Client: lab.ClientIP()}
+	k.fill(w, serviceNet, false)
+	if client := lab.ClientIP6(); client.IsValid() {
+		w.Six = &trace.World{Network: topology.Pods6, Underlay: topology.Underlay6, Outside: topology.Outside6,
+			Gateway: topology.Gateway6(), Control: topology.Control6(), Client: client}
+		k.fill(w.Six, serviceNet6, true)
+	}
+	return w
+}
+
+// fill adds what the API says of one family of addresses.
+func (k *knownNames) fill(w *trace.World, services netip.Prefix, six bool) {
+	w.Nodes = k.worldNodes(w, services, six)
 	for _, svc := range k.services {
-		if s := proxied(svc, false); s != nil {
+		if s := proxied(svc, six); s != nil {
 			w.Services.Services = append(w.Services.Services, *s)
 		}
 	}
 	for _, e := range k.slices {
-		if s := proxiedSlice(e, false); s != nil {
+		if s := proxiedSlice(e, six); s != nil {
 			w.Services.Slices = append(w.Services.Slices, *s)
 		}
 	}
@@ -49,27 +61,30 @@ func (k *knownNames) newWorld(lab *topology.Lab) *trace.World {
 			continue
 		}
 		w.Policies.Pods = append(w.Policies.Pods, policedPod(pod))
-		w.HostPorts = append(w.HostPorts, hostPortsOf(pod)...)
+		w.HostPorts = append(w.HostPorts, hostPortsOf(pod, six)...)
 	}
-	return w
 }
 
 // worldNodes are the nodes with their leases. Where two claim a subnet, the one
 // that has it is first.
-func (k *knownNames) worldNodes(lab *topology.Lab) (list []trace.WorldNode) {
+func (k *knownNames) worldNodes(w *trace.World, services netip.Prefix, six bool) (list []trace.WorldNode) {
 	var leases []overlay.Lease
 	for _, n := range k.nodes {
-		leases = append(leases, leaseOf(n))
+		lease := leaseOf(n)
+		if six {
+			lease, _ = lease.Six()
+		}
+		leases = append(leases, lease)
 	}
-	good, _ := overlay.Judge(leases, lab.Pods, lab.Underlay)
-	for _, n := range k.nodes {
-		ip, err := netip.ParseAddr(nodeIP(n))
-		if err != nil {
+	good, _ := overlay.Judge(leases, w.Network, w.Underlay)
+	for i, n := range k.nodes {
+		ip := firstOf(nodeIPs(n), six)
+		if !ip.IsValid() {
 			continue
 		}
-		lease := leaseOf(n)
+		lease := leases[i]
 		list = append(list, trace.WorldNode{
-			Node: proxy.Node{Name: n.Name, Zone: n.Labels[corev1.LabelTopologyZone], IP: ip, Pods: lab.Pods, Services: serviceNet},
+			Node: proxy.Node{Name: n.Name, Zone: n.Labels[corev1.LabelTopologyZone], IP: ip, Pods: w.Network, Services: services},
 			Mode: proxyModeOf(n), Backend: cmp.Or(lease.BackendType, overlay.Types[0]), Subnet: lease.Subnet})
 	}
 	isGood := func(n trace.WorldNode) bool {
@@ -81,6 +96,17 @@ func (k *knownNames) worldNodes(lab *topology.Lab) (list []trace.WorldNode) {
 	return list
 }
 
+// firstOf is the first of several addresses that is of a family; not valid if
+// none is.
+func firstOf(addresses []string, six bool) netip.Addr {
+	for _, text := range addresses {
+		if a, ok := addrOf(text, six); ok {
+			return a
+		}
+	}
+	return netip.Addr{}
+}
+
 // proxyModeOf is the mode that a node's kube-proxy says it has.
 func proxyModeOf(n *corev1.Node) proxy.Mode {
 	var s ProxyStatus
@@ -89,9 +115,9 @@ func proxyModeOf(n *corev1.Node) proxy.Mode {
 }
 
 // hostPortsOf are the ports of its node that are a pod's.
-func hostPortsOf(pod *corev1.Pod) (list []trace.HostPort) {
-	ip, err := netip.ParseAddr(pod.Status.PodIP)
-	if err != nil || pod.Spec.HostNetwork {
+func hostPortsOf(pod *corev1.Pod, six bool) (list []trace.HostPort) {
+	ip := firstOf(podIPs(pod), six)
+	if !ip.IsValid() || pod.Spec.HostNetwork {
 		return nil
 	}
 	for _, c := range pod.Spec.Containers {
@@ -100,6 +126,9 @@ func hostPortsOf(pod *corev1.Pod) (list []trace.HostPort) {
 				continue
 			}
 			host, _ := netip.ParseAddr(p.HostIP) // none: all of the node's
+			if host.IsValid() && host.Is6() != six {
+				continue
+			}
 			if host.IsUnspecified() {
 				host = netip.Addr{}
 			}

@@ -72,9 +72,9 @@ func LeaseOf(node string, podCIDRs []string, since time.Time, annotations map[st
 	return l, errors.Join(err, err6)
 }
 
-// six is the lease as those see it who lead packets of IPv6; ok is false if it
+// Six is the lease as those see it who lead packets of IPv6; ok is false if it
 // has nothing of IPv6.
-func (l Lease) six() (six Lease, ok bool) {
+func (l Lease) Six() (six Lease, ok bool) {
 	return Lease{Node: l.Node, Since: l.Since, Subnet: l.Subnet6, PublicIP: l.PublicIP6,
 		BackendType: Carrier6(l.BackendType), BackendData: l.BackendData6}, l.Subnet6.IsValid()
 }

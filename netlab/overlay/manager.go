@@ -142,7 +142,7 @@ func (m *Manager) conflicts(leases []Lease) []Conflict {
 // sixOf are leases as those see them who lead packets of IPv6.
 func sixOf(leases []Lease) (list []Lease) {
 	for _, l := range leases {
-		if six, ok := l.six(); ok {
+		if six, ok := l.Six(); ok {
 			list = append(list, six)
 		}
 	}

@@ -49,6 +49,9 @@ func (l *Lab) ClientIP6() netip.Addr {
 // Gateway6 is the nodes' way to everywhere.
 func Gateway6() netip.Addr { return host6(Underlay6, 1) }
 
+// Control6 is the control plane's address of IPv6.
+func Control6() netip.Addr { return host6(Underlay6, 2) }
+
 // speak lets a namespace speak IPv6 without a word that nobody asked for: no
 // search for other owners of an address, and no advertisements of routers.
 func speak(ctx context.Context, n *link.Net) error {

@@ -46,6 +46,7 @@ func buildIn(t testing.TB, mode proxy.Mode, backend string) *lab {
 // They go from node to node by host routes, whatever those of IPv4 do.
 func buildSix(t testing.TB, mode proxy.Mode) *lab {
 	l := buildWith(t, mode, overlay.VXLAN, true)
+	l.kind = overlay.HostGW
 	for i, n := range l.Nodes {
 		other := l.Nodes[1-i]
 		require.NoError(t, n.Net.Route(context.Background(), link.Route{Dst: other.Pods6, Via: other.IP6, Dev: "eth0"}))

@@ -9,7 +9,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/klab-project/klab/core/step"
-	"github.com/klab-project/klab/netlab/overlay"
 	"github.com/klab-project/klab/netlab/policy"
 	"github.com/klab-project/klab/netlab/proxy"
 	"github.com/klab-project/klab/netlab/topology"
@@ -26,7 +25,7 @@ func (l *lab) world(s proxy.State) *trace.World {
 	}
 	for i, n := range l.Nodes {
 		if l.six {
-			w.Nodes = append(w.Nodes, trace.WorldNode{Node: l.proxies[i].Node, Mode: l.proxies[i].Mode(), Backend: overlay.HostGW, Subnet: n.Pods6})
+			w.Nodes = append(w.Nodes, trace.WorldNode{Node: l.proxies[i].Node, Mode: l.proxies[i].Mode(), Backend: l.kind, Subnet: n.Pods6})
 			continue
 		}
 		w.Nodes = append(w.Nodes, trace.WorldNode{Node: l.proxies[i].Node, Mode: l.proxies[i].Mode(), Backend: l.kind, Subnet: n.Pods})

@@ -132,7 +132,7 @@ func (p *prediction) fromPod(space string, from *policy.Pod) string {
 	case bridge == "" && n.Backend == backendBGP:
 		h.via, h.mac = routedGateway, p.mac(n.Name, port)
 		if to.Is6() {
-			h.via = "?" // the link-local address of the node's end
+			h.via = routedGateway6
 		}
 	case n.Subnet.Contains(to) && !p.own(n, to):
 		other := p.world.pod(to)

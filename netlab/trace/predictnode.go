@@ -221,7 +221,7 @@ func (p *prediction) routeOf(n *WorldNode, to netip.Addr) route {
 	case peer != nil && peer.Name == n.Name:
 		return p.toPod(n, to)
 	case peer != nil:
-		if dev := tunnel(n.Backend); dev != "" {
+		if dev := tunnel(n.Backend, to.Is6()); dev != "" {
 			r := route{dev: dev, to: peer}
 			if n.Backend == backendVXLAN {
 				r.via = peer.Subnet.Addr().String()

@@ -15,6 +15,7 @@ import (
 
 	"github.com/klab-project/klab/core/step"
 	"github.com/klab-project/klab/netlab/netns"
+	"github.com/klab-project/klab/netlab/overlay"
 	"github.com/klab-project/klab/netlab/proxy"
 	"github.com/klab-project/klab/netlab/trace"
 )
@@ -23,11 +24,7 @@ import (
 // a Service, a datagram, a ping, and what comes to the pod as to a server.
 func TestWatch(t *testing.T) {
 	t.Run("IPv4", func(t *testing.T) { build(t).watch(t) })
-	t.Run("IPv6", func(t *testing.T) {
-		l := buildSix(t, proxy.IPTables)
-		l.wrap(t, true)
-		l.watch(t)
-	})
+	t.Run("IPv6", func(t *testing.T) { buildWith(t, proxy.IPTables, overlay.VXLAN, true).watch(t) })
 }
 
 func (l *lab) watch(t *testing.T) {

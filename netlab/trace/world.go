@@ -18,7 +18,8 @@ type World struct {
 	// HostPorts are ports of nodes that are pods'.
 	HostPorts []HostPort
 
-	// All of what follows, and the addresses of Nodes and Services, are of IPv4.
+	// All of what follows, and the addresses of Nodes, Services and HostPorts, are
+	// of IPv4.
 	Network  netip.Prefix // of all pods
 	Underlay netip.Prefix // of the nodes
 	Outside  netip.Prefix // behind the gateway
@@ -26,7 +27,7 @@ type World struct {
 	Control  netip.Addr   // the control plane's, there
 	Client   netip.Addr   // somebody outside
 
-	// Six is the same of IPv6; nil: there is none, or its ways are not known.
+	// Six is the same of IPv6; nil: there is none.
 	Six *World
 }
 
@@ -65,12 +66,15 @@ const (
 // wrap packets.
 const backendVXLAN, backendUDP, backendBGP = "vxlan", "udp", "bgp"
 
-func tunnel(backend string) string {
+func tunnel(backend string, six bool) string {
+	if six && backend == backendVXLAN {
+		return "flannel-v6.1"
+	}
 	return map[string]string{backendVXLAN: "flannel.1", backendUDP: "flannel0"}[backend]
 }
 
-// routedGateway is whom pods without a bridge send everything to.
-const routedGateway = "169.254.1.1"
+// Whom pods without a bridge send everything to.
+const routedGateway, routedGateway6 = "169.254.1.1", "fe80::ecee:eeff:feee:eeee"
 
 func (w *World) node(name string) *WorldNode {
 	i := slices.IndexFunc(w.Nodes, func(n WorldNode) bool { return n.Name == name })
