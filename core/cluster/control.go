@@ -119,10 +119,7 @@ func (d *daemon) startAPI(ctx context.Context, fail context.CancelCauseFunc) (*a
 	if err != nil {
 		return nil, err
 	}
-	mux.Handle("PUT "+packetPath, packets.serve())
-	mux.Handle("PUT "+packetWatchPath, packets.serveWatch(ctx))
-	mux.Handle("PUT "+dnsPath, packets.serveDNS())
-	mux.Handle("PUT "+cniCheckPath, packets.serveCNICheck(serving))
+	packets.handle(ctx, mux, serving)
 	mux.Handle("/", api.Handler())
 	tlsConfig := &tls.Config{
 		Certificates: []tls.Certificate{serving}, ClientAuth: tls.RequestClientCert,

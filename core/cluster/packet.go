@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -252,6 +253,14 @@ func (p *packets) forecast(ctx context.Context, t *trace.Tracer, c *trace.Captur
 
 func (a *PacketAnswer) predict(p trace.Prediction) {
 	a.Predicted, a.Differs, a.Forecast = p.Hops, p.Differs, &p.PacketForecast
+}
+
+// handle answers all that is asked about packets and the names of their ends.
+func (p *packets) handle(ctx context.Context, mux *http.ServeMux, serving tls.Certificate) {
+	mux.Handle("PUT "+packetPath, p.serve())
+	mux.Handle("PUT "+packetWatchPath, p.serveWatch(ctx))
+	mux.Handle("PUT "+dnsPath, p.serveDNS())
+	mux.Handle("PUT "+cniCheckPath, p.serveCNICheck(serving))
 }
 
 // finish records the hops, and how it came out.
