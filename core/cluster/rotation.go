@@ -18,8 +18,8 @@ import (
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/util/certificate"
-	"k8s.io/klog/v2"
-	certauthority "k8s.io/kubernetes/pkg/controller/certificates/authority"
+	"k8s.io/klog/v2"                                                        //nolint:depguard // the manager of certificates takes its logger from a context
+	certauthority "k8s.io/kubernetes/pkg/controller/certificates/authority" //nolint:depguard // no type: upstream's own way to sign
 
 	"github.com/klab-project/klab/core/controller"
 )

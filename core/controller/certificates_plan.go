@@ -10,8 +10,8 @@ import (
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
-	"k8s.io/kubernetes/pkg/apis/certificates"
-	certificateshelpers "k8s.io/kubernetes/pkg/apis/certificates/v1"
+	"k8s.io/kubernetes/pkg/apis/certificates"                        //nolint:depguard // upstream's own judgement of requests
+	certificateshelpers "k8s.io/kubernetes/pkg/apis/certificates/v1" //nolint:depguard // the same
 )
 
 // asked is what a kubelet asks for, as far as it can be agreed to without a
