@@ -30,6 +30,17 @@ func (a *agent) send(line down) {
 	}
 }
 
+// sendMode tells the mode as it is when the line is written: no older one
+// follows it.
+func (a *agent) sendMode(g *step.Gate) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	mode := g.Mode()
+	if a.enc.Encode(down{Mode: &mode}) == nil {
+		_ = a.flush.Flush()
+	}
+}
+
 // maxLine bounds one line of a stream: an event with an object in it.
 const maxLine = 4 << 20
 
@@ -44,9 +55,8 @@ func (s *Server) agent(w http.ResponseWriter, r *http.Request) error {
 	s.mu.Lock()
 	s.agents[a] = struct{}{}
 	s.mu.Unlock()
-	mode := s.Lab.Gate.Mode()
 	a.send(down{Clock: s.reading()})
-	a.send(down{Mode: &mode})
+	a.sendMode(s.Lab.Gate)
 	s.Lab.Fact(step.Action{Actor: "kubelet", Node: a.node, Verb: step.Connected})
 
 	lines := bufio.NewScanner(r.Body)
@@ -78,6 +88,7 @@ func (s *Server) take(ctx context.Context, a *agent, line up) {
 			defer a.forget(line.Ask.Step)
 			action := line.Ask.Action()
 			if how, err := s.Lab.Gate.Wait(ctx, line.Ask.Step, &action); err == nil {
+				a.sendMode(s.Lab.Gate) // a new mode that let it go may hold what it does next
 				a.send(down{Grant: &grant{Step: line.Ask.Step, How: how}})
 			}
 		}()
@@ -115,15 +126,15 @@ func (s *Server) follow(ctx context.Context, from uint64) {
 		}
 		from = batch[len(batch)-1].Seq + 1
 		if slices.ContainsFunc(batch, func(e *step.Event) bool { return e.Verb == step.ModeSet || e.Verb == step.ClockSet }) {
-			mode := s.Lab.Gate.Mode()
-			s.broadcast(down{Clock: s.reading()})
-			s.broadcast(down{Mode: &mode})
+			clock := s.reading()
+			s.broadcast(func(a *agent) { a.send(down{Clock: clock}) })
+			s.broadcast(func(a *agent) { a.sendMode(s.Lab.Gate) })
 		}
 		s.listTimers()
 	}
 }
 
-func (s *Server) broadcast(line down) {
+func (s *Server) broadcast(tell func(*agent)) {
 	s.mu.Lock()
 	list := make([]*agent, 0, len(s.agents))
 	for a := range s.agents {
@@ -131,7 +142,7 @@ func (s *Server) broadcast(line down) {
 	}
 	s.mu.Unlock()
 	for _, a := range list {
-		a.send(line)
+		tell(a)
 	}
 }
 

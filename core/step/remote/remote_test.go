@@ -87,6 +87,35 @@ func TestAgentAsksAndIsGranted(t *testing.T) {
 	require.ErrorContains(t, d.client.Pick(t.Context(), list[0].ID, step.How{}), "no such pending action")
 }
 
+// What a new mode lets go is followed by what the new mode holds, however soon
+// the agent comes to that.
+func TestNewModeComesBeforeWhatItLetsGo(t *testing.T) {
+	d := start(t)
+	lab := d.link(t, "node-1")
+	next := action
+	next.Verb = step.CreateContainer
+	only := func(v step.Verb) step.Mode {
+		return step.Mode{State: step.Paused, Only: []step.Match{{Actor: "kubelet", Verb: v}}}
+	}
+	for range 100 {
+		require.NoError(t, d.client.SetMode(t.Context(), only(action.Verb)))
+		require.Eventually(t, func() bool { m := lab.Gate.Mode(); return len(m.Only) == 1 && m.Only[0].Verb == action.Verb }, time.Minute, time.Millisecond)
+		ran := make(chan error, 2)
+		go func() {
+			for _, a := range []step.Action{action, next} {
+				ran <- step.Do(step.With(t.Context(), lab), a, func(context.Context) error { return nil })
+			}
+		}()
+		d.pending(t, 1)
+		require.NoError(t, d.client.SetMode(t.Context(), only(next.Verb)))
+		require.NoError(t, <-ran)
+		require.Equal(t, next.Verb, d.pending(t, 1)[0].Verb)
+		require.Empty(t, ran)
+		require.NoError(t, d.client.SetMode(t.Context(), step.Mode{State: step.Running}))
+		require.NoError(t, <-ran)
+	}
+}
+
 func TestAgentThatGivesUpIsForgotten(t *testing.T) {
 	d := start(t)
 	lab := d.link(t, "node-1")
