@@ -22,14 +22,7 @@ import (
 // notArrived is the exit code of a packet that was refused or lost.
 const notArrived = 2
 
-func (a *app) packetCommand() *cobra.Command {
-	var ask cluster.PacketAsk
-	var asJSON, all, watch, four, six bool
-	var count int
-	cmd := &cobra.Command{
-		Use:   "packet FROM TO[:PORT] | packet --watch PLACE",
-		Short: "Send a packet and see every hop of its way, there and back",
-		Long: `Send a packet and see every hop of its way, there and back: links, rules,
+const packetHelp = `Send a packet and see every hop of its way, there and back: links, rules,
 routes, translations, and if it is lost where, why and by whose doing. A * marks
 an address that changed since the line before.
 
@@ -47,7 +40,16 @@ With --watch and one place the flows that begin or arrive there are shown as the
 come, whoever began them, until Ctrl+C.
 
 The exit code is 0 if the packet was answered (of a datagram: if it arrived),
-2 if it was refused or lost, and 1 if it could not be sent.`,
+2 if it was refused or lost, and 1 if it could not be sent.`
+
+func (a *app) packetCommand() *cobra.Command {
+	var ask cluster.PacketAsk
+	var asJSON, all, watch, four, six bool
+	var count int
+	cmd := &cobra.Command{
+		Use:   "packet FROM TO[:PORT] | packet --watch PLACE",
+		Short: "Send a packet and see every hop of its way, there and back",
+		Long:  packetHelp,
 		Example: `  klab packet pod/client svc/web:80
   klab packet outside node-1:30080
   klab packet node-1 shop/db:5432 --json
