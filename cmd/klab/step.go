@@ -56,8 +56,8 @@ func (a *app) pauseCommand() *cobra.Command {
 			return a.setMode(cmd.Context(), m)
 		},
 	}
-	cmd.Flags().IntVar(&zoom, "zoom", 0, "how fine the steps are: 0 decisions, 1 their stages too, 2 everything")
-	cmd.Flags().StringArrayVar(&only, "only", nil, "hold only what matches: actor=A,node=N,verb=V,class=C,object=RESOURCE/NAMESPACE/NAME (patterns)")
+	cmd.Flags().IntVar(&zoom, "zoom", 0, "how fine the steps are: 0 decisions, 1 their stages and changes of the network too, 2 everything")
+	cmd.Flags().StringArrayVar(&only, "only", nil, "hold only what matches, at zoom 0 also changes of the network if their class or verb is said: actor=A,node=N,verb=V,class=C,object=RESOURCE/NAMESPACE/NAME (patterns)")
 	cmd.Flags().StringArrayVar(&breaks, "break", nil, "hold what matches also while running, and pause there")
 	return cmd
 }

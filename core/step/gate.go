@@ -31,7 +31,8 @@ const (
 type Mode struct {
 	State State `json:"state"`
 	Zoom  Zoom  `json:"zoom,omitempty"`
-	// Only, if not empty, limits what a paused gate holds to these.
+	// Only, if not empty, limits what a paused gate holds to these. Changes of
+	// the network that it names by class or verb are held whatever the Zoom.
 	Only []Match `json:"only,omitempty"`
 	// Breaks are held even while running, and pause the lab when hit.
 	Breaks []Match `json:"breaks,omitempty"`
@@ -69,13 +70,20 @@ func (m *Mode) holds(a *Action) (held bool, hit int) {
 	if i := slices.IndexFunc(m.Breaks, func(b Match) bool { return b.Matches(a) }); i >= 0 {
 		return true, i
 	}
-	if m.State != Paused || !m.fineEnough(a) {
+	if m.State != Paused {
 		return false, -1
 	}
+	fine := m.fineEnough(a)
 	if len(m.Only) == 0 {
-		return true, -1
+		return fine, -1
 	}
-	return slices.ContainsFunc(m.Only, func(o Match) bool { return o.Matches(a) }), -1
+	return slices.ContainsFunc(m.Only, func(o Match) bool { return (fine || o.names(a)) && o.Matches(a) }), -1
+}
+
+// names tells whether the pattern asks for a change of the network by its class
+// or verb: then it is meant, however coarse the steps are.
+func (m Match) names(a *Action) bool {
+	return a.Class == ClassNet && !a.Quiet && (m.Class != "" || m.Verb != "")
 }
 
 func (m *Mode) fineEnough(a *Action) bool {

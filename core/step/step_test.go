@@ -196,6 +196,30 @@ func TestZoomDecidesWhatIsHeld(t *testing.T) {
 	}
 }
 
+func TestWhatIsNamedIsHeldAtEveryZoom(t *testing.T) {
+	a := step.Action{Actor: "flannel", Verb: step.OverlayAdd}
+	for _, c := range []struct {
+		only step.Match
+		held bool
+	}{
+		{step.Match{Class: step.ClassNet}, true},
+		{step.Match{Verb: step.OverlayAdd}, true},
+		{step.Match{Verb: step.ProxySync}, false},
+		{step.Match{Actor: "flannel"}, false},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			lab, _ := newLab()
+			lab.Gate.SetMode(step.Mode{State: step.Paused, Only: []step.Match{c.only}})
+			ctx, cancel := context.WithCancel(step.With(t.Context(), lab))
+			go func() { _ = step.Do(ctx, a, func(context.Context) error { return nil }) }()
+			synctest.Wait()
+			require.Equal(t, c.held, len(lab.Gate.Pending()) == 1, "%+v", c.only)
+			cancel()
+			synctest.Wait()
+		})
+	}
+}
+
 func TestJournalFindsCausesByRevision(t *testing.T) {
 	lab, j := newLab()
 	ctx := step.With(context.Background(), lab)
