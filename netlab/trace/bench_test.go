@@ -59,6 +59,20 @@ func BenchmarkHopList(b *testing.B) {
 	b.ReportMetric(float64(missing), "incomplete")
 }
 
+// BenchmarkPredict is what the comparison adds to a list: a packet to a Service
+// on another node, followed once.
+func BenchmarkPredict(b *testing.B) {
+	l := build(b)
+	l.web(b, nil, "b")
+	l.follow(b, "pod/default/client", "10.96.0.10:80", "tcp")
+	w, c := l.follow(b, "pod/default/client", "10.96.0.10:80", "tcp")
+	known := len(c.Answers)
+	for b.Loop() {
+		c.Answers = c.Answers[:known]
+		require.Equal(b, step.AsPredicted, l.tracer.Predict(c, w).Verdict)
+	}
+}
+
 // count is how many links and rules a list has.
 func count(w trace.Way) (n int) {
 	for _, h := range w.Hops {

@@ -140,6 +140,9 @@ func (p *prediction) fromPod(space string, from *policy.Pod) string {
 			return p.ended(space, p.nobody(to), ReasonARP)
 		}
 		h.mac = p.mac(podSpace(other), podLink)
+		if l := linkOf(p.links(n.Name), p.portOf(podSpace(other))); l != nil && l.Master != bridge {
+			h.mac = p.mac(n.Name, bridge) // the node answers for pods that have no bridge
+		}
 	default:
 		h.mac = p.mac(n.Name, bridge)
 		if !n.Subnet.Contains(to) {
