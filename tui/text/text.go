@@ -188,6 +188,11 @@ func paragraph(s string, w int) []string {
 	for len(s) > 0 {
 		var piece string
 		piece, s, _, state = uniseg.FirstLineSegmentInString(s, state)
+		if flagBegins(piece) && s != "" {
+			var name string
+			name, s, _, state = uniseg.FirstLineSegmentInString(s, state)
+			piece += name
+		}
 		bare := strings.TrimRight(piece, " ")
 		if used+Width(bare) > w && line != "" {
 			flush()
@@ -204,4 +209,12 @@ func paragraph(s string, w int) []string {
 	}
 	flush()
 	return lines
+}
+
+// flagBegins says that a piece of a line ends with the hyphens that a flag begins with, as of --network:
+// they stay with what follows, other than those of "well-known".
+func flagBegins(piece string) bool {
+	before := strings.TrimRight(piece, "-")
+	last, _ := utf8.DecodeLastRuneInString(before)
+	return before != piece && !unicode.IsLetter(last) && !unicode.IsNumber(last)
 }

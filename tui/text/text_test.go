@@ -62,3 +62,15 @@ func TestChineseLinesDoNotBeginWithAStop(t *testing.T) {
 		}
 	}
 }
+
+func TestFlagsStayWhole(t *testing.T) {
+	s := "容器接到哪里，由 --network 决定。 \"klab --help\" lists what is well-known, and -n says where."
+	for w := 12; w < 60; w++ {
+		lines := text.Wrap(s, w)
+		all := strings.Join(lines, "\n")
+		for _, flag := range []string{"--network", "--help", "-n"} {
+			require.Contains(t, all, flag, "width %d: %q", w, lines)
+		}
+	}
+	require.Equal(t, []string{"well-", "known"}, text.Wrap("well-known", 6))
+}
