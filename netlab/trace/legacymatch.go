@@ -74,7 +74,11 @@ func (k *legacyPacket) read(text string) (maybe, legacyRule) {
 		switch option {
 		case "-j", "-g":
 			r.target, r.goes = strings.Join(values, " "), option == "-g"
-		case "-m", "--comment": // what a module is asked is in its options
+		case "--comment":
+		case "-m": // what a module is asked is in its options, if it has any
+			if !slices.Contains(askedModules, strings.Join(values, " ")) {
+				result = both(result, unknown)
+			}
 		default:
 			if r.target != "" {
 				r.args[option] = strings.Join(values, " ")
@@ -90,6 +94,9 @@ func (k *legacyPacket) read(text string) (maybe, legacyRule) {
 	}
 	return result, r
 }
+
+// askedModules are those whose options are known here.
+var askedModules = []string{"addrtype", "comment", "conntrack", "icmp", "icmp6", "limit", "mark", "multiport", "physdev", "recent", "sctp", "set", "state", "statistic", "tcp", "udp"}
 
 func negative(s string) bool { _, err := strconv.Atoi(s); return err == nil }
 
