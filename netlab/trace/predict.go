@@ -61,6 +61,9 @@ func Predict(c *Capture, w Way, world *World, kept []Kept) (Prediction, []Questi
 	return p.compared(), p.missing
 }
 
+// singles begins the spaces of containers that belong to no pod.
+const singles = "pod/containers/"
+
 // prediction is a packet that goes its way in thought.
 type prediction struct {
 	*Capture
@@ -116,7 +119,7 @@ func (p *prediction) without() string {
 		return step.UnpredictedFamily
 	case p.world == nil:
 		return step.UnpredictedAPI
-	case slices.ContainsFunc(p.way.Hops, func(h step.Hop) bool { return strings.HasPrefix(h.NS, "container/") }):
+	case slices.ContainsFunc(p.way.Hops, func(h step.Hop) bool { return strings.HasPrefix(h.NS, singles) && p.world.podAt(h.NS) == nil }):
 		return step.UnpredictedNetwork // a single container's, of which the API knows nothing
 	case strings.HasPrefix(from, "pod/"):
 		pod := p.world.podAt(from)
