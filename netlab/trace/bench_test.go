@@ -13,6 +13,7 @@ import (
 
 	"github.com/klab-project/klab/core/step"
 	"github.com/klab-project/klab/netlab/netns"
+	"github.com/klab-project/klab/netlab/nettest"
 	"github.com/klab-project/klab/netlab/trace"
 )
 
@@ -40,6 +41,9 @@ func BenchmarkHopList(b *testing.B) {
 	var took []time.Duration
 	missing, n := 0, 0
 	for b.Loop() {
+		b.StopTimer()
+		l.forgetConnections(b)
+		b.StartTimer()
 		for range 350 {
 			p := list[n%len(list)]
 			start := time.Now()
@@ -70,6 +74,16 @@ func BenchmarkPredict(b *testing.B) {
 	for b.Loop() {
 		c.Answers = c.Answers[:known]
 		require.Equal(b, step.AsPredicted, l.tracer.Predict(c, w).Verdict)
+	}
+}
+
+// forgetConnections empties the tables of connections: a datagram from a port
+// that an earlier one had belongs to the connection of that one, for which no
+// rule of nat is asked again.
+func (l *lab) forgetConnections(b *testing.B) {
+	nettest.Run(b, l.GatewayNS(), "conntrack -F")
+	for _, n := range l.nodes {
+		nettest.Run(b, n.Path(), "conntrack -F")
 	}
 }
 
