@@ -53,7 +53,9 @@ type serviceProxy struct {
 // family is the proxy of one family of addresses.
 type family struct {
 	*proxy.Proxy
-	six bool
+	six      bool
+	services *known[corev1.Service, proxy.Service]
+	slices   *known[discoveryv1.EndpointSlice, proxy.Slice]
 }
 
 // newServiceProxy returns the proxy of this node, or firewall.ErrNoTool.
@@ -93,7 +95,7 @@ func (a *agent) family(tool *firewall.Tool, node proxy.Node) family {
 	for mode, b := range backends {
 		backends[mode] = proxy.Steps(b, proxyActor, a.name)
 	}
-	return family{&proxy.Proxy{Node: node, Net: a.own, Backends: backends}, six}
+	return family{&proxy.Proxy{Node: node, Net: a.own, Backends: backends}, six, new(known[corev1.Service, proxy.Service]), new(known[discoveryv1.EndpointSlice, proxy.Slice])}
 }
 
 // Run keeps the node's rules as the Services want them until ctx ends. The
@@ -137,7 +139,7 @@ func (p *serviceProxy) loop(l *controller.Loop) (controller.Reconcile, error) {
 	l.Go(p.serveHealth)
 	return func(ctx context.Context, _ string) error {
 		return p.modes(ctx, l, func(f family) error {
-			s := proxyState(services.GetStore(), endpointSlices.GetStore(), f.six)
+			s := f.state(services.GetStore(), endpointSlices.GetStore())
 			if s.Zoned() {
 				own, err := l.Client.CoreV1().Nodes().Get(ctx, p.node, metav1.GetOptions{})
 				if err != nil {
@@ -169,17 +171,31 @@ func (p *serviceProxy) look(ctx context.Context, l *controller.Loop) {
 	}
 }
 
-// proxyState is what of the caches concerns a proxy of one family of addresses.
-func proxyState(services, endpointSlices cache.Store, six bool) (s proxy.State) {
-	for _, obj := range services.List() {
-		if svc := proxied(obj.(*corev1.Service), six); svc != nil {
-			s.Services = append(s.Services, *svc)
+// state is what of the caches concerns a proxy of one family of addresses.
+func (f family) state(services, endpointSlices cache.Store) proxy.State {
+	return proxy.State{
+		Services: f.services.all(services, func(svc *corev1.Service) *proxy.Service { return proxied(svc, f.six) }),
+		Slices:   f.slices.all(endpointSlices, func(e *discoveryv1.EndpointSlice) *proxy.Slice { return proxiedSlice(e, f.six) }),
+	}
+}
+
+// known is what was made of objects of a cache. The cache replaces an object
+// that changes: what was made of one is true for as long as it is there.
+type known[From, To any] map[*From]*To
+
+func (k *known[From, To]) all(store cache.Store, of func(*From) *To) (list []To) {
+	objects := store.List()
+	next := make(known[From, To], len(objects))
+	for _, obj := range objects {
+		from := obj.(*From)
+		to, ok := (*k)[from]
+		if !ok {
+			to = of(from)
+		}
+		if next[from] = to; to != nil {
+			list = append(list, *to)
 		}
 	}
-	for _, obj := range endpointSlices.List() {
-		if slice := proxiedSlice(obj.(*discoveryv1.EndpointSlice), six); slice != nil {
-			s.Slices = append(s.Slices, *slice)
-		}
-	}
-	return s
+	*k = next
+	return list
 }

@@ -21,6 +21,9 @@ type frontends struct {
 
 func frontendsOf(s State) *frontends {
 	f := &frontends{map[netip.AddrPort][]netip.AddrPort{}, map[uint16][]netip.AddrPort{}}
+	if !slices.ContainsFunc(s.Services, Service.udp) {
+		return f
+	}
 	backends := s.backends()
 	for _, svc := range s.Services {
 		for _, p := range svc.Ports {
@@ -44,6 +47,11 @@ func frontendsOf(s State) *frontends {
 		}
 	}
 	return f
+}
+
+// udp is whether one of its ports is for datagrams.
+func (s Service) udp() bool {
+	return slices.ContainsFunc(s.Ports, func(p Port) bool { return p.Protocol == "UDP" })
 }
 
 func (f *frontends) equal(g *frontends) bool {

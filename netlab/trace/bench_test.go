@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/klab-project/klab/core/step"
+	"github.com/klab-project/klab/netlab/link"
 	"github.com/klab-project/klab/netlab/netns"
 	"github.com/klab-project/klab/netlab/nettest"
 	"github.com/klab-project/klab/netlab/trace"
@@ -81,9 +82,8 @@ func BenchmarkPredict(b *testing.B) {
 // that an earlier one had belongs to the connection of that one, for which no
 // rule of nat is asked again.
 func (l *lab) forgetConnections(b *testing.B) {
-	nettest.Run(b, l.GatewayNS(), "conntrack -F")
-	for _, n := range l.nodes {
-		nettest.Run(b, n.Path(), "conntrack -F")
+	for _, n := range append(slices.Clone(l.nodes), nettest.Open(b, l.GatewayNS())) {
+		require.NoError(b, n.ForgetFlows(context.Background(), func(link.Flow) bool { return true }))
 	}
 }
 
