@@ -210,16 +210,9 @@ Then it plays what was recorded, in both languages, as text and on screens of
 three sizes, and looks for every prediction's answer.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			list, err := lessons.Catalog(lessons.Content())
+			list, err := lessonsNamed(args)
 			if err != nil {
 				return err
-			}
-			if len(args) > 0 {
-				l, err := lessons.Find(list, args[0])
-				if err != nil {
-					return err
-				}
-				list = []*lessons.Lesson{l}
 			}
 			for _, l := range list {
 				if err := fresh(cmd.Context(), l, func(d cluster.Dir) error { return testLesson(cmd.Context(), l, d) }); err != nil {
@@ -230,6 +223,19 @@ three sizes, and looks for every prediction's answer.`,
 			return nil
 		},
 	}
+}
+
+// lessonsNamed is the lesson of the first argument, or all without one.
+func lessonsNamed(args []string) ([]*lessons.Lesson, error) {
+	list, err := lessons.Catalog(lessons.Content())
+	if err != nil || len(args) == 0 {
+		return list, err
+	}
+	l, err := lessons.Find(list, args[0])
+	if err != nil {
+		return nil, err
+	}
+	return []*lessons.Lesson{l}, nil
 }
 
 func testLesson(ctx context.Context, l *lessons.Lesson, d cluster.Dir) error {

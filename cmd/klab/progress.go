@@ -36,16 +36,9 @@ goals, and the exit code is 0 if all of them are reached.`,
 			if err != nil {
 				return err
 			}
-			list, err := lessons.Catalog(lessons.Content())
+			list, err := lessonsNamed(args)
 			if err != nil {
 				return err
-			}
-			if len(args) > 0 {
-				l, err := lessons.Find(list, args[0])
-				if err != nil {
-					return err
-				}
-				list = []*lessons.Lesson{l}
 			}
 			chosen, err := language(lang)
 			if err != nil {

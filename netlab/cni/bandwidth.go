@@ -253,26 +253,9 @@ func (b *Bandwidth) GC(ctx context.Context, c Call) error {
 	if err != nil {
 		return err
 	}
-	node, err := link.Open(b.NetNS, b.By)
-	if err != nil {
-		return err
-	}
-	defer node.Close()
-	links, err := node.Links()
-	if err != nil {
-		return err
-	}
-	valid := map[string]bool{}
-	for _, o := range conf.ValidAttachments {
-		valid[ifbName(conf.Name, o.ContainerID)] = true
-	}
-	for _, l := range links {
+	name := func(id, _ string) string { return ifbName(conf.Name, id) }
+	return conf.sweep(ctx, b.NetNS, b.By, name, func(l link.Link) bool {
 		network, _, _ := strings.Cut(l.Alias, " ")
-		if l.Kind == "ifb" && strings.HasPrefix(l.Name, "bwp") && network == conf.Name && !valid[l.Name] {
-			if err := node.Delete(ctx, l.Name); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+		return l.Kind == "ifb" && strings.HasPrefix(l.Name, "bwp") && network == conf.Name
+	})
 }

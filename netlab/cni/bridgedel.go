@@ -156,7 +156,7 @@ func (b *Bridge) GC(ctx context.Context, c Call) error {
 		return err
 	}
 	err = conf.sweep(ctx, b.NetNS, b.By, hostLink, func(l link.Link) bool {
-		return l.Master == conf.Bridge && strings.HasPrefix(l.Name, "veth")
+		return l.Kind == "veth" && l.Master == conf.Bridge && strings.HasPrefix(l.Name, "veth")
 	})
 	if err != nil {
 		return err
@@ -164,8 +164,8 @@ func (b *Bridge) GC(ctx context.Context, c Call) error {
 	return ipam.GC(ctx, c)
 }
 
-// sweep removes the node's ends of pairs of links that are ours, have an alias
-// as all that a plugin of klab made, and belong to no attachment that is there.
+// sweep removes the node's links that are ours, have an alias as all that a
+// plugin of klab made, and belong to no attachment that is there.
 func (n *netConf) sweep(ctx context.Context, path string, by link.By, name func(id, ifName string) string, ours func(link.Link) bool) error {
 	node, err := link.Open(path, by)
 	if err != nil {
@@ -181,7 +181,7 @@ func (n *netConf) sweep(ctx context.Context, path string, by link.By, name func(
 		valid[name(o.ContainerID, o.IfName)] = true
 	}
 	for _, l := range links {
-		if l.Kind == "veth" && l.Alias != "" && ours(l) && !valid[l.Name] {
+		if l.Alias != "" && ours(l) && !valid[l.Name] {
 			if err := node.Delete(ctx, l.Name); err != nil {
 				return err
 			}

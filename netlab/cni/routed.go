@@ -278,7 +278,7 @@ func (r *Routed) GC(ctx context.Context, c Call) error {
 	if err != nil {
 		return err
 	}
-	err = conf.sweep(ctx, r.NetNS, r.By, routedLink, func(l link.Link) bool { return strings.HasPrefix(l.Name, "cali") })
+	err = conf.sweep(ctx, r.NetNS, r.By, routedLink, func(l link.Link) bool { return l.Kind == "veth" && strings.HasPrefix(l.Name, "cali") })
 	if err == nil {
 		err = r.neighbourly(ctx)
 	}
