@@ -83,6 +83,7 @@ func (c *crash) round(f fault) {
 		}
 	}
 	c.until("neighbour", "runs", nil)
+	c.listen()
 	ids := c.ids()
 
 	// What holds is only what the phases ask for; the lab clock stands still.
@@ -117,6 +118,18 @@ func (c *crash) round(f fault) {
 		c.gone(p.name)
 	}
 	c.as(before, "node-1")
+}
+
+// listen waits until the pods that run hear signals: process 1 of a container
+// does not get one that it has no handler for, and the lab clock, on which the
+// grace period would end, is about to stand still.
+func (c *crash) listen() {
+	c.t.Helper()
+	for _, p := range phases() {
+		if p.begin != nil && p.ready == nil {
+			c.eventually(func() bool { return c.starts(p.name) > 0 }, func() string { return p.name + " has not begun" })
+		}
+	}
 }
 
 // strike kills what the fault says, and lets everything go on.

@@ -99,7 +99,10 @@ func hook(text string) *corev1.LifecycleHandler {
 }
 
 func hookAtStart(pod *corev1.Pod) {
-	pod.Spec.Containers[0].Lifecycle = &corev1.Lifecycle{PostStart: hook(awaits)}
+	first := `while [ ! -s /runs/$POD ]; do sleep 0.1; done; ` // the container's own mark
+	hook := hook(awaits)
+	hook.Exec.Command = script(first + hook.Exec.Command[2])
+	pod.Spec.Containers[0].Lifecycle = &corev1.Lifecycle{PostStart: hook}
 }
 
 func hookAtEnd(pod *corev1.Pod) {
