@@ -31,7 +31,7 @@ K8S_VERSION := $(shell sed -n 's,^\tk8s.io/kubernetes \(v[^ ]*\).*,\1,p' go.mod)
 K8S_STAMP := -X k8s.io/component-base/version.gitVersion=$(K8S_VERSION)
 E2E_STAMP = -X k8s.io/component-base/version.gitVersion=$(shell sed -n 's,^\tk8s.io/kubernetes \(v[^ ]*\).*,\1,p' tests/conformance/go.mod)
 
-.PHONY: all lab test test-deps vet conformance bench soak race fuzz policy-cases lint golden install clean sizes help FORCE
+.PHONY: all lab test test-deps vet conformance bench soak race vm-test fuzz policy-cases lint golden install clean sizes help FORCE
 
 all: bin/klab ## build bin/klab with everything that it carries
 
@@ -101,6 +101,16 @@ soak: all ## start and end SOAK_PODS pods (2000) while processes are killed (as 
 RACE ?= ./core/step/... ./core/store ./core/registry ./core/controller/... ./core/apiserver ./core/kubelet ./core/sim ./netlab/... ./tui/... ./lessons
 race: $(RT) $(LAYER) $(CNI) ## run the tests of RACE=packages with the race detector (as root)
 	CGO_ENABLED=1 KLAB_RT=$(CURDIR)/$(RT) $(GO) test -race -count 1 -p 1 -timeout 30m $(RACE)
+
+# Packages, and of them the tests, that run under another kernel. What klab does
+# only where the kernel can (ipvs, ipvlan, netem), and cgroup v2, is seen there.
+VM ?= ./netlab/link ./netlab/proxy ./netlab/fault ./netlab/cni
+RUN ?= .
+vm-test: $(RT) $(LAYER) $(CNI) bin/kubectl ## run the tests RUN of the packages VM under a stock Debian kernel, emulated (as root)
+	@scripts/provision packages --for-vm
+	@mkdir -p bin/vm
+	KLAB_RT=$(CURDIR)/$(RT) KLAB_TEST_KUBECTL=$(CURDIR)/bin/kubectl GOTMPDIR=$(CURDIR)/bin/vm \
+	  $(GO) test -exec $(CURDIR)/scripts/vm -count 1 -p 1 -timeout 60m -run '$(RUN)' $(VM)
 
 FUZZTIME ?= 20s
 fuzz: ## run every fuzz test for FUZZTIME each

@@ -3,7 +3,6 @@ package cluster_test
 import (
 	"context"
 	"errors"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -14,41 +13,18 @@ import (
 
 	"github.com/klab-project/klab/core/cluster"
 	"github.com/klab-project/klab/core/step"
-	"github.com/klab-project/klab/netlab/cni"
 	faults "github.com/klab-project/klab/netlab/fault"
 	"github.com/klab-project/klab/netlab/netns"
 	"github.com/klab-project/klab/netlab/proxy"
 )
 
 // broken is a cluster whose network is broken on purpose.
-type broken struct {
-	*paths
-	pods map[string]string // network namespaces
-}
+type broken struct{ *paths }
 
 func newBroken(t *testing.T) *broken {
-	b := &broken{paths: newPaths(t), pods: map[string]string{}}
+	b := &broken{newPaths(t)}
 	b.serveOutside()
-	b.find()
 	return b
-}
-
-// find finds the namespaces of the pods, and their addresses.
-func (b *broken) find() {
-	for _, node := range []string{"node-1", "node-2"} {
-		known, err := (&cni.Runner{Cache: filepath.Join(b.Path, "nodes", node, "cni", "state", "results")}).Attachments("")
-		require.NoError(b.t, err)
-		for _, a := range known {
-			for _, arg := range a.Args {
-				if arg[0] == "K8S_POD_NAME" {
-					b.pods[arg[1]] = a.NetNS
-				}
-			}
-		}
-	}
-	for _, name := range []string{"a", "b", "c"} {
-		b.ip[name], b.ip6[name], _ = strings.Cut(b.kubectl("get", "pod", name, "-o", "jsonpath={.status.podIPs[*].ip}"), " ")
-	}
 }
 
 // at is where a word leads: a pod, a pod's Service ("svc/a"), each of IPv6 if
@@ -75,11 +51,7 @@ func (b *broken) at(word string) string {
 func (b *broken) connects(from, to string, limit time.Duration) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	path, ok := b.pods[from]
-	if !ok {
-		path = b.ns(from)
-	}
-	c, err := netns.Dialer(path)(ctx, "tcp", b.at(to))
+	c, err := netns.Dialer(b.ns(from))(ctx, "tcp", b.at(to))
 	if err != nil {
 		return false
 	}

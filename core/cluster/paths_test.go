@@ -19,8 +19,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/klab-project/klab/core/cluster"
+	"github.com/klab-project/klab/netlab/cni"
 	"github.com/klab-project/klab/netlab/netns"
 	"github.com/klab-project/klab/netlab/overlay"
+	"github.com/klab-project/klab/netlab/probe"
 	"github.com/klab-project/klab/netlab/proxy"
 )
 
@@ -49,13 +51,14 @@ spec: {type: NodePort, externalTrafficPolicy: Local, selector: {app: NAME}, port
 // paths is a cluster with those pods.
 type paths struct {
 	*lab
+	pods      map[string]string // their network namespaces
 	ip, ip6   map[string]string // of the pods
 	vip, vip6 map[string]string // of their Services
 	nodes     map[string][]string
 }
 
 func newPaths(t *testing.T) *paths {
-	p := &paths{lab: newLab(t), ip: map[string]string{}, ip6: map[string]string{}, vip: map[string]string{}, vip6: map[string]string{}, nodes: map[string][]string{}}
+	p := &paths{lab: newLab(t), pods: map[string]string{}, ip: map[string]string{}, ip6: map[string]string{}, vip: map[string]string{}, vip6: map[string]string{}, nodes: map[string][]string{}}
 	require.NoError(t, cluster.Up(t.Context(), p.Dir, cluster.UpOptions{Nodes: 2, DualStack: true, Wait: true, Without: cluster.Addons(), Self: p.klab}))
 	for i, pod := range []struct{ name, node string }{{"a", "node-1"}, {"b", "node-1"}, {"c", "node-2"}} {
 		text := strings.NewReplacer("NAME", pod.name, "NODE", pod.node, "30080NUMBER", fmt.Sprint(30080+i), "30090NUMBER", fmt.Sprint(30090+i), "OUT", fmt.Sprint(100+i)).Replace(pathsOf)
@@ -65,14 +68,36 @@ func newPaths(t *testing.T) *paths {
 	}
 	p.applyKinds()
 	p.kubectl("wait", "--for=condition=Ready", "pod", "-l", "part=paths", "--timeout=120s")
+	p.find()
 	for _, name := range []string{"a", "b", "c"} {
-		p.ip[name], p.ip6[name], _ = strings.Cut(p.kubectl("get", "pod", name, "-o", "jsonpath={.status.podIPs[*].ip}"), " ")
 		p.vip[name], p.vip6[name], _ = strings.Cut(p.kubectl("get", "service", name, "-o", "jsonpath={.spec.clusterIPs[*]}"), " ")
 	}
 	return p
 }
 
+// find finds the namespaces of the pods, and their addresses.
+func (p *paths) find() {
+	for _, node := range []string{"node-1", "node-2"} {
+		known, err := (&cni.Runner{Cache: filepath.Join(p.Path, "nodes", node, "cni", "state", "results")}).Attachments("")
+		require.NoError(p.t, err)
+		for _, a := range known {
+			for _, arg := range a.Args {
+				if arg[0] == "K8S_POD_NAME" {
+					p.pods[arg[1]] = a.NetNS
+				}
+			}
+		}
+	}
+	for _, name := range []string{"a", "b", "c"} {
+		p.ip[name], p.ip6[name], _ = strings.Cut(p.kubectl("get", "pod", name, "-o", "jsonpath={.status.podIPs[*].ip}"), " ")
+	}
+}
+
+// ns is the network namespace of a pod, a node, or the outside.
 func (p *paths) ns(of string) string {
+	if path, ok := p.pods[of]; ok {
+		return path
+	}
 	if of == "outside" {
 		return filepath.Join(p.Path, "net", "outside")
 	}
@@ -142,11 +167,9 @@ var (
 )
 
 // get asks over HTTP, from a node, the outside or a pod.
-func (p *paths) get(from, to string) (string, error) { return p.getFor(from, to, time.Second) }
-
-func (p *paths) getFor(from, to string, limit time.Duration) (string, error) {
-	if len(from) == 1 {
-		return p.try("exec", from, "--", "wget", "-T", "2", "-q", "-O", "-", "http://"+to+"/")
+func (p *paths) get(from, to string, limit time.Duration) (string, error) {
+	if from == "h" { // it has no network namespace of its own
+		return p.try("exec", from, "--", "wget", "-T", fmt.Sprint(limit.Seconds()), "-q", "-O", "-", "http://"+to+"/")
 	}
 	client := http.Client{Transport: &http.Transport{DialContext: netns.Dialer(p.ns(from)), DisableKeepAlives: true}, Timeout: limit}
 	res, err := client.Get("http://" + to + "/")
@@ -160,7 +183,11 @@ func (p *paths) getFor(from, to string, limit time.Duration) (string, error) {
 
 // wrong tells what is wrong with a way, or nothing.
 func (p *paths) wrong(way path) string {
-	text, err := p.get(way.from, way.to)
+	limit := 10 * time.Second
+	if way.answers == "" {
+		limit = time.Second
+	}
+	text, err := p.get(way.from, way.to, limit)
 	if way.answers == "" {
 		if err == nil {
 			return "somebody answers: " + text
@@ -205,6 +232,9 @@ func TestEveryPathInEveryWorld(t *testing.T) {
 	for i, backend := range overlay.Types {
 		require.NoError(t, cluster.SetBackend(t.Context(), p.Dir, backend))
 		modes := []proxy.Mode{proxy.IPTables, proxy.NFTables}
+		if probe.Has(t.Context(), "ipvs") {
+			modes = append(modes, proxy.IPVS)
+		}
 		if i%2 == 1 {
 			slices.Reverse(modes) // each change is of one thing
 		}
@@ -224,7 +254,7 @@ func (p *paths) hold(world string) {
 	p.look()
 	for _, way := range append(p.all(), p.kinds()...) {
 		wrong := ""
-		assert.Eventually(p.t, func() bool { wrong = p.wrong(way); return wrong == "" }, time.Minute, tick)
+		assert.Eventually(p.t, func() bool { wrong = p.wrong(way); return wrong == "" }, eventually, tick)
 		require.Empty(p.t, wrong, "%s: %s", world, way.name)
 	}
 }

@@ -152,7 +152,7 @@ func (p *paths) udp(node, to, text string) string {
 func (p *paths) answerers(node, to string, times int) (names map[string]bool) {
 	names = map[string]bool{}
 	for range times {
-		text, err := p.getFor(node, to, time.Minute)
+		text, err := p.get(node, to, time.Minute)
 		require.NoError(p.t, err)
 		names[saidPod.FindStringSubmatch(text)[1]] = true
 	}
