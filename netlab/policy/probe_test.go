@@ -29,21 +29,40 @@ const (
 	lost     fate = "lost"
 )
 
-// patience is how long a packet may be under way before it counts as lost: a
-// TCP connection learns of a rejection when it tries again, after a second.
-const patience = 4 * time.Second
+// How long a packet may be under way before it is sent again, and before it
+// counts as lost: a TCP connection learns of a rejection when it tries again,
+// after a second, and a busy machine is slow.
+const (
+	oneTry   = 4 * time.Second
+	patience = time.Minute
+)
+
+// again tries until there is an answer or patience is at its end.
+func again(try func(context.Context) (fate, error)) (f fate, err error) {
+	for end, limit := time.Now().Add(patience), oneTry; ; limit *= 2 {
+		ctx, cancel := context.WithTimeout(context.Background(), limit)
+		f, err = try(ctx)
+		cancel()
+		if f != lost || err != nil || time.Now().After(end) {
+			return f, err
+		}
+	}
+}
 
 // send sends a packet from where it begins and returns its fate.
 func (l *lab) send(s shot) (fate, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
+	return again(func(ctx context.Context) (fate, error) { return l.sendOnce(ctx, s) })
+}
+
+func (l *lab) sendOnce(ctx context.Context, s shot) (fate, error) {
+	end, _ := ctx.Deadline()
 	from, to := l.paths[s.from], netip.AddrPortFrom(s.To, uint16(s.Port)).String()
 	var err error
 	switch s.Protocol {
 	case "TCP":
 		var c net.Conn
 		if c, err = netns.Dialer(from)(ctx, "tcp4", to); err == nil {
-			_ = c.SetDeadline(time.Now().Add(patience))
+			_ = c.SetDeadline(end)
 			var got []byte
 			got, err = io.ReadAll(c)
 			if err == nil && string(got) != s.to.String() {
@@ -54,9 +73,9 @@ func (l *lab) send(s shot) (fate, error) {
 	case "UDP":
 		err = askUDP(ctx, from, to, s.to.String())
 	case "SCTP":
-		return initSCTP(from, s)
+		return initSCTP(ctx, from, s)
 	default:
-		return ping(from, s.To)
+		return ping(ctx, from, s.To)
 	}
 	return fateOf(err)
 }
@@ -68,7 +87,8 @@ func fateOf(err error) (fate, error) {
 		return answered, nil
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return rejected, nil
-	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
+	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded),
+		errors.Is(err, syscall.EHOSTUNREACH): // neighbours may be too slow to find each other
 		return lost, nil
 	}
 	return "", err
@@ -121,7 +141,8 @@ func askUDP(ctx context.Context, path, to, want string) error {
 	if _, err := c.Write([]byte("who?")); err != nil {
 		return err
 	}
-	_ = c.SetReadDeadline(time.Now().Add(patience))
+	end, _ := ctx.Deadline()
+	_ = c.SetReadDeadline(end)
 	buf := make([]byte, 100)
 	n, err := c.Read(buf)
 	if err == nil && string(buf[:n]) != want {
@@ -166,19 +187,19 @@ func chunk(from, to uint16, tag uint32, kind byte, body []byte) []byte {
 	return b
 }
 
-func initSCTP(path string, s shot) (fate, error) {
+func initSCTP(ctx context.Context, path string, s shot) (fate, error) {
 	from, tag := uint16(20000+rand.IntN(40000)), rand.Uint32()|1
 	body := make([]byte, 16)
 	binary.BigEndian.PutUint32(body, tag)
 	binary.BigEndian.PutUint32(body[4:], 65536)
 	binary.BigEndian.PutUint16(body[8:], 1)
 	binary.BigEndian.PutUint16(body[10:], 1)
-	return raw(path, "ip4:132", s.To, chunk(from, uint16(s.Port), 0, 1, body),
+	return raw(ctx, path, "ip4:132", s.To, chunk(from, uint16(s.Port), 0, 1, body),
 		func(b []byte) bool { return len(b) >= 16 && binary.BigEndian.Uint16(b[2:]) == from && b[12] == 6 },
 		func(quoted []byte) bool { return binary.BigEndian.Uint16(quoted) == from })
 }
 
-func ping(path string, to netip.Addr) (fate, error) {
+func ping(ctx context.Context, path string, to netip.Addr) (fate, error) {
 	id := uint16(rand.Uint32())
 	b := make([]byte, 16)
 	b[0] = 8
@@ -189,14 +210,14 @@ func ping(path string, to netip.Addr) (fate, error) {
 	}
 	sum = sum&0xffff + sum>>16
 	binary.BigEndian.PutUint16(b[2:], ^uint16(sum))
-	return raw(path, "ip4:icmp", to, b,
+	return raw(ctx, path, "ip4:icmp", to, b,
 		func(b []byte) bool { return b[0] == 0 && binary.BigEndian.Uint16(b[4:]) == id },
 		func(quoted []byte) bool { return binary.BigEndian.Uint16(quoted[4:]) == id })
 }
 
 // raw sends a packet of a protocol of IP, and waits for its answer or for an
 // ICMP message that quotes it.
-func raw(path, network string, to netip.Addr, packet []byte, answers, quotes func([]byte) bool) (fate, error) {
+func raw(ctx context.Context, path, network string, to netip.Addr, packet []byte, answers, quotes func([]byte) bool) (fate, error) {
 	found := make(chan fate, 2)
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -245,7 +266,7 @@ func raw(path, network string, to netip.Addr, packet []byte, answers, quotes fun
 	select {
 	case f := <-found:
 		return f, nil
-	case <-time.After(patience):
+	case <-ctx.Done():
 		return lost, nil
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/netip"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -82,17 +81,20 @@ func sayHello(t *testing.T, path string, at netip.Addr) {
 }
 
 func hello(path string, to netip.Addr) fate {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	c, err := netns.Dialer(path)(ctx, "tcp6", netip.AddrPortFrom(to, 80).String())
-	if err == nil {
-		_ = c.SetDeadline(time.Now().Add(patience))
-		_, err = io.ReadAll(c)
-		_ = c.Close()
-	}
-	f, err := fateOf(err)
+	f, err := again(func(ctx context.Context) (fate, error) { return helloOnce(ctx, path, to) })
 	if err != nil {
 		return fate(err.Error())
 	}
 	return f
+}
+
+func helloOnce(ctx context.Context, path string, to netip.Addr) (fate, error) {
+	end, _ := ctx.Deadline()
+	c, err := netns.Dialer(path)(ctx, "tcp6", netip.AddrPortFrom(to, 80).String())
+	if err == nil {
+		_ = c.SetDeadline(end)
+		_, err = io.ReadAll(c)
+		_ = c.Close()
+	}
+	return fateOf(err)
 }
