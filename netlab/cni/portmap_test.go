@@ -25,7 +25,7 @@ import (
 // returns who a server on the pod's port 8080 sees.
 func visit(t *testing.T, from, pod, addr string) (netip.Addr, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	l, err := netns.Listen(ctx, pod, "tcp4", ":8080")
 	require.NoError(t, err)

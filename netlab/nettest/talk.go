@@ -21,6 +21,14 @@ func Talk(t testing.TB, from, to string, dst netip.Addr) netip.Addr {
 	return seen
 }
 
+// TalkVia is Talk to another address, from which rules lead to dst.
+func TalkVia(t testing.TB, from, to string, dst, via netip.Addr) netip.Addr {
+	t.Helper()
+	seen, err := talk(t, from, to, dst, via, time.Minute)
+	require.NoError(t, err)
+	return seen
+}
+
 // TryTalk is Talk for connections that may fail; it gives up after two seconds.
 func TryTalk(t testing.TB, from, to string, dst netip.Addr) (netip.Addr, error) {
 	t.Helper()
