@@ -107,24 +107,29 @@ func TestFailover(t *testing.T) {
 	first, silent := upstream(t, fmt.Sprintf("127.0.0.1:%d", a))
 	second, _ := upstream(t, fmt.Sprintf("127.0.0.1:%d", b))
 	serve(t, fmt.Sprintf(".:%d {\n errors\n forward . 127.0.0.1:%d 127.0.0.1:%d {\n  policy sequential\n  max_fails 1\n  health_check 20ms\n }\n}", p, a, b), nil)
-	require.Len(t, ask(t, "udp", p, "x.test.", mdns.TypeA).Answer, 1)
-	require.Equal(t, []int32{1, 0}, []int32{first.Load(), second.Load()})
+	byFirst := func() { // as soon as it is well, and no slower than a server may be
+		t.Helper()
+		require.Eventually(t, func() bool {
+			asked, others := first.Load(), second.Load()
+			require.Len(t, ask(t, "udp", p, "x.test.", mdns.TypeA).Answer, 1)
+			return first.Load() > asked && second.Load() == others
+		}, time.Minute, time.Millisecond)
+	}
+	byFirst()
 	silent.Store(true)
+	before := second.Load()
 	for range 3 {
 		require.Len(t, ask(t, "udp", p, "x.test.", mdns.TypeA).Answer, 1)
 	}
-	require.Equal(t, []int32{1, 3}, []int32{first.Load(), second.Load()})
+	require.GreaterOrEqual(t, second.Load(), before+3)
 	silent.Store(false)
-	require.Eventually(t, func() bool {
-		ask(t, "udp", p, "x.test.", mdns.TypeA)
-		return first.Load() > 1
-	}, time.Minute, time.Millisecond)
+	byFirst()
 }
 
 func TestDeadUpstream(t *testing.T) {
 	p, dead := port(t), port(t)
 	r := serve(t, fmt.Sprintf(".:%d {\n errors\n forward . 127.0.0.1:%d\n}", p, dead), nil)
-	require.Equal(t, mdns.RcodeServerFailure, ask(t, "udp", p, "x.test.", mdns.TypeA).Rcode)
+	require.Equal(t, mdns.RcodeServerFailure, askOnce(t, "udp", p, "x.test.", mdns.TypeA).Rcode)
 	r.says("[ERROR] plugin/errors: 2 x.test. A: read udp 127.0.0.1:")
 	r.says(fmt.Sprintf("->127.0.0.1:%d: read: connection refused", dead))
 }
