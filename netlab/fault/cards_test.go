@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -108,8 +109,9 @@ func TestEveryCard(t *testing.T) {
 			l.works(t, x.works)
 			count := l.count(t, x)
 			l.fails(t, x.fails)
-			if x.evidence != "" && len(x.fails) > 0 {
-				require.Greater(t, l.count(t, x), count, x.evidence)
+			for end := time.Now().Add(patience); x.evidence != "" && len(x.fails) > 0 && l.count(t, x) <= count; {
+				require.True(t, time.Now().Before(end), "%s does not count", x.evidence)
+				l.fails(t, x.fails) // on a busy machine nothing may have been sent in time
 			}
 			_, err = l.book.Break(ctx, x.Ask)
 			require.ErrorIs(t, err, fault.ErrBroken)
@@ -172,7 +174,7 @@ func TestDropAShare(t *testing.T) {
 	require.InDelta(t, all*3/4, lost, all/8, "half of the questions and half of the answers")
 	_, err = l.book.MendAll(ctx)
 	require.NoError(t, err)
-	require.Zero(t, l.datagrams(t, "client", "a", all))
+	require.Eventually(t, func() bool { return l.datagrams(t, "client", "a", all) == 0 }, patience, time.Millisecond)
 }
 
 func TestRefusals(t *testing.T) {
