@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -23,7 +24,14 @@ import (
 
 func (l *lab) follow(t testing.TB, from, to, proto string) (trace.Way, *trace.Capture) {
 	t.Helper()
-	w, c, err := l.tracer.Follow(context.Background(), trace.Ask{From: from, To: l.addr(to), Proto: proto})
+	return l.followFor(t, from, to, proto, 0)
+}
+
+// followFor is follow with another patience: servers of the test, and the
+// forwarder of the backend udp, are as slow as a busy machine has them.
+func (l *lab) followFor(t testing.TB, from, to, proto string, patience time.Duration) (trace.Way, *trace.Capture) {
+	t.Helper()
+	w, c, err := l.tracer.Follow(context.Background(), trace.Ask{From: from, To: l.addr(to), Proto: proto, Patience: patience})
 	require.NoError(t, err)
 	return w, c
 }
@@ -218,7 +226,7 @@ func (l *lab) paths(t *testing.T, paths []path) {
 	l.surround(t)
 	for _, p := range paths { // everybody learns everybody's MAC
 		l.web(t, p.service, p.pods...)
-		l.follow(t, p.from, p.to, p.proto)
+		l.followFor(t, p.from, p.to, p.proto, time.Minute)
 	}
 	dumps := map[string]*nettest.Dump{}
 	for _, s := range l.tracer.Spaces() {
@@ -259,7 +267,7 @@ func (l *lab) path(t *testing.T, p path) trace.Way {
 	l.web(t, p.service, p.pods...)
 	l.tracer.SetNames(l.names(p.pods...))
 	before := []map[string]int{l.counters(t, l.nodes[0].Path()), l.counters(t, l.nodes[1].Path())}
-	w, c := l.follow(t, p.from, p.to, p.proto)
+	w, c := l.followFor(t, p.from, p.to, p.proto, time.Minute)
 	text := strings.Join(trace.Lines(w.Hops), "\n")
 	require.Equal(t, cmp.Or(p.outcome, "answered"), w.Outcome, text)
 	for i, n := range l.nodes {

@@ -50,16 +50,30 @@ func (l *lab) watch(t *testing.T) {
 		t.Run(x.name, func(t *testing.T) {
 			var way trace.Way
 			var got *trace.Capture
-			done := make(chan error, 1)
+			done, late := make(chan error, 1), make(chan struct{}, 1)
 			go func() {
 				done <- l.tracer.Watch(ctx, x.space, func(w trace.Way, c *trace.Capture) error {
+					if w.Outcome == "lost" { // the server of a busy machine was too slow
+						select {
+						case late <- struct{}{}:
+						default:
+						}
+						return nil
+					}
 					way, got = w, c
 					return enough
 				})
 			}()
 			require.Eventually(t, l.tracer.Watching, time.Minute, time.Millisecond)
-			x.begin()
-			require.ErrorIs(t, <-done, enough)
+			var err error
+			for err == nil {
+				x.begin()
+				select {
+				case err = <-done:
+				case <-late:
+				}
+			}
+			require.ErrorIs(t, err, enough)
 			require.Equal(t, "answered", way.Outcome, trace.Lines(way.Hops))
 			require.Equal(t, x.from, got.Ask.From)
 			require.Equal(t, x.proto, got.Ask.Proto)
