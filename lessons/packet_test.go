@@ -139,7 +139,7 @@ func TestPacketsOfALesson(t *testing.T) {
 	h := &lab{outcomes: map[string]string{"pod/web svc/api:80": "answered", "pod/web 10.1.2.7": "lost no-listener", "other/friend svc/api:80": "answered"}}
 	s := lessons.NewSession(l, h, nil)
 	h.session = s
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	require.NoError(t, s.Begin(ctx))
 	require.Contains(t, h.ran, "mend all", "what an earlier run broke is mended")

@@ -68,7 +68,7 @@ func TestRealEvictionByMemory(t *testing.T) {
 	require.True(t, strings.HasPrefix(pod.Status.Message, "The node was low on resource: memory. Threshold quantity: 1500Mi, available: "), pod.Status.Message)
 	require.Contains(t, pod.Status.Message, "Container main was using ")
 	require.Contains(t, pod.Status.Message, ", request is 16Mi, has larger consumption of memory. ")
-	require.Equal(t, corev1.ConditionTrue, m.pressure(corev1.NodeMemoryPressure))
+	require.Eventually(t, func() bool { return m.pressure(corev1.NodeMemoryPressure) == corev1.ConditionTrue }, waitTime, waitTick)
 	m.wait("modest", running)
 	var disrupted bool
 	for _, c := range pod.Status.Conditions {
@@ -95,7 +95,7 @@ func TestRealPressureFault(t *testing.T) {
 	m.kubelet("PUT", "/klab/pressure", kubelet.Pressure{Of: "disk", Available: &available})
 	pod := m.wait("stays", over)
 	require.Contains(t, pod.Status.Message, "The node was low on resource: ephemeral-storage. Threshold quantity: 1Mi, available: 1Ki. ")
-	require.Equal(t, corev1.ConditionTrue, m.pressure(corev1.NodeDiskPressure))
+	require.Eventually(t, func() bool { return m.pressure(corev1.NodeDiskPressure) == corev1.ConditionTrue }, waitTime, waitTick)
 	m.kubelet("PUT", "/klab/pressure", kubelet.Pressure{Of: "disk", Off: true})
 	require.Eventually(t, func() bool { return m.pressure(corev1.NodeDiskPressure) == corev1.ConditionFalse }, waitTime, waitTick)
 }

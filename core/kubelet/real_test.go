@@ -137,7 +137,7 @@ func newMachine(t testing.TB, over ...func(*machine, runtime.Runtime) runtime.Ru
 	require.NoError(t, err)
 	require.NoError(t, os.Chmod(root, 0o711)) // root in a user namespace is nobody here
 	cgroup := "/" + filepath.Base(root)
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	m := &machine{t: t, ctx: ctx, image: pushTool(t)}
 	up := make(chan error, 100)
 	var supervisor sync.WaitGroup

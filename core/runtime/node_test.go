@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -111,7 +112,7 @@ func newNode(t testing.TB) *node {
 	require.NoError(t, err)
 	require.NoError(t, os.Chmod(root, 0o711)) // pods with a user namespace enter it
 	n := &node{t: t, root: root, logs: t.TempDir(), cgroup: "/" + filepath.Base(root), network: &fakeNetwork{}}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	n.ctx = ctx
 	var supervisor sync.WaitGroup
 	up := make(chan error, 100)
@@ -167,12 +168,13 @@ func (n *node) noLeaks() {
 	left, err := os.ReadDir(n.root)
 	require.NoError(n.t, err)
 	require.Len(n.t, left, 1, "what leak.Dir put there")
-	commands, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	require.NoError(n.t, err)
-	for _, c := range commands {
-		data, _ := os.ReadFile(c)
-		require.NotContains(n.t, string(data), n.root, "a process is left: %s", c)
-	}
+	eventually(n.t, "no process is left", func() bool {
+		commands, err := filepath.Glob("/proc/[0-9]*/cmdline")
+		return err == nil && !slices.ContainsFunc(commands, func(c string) bool {
+			data, _ := os.ReadFile(c)
+			return strings.Contains(string(data), n.root)
+		})
+	})
 }
 
 // fakeNetwork brings nothing up, but refuses what a real one refuses.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -69,7 +70,10 @@ func TestEtcdIsPrivateAndQuiet(t *testing.T) {
 	require.Empty(t, listening(t), "the network has no part in it")
 	log, err := os.ReadFile(filepath.Join(dir, logFile))
 	require.NoError(t, err)
-	require.Less(t, len(log), 4<<10, "%s", log)
+	said := slices.DeleteFunc(strings.Split(string(log), "\n"), func(line string) bool {
+		return strings.Contains(line, "took too long") || strings.Contains(line, "slow fdatasync") // the machine is to blame
+	})
+	require.Less(t, len(strings.Join(said, "\n")), 4<<10, "%s", log)
 }
 
 // listening are the TCP addresses at which this process listens.

@@ -33,7 +33,7 @@ func eachStore(t *testing.T, test func(t *testing.T, ctx context.Context, s Stor
 	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := context.WithTimeout(context.Background(), 3*patience)
+			ctx, cancel := context.WithTimeout(context.Background(), 10*patience)
 			t.Cleanup(cancel)
 			s := kind.open(t, ctx)
 			t.Cleanup(func() { require.NoError(t, s.Close()) })

@@ -2,6 +2,7 @@ package run_test
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -89,21 +90,29 @@ func TestProcessThatEndsWithinATestFailsIt(t *testing.T) {
 }
 
 func TestLateTestIsInterruptedAndThenKilled(t *testing.T) {
-	p := program(t, `
+	results, _, limit := late(t, program(t, `
 trap 'echo "{\"name\":\"one\",\"state\":\"interrupted\",\"error\":\"Interrupted by User\"}" >&3; exit 1' INT
 echo '{"name":"one"}' >&3
-while :; do sleep 0.01; done`)
-	p.Limit = 200 * time.Millisecond
-	results, _, err := collect(t, p, "one")
-	require.NoError(t, err)
-	require.Equal(t, "took longer than 200ms: Interrupted by User", results[0].Error)
+while :; do sleep 0.01; done`), "one")
+	require.Equal(t, fmt.Sprintf("took longer than %s: Interrupted by User", limit), results[0].Error)
 
-	p = program(t, `trap '' INT; echo '{"name":"one"}' >&3; while :; do sleep 0.01; done`)
-	p.Limit, p.Grace = 200*time.Millisecond, 10*time.Millisecond
-	results, left, err := collect(t, p, "one", "two")
-	require.NoError(t, err)
+	p := program(t, `trap '' INT; echo '{"name":"one"}' >&3; while :; do sleep 0.01; done`)
+	p.Grace = 10 * time.Millisecond
+	results, left, _ := late(t, p, "one", "two")
 	require.Contains(t, results[0].Error, "signal: killed")
 	require.Equal(t, []string{"two"}, left)
+}
+
+// late runs a program that takes too long, with as short a limit as lets its
+// first test begin.
+func late(t *testing.T, p run.Process, names ...string) (results []run.Result, left []string, limit time.Duration) {
+	t.Helper()
+	for p.Limit = 200 * time.Millisecond; len(results) == 0; p.Limit *= 3 {
+		require.Less(t, p.Limit, 2*time.Minute, "no test begins")
+		results, left, _ = collect(t, p, names...)
+		limit = p.Limit
+	}
+	return results, left, limit
 }
 
 func TestInterruptedProcessThatGoesOnIsKilled(t *testing.T) {
