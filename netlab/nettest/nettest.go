@@ -56,10 +56,10 @@ func Run(t testing.TB, path, line string) string {
 	return out
 }
 
-// Try is Run for commands that may fail. A command has half a minute: some
-// machines are emulated ones.
+// Try is Run for commands that may fail. A command has two minutes: some
+// machines are emulated ones, or do much else.
 func Try(path, line string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	var out []byte
 	err := netns.Do(path, func() error {

@@ -193,6 +193,16 @@ func checksum(b []byte) uint16 {
 	return ^uint16(sum)
 }
 
+// heard tells whether the socket has its answer, or is about to.
+func (p *probe) heard() bool {
+	answers := map[string]int16{"tcp": unix.POLLOUT, "udp": unix.POLLIN}[p.Proto]
+	if p.fd < 0 || answers == 0 {
+		return false
+	}
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(p.fd), Events: answers}}, 5)
+	return err == nil && n > 0
+}
+
 // hangUp ends the connection. One that was made is reset at once, so that
 // nobody keeps anything of it.
 func (p *probe) hangUp() {

@@ -192,11 +192,17 @@ func (c *Capture) take(e *ear) {
 
 // ended decides whether there is something left to wait for, and how long.
 func (p *probe) ended(c *Capture) (after time.Duration, ended bool) {
+	came := false
 	for _, s := range c.Seen {
 		leg := c.leg(s.P)
-		if s.Space == p.From && !s.Out && leg != "" && leg != legRequest && s.P.Dst == p.local.Addr() {
-			return 0, true
+		if s.Space == p.From && !s.Out && leg != "" && leg != legRequest {
+			if came = true; s.P.Dst == p.local.Addr() {
+				return 0, true
+			}
 		}
+	}
+	if came && p.heard() { // for another address, which is translated back behind the last tap
+		return 0, true
 	}
 	dropped := map[uint32]bool{}
 	for _, x := range c.Events {

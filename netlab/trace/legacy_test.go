@@ -30,6 +30,7 @@ func withLegacy(t *testing.T) {
 		}
 	}
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	t.Setenv("XTABLES_LOCKFILE", filepath.Join(dir, "lock")) // the machine's own may be held by others
 }
 
 // Rules of iptables' legacy kind tell nothing. Which of them a packet passed is
