@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -22,9 +23,11 @@ type speaker struct {
 	asn    uint32
 	news   func()
 	cancel context.CancelFunc
+	door   chan<- net.Conn
 
-	mu    sync.Mutex
-	heard heard
+	mu      sync.Mutex
+	heard   heard
+	callers map[netip.Addr]*caller // by the peers that this one calls
 }
 
 // heard is what a speaker knows: with whom it has sessions, and the subnets
@@ -42,19 +45,21 @@ const (
 	bgpPort      = 179
 	restartTime  = 120 * time.Second
 	deferralTime = 3 * time.Second
-	retryTime    = 2 * time.Second
 )
 
 func newSpeaker(ctx context.Context, ip, id netip.Addr, asn uint32, subnet netip.Prefix, news func()) (*speaker, error) {
 	quiet := &slog.LevelVar{}
 	quiet.Set(slog.LevelWarn)
-	s := &speaker{ip: ip, asn: asn, news: news, heard: heard{
+	s := &speaker{ip: ip, asn: asn, news: news, callers: map[netip.Addr]*caller{}, heard: heard{
 		sessions: map[netip.Addr]netip.Prefix{}, routes: map[netip.Prefix]netip.Addr{}, withdrawn: map[netip.Prefix]bool{}}}
 	s.bgp = server.NewBgpServer(server.LoggerOption(slog.New(slog.DiscardHandler), quiet))
 	go s.bgp.Serve()
 	err := s.bgp.StartBgp(ctx, &api.StartBgpRequest{Global: &api.Global{
 		Asn: asn, RouterId: id.String(), ListenPort: bgpPort, ListenAddresses: []string{ip.String()},
 	}})
+	if err == nil {
+		s.door, err = doorOf(s.bgp)
+	}
 	if err == nil {
 		err = s.announce(subnet.Masked())
 	}
@@ -90,13 +95,24 @@ func (s *speaker) announce(subnet netip.Prefix) error {
 	return err
 }
 
-// listen remembers the best paths as they change.
+// listen remembers the best paths as they change, and has those called for
+// whom the speaker waits.
 func (s *speaker) listen() error {
 	var ctx context.Context
 	ctx, s.cancel = context.WithCancel(context.Background())
 	return s.bgp.WatchEvent(ctx, server.WatchEventMessageCallbacks{
-		OnBestPath: func(paths []*apiutil.Path, _ time.Time) { s.hear(paths) },
-	}, server.WatchBestPath(true))
+		OnBestPath:   func(paths []*apiutil.Path, _ time.Time) { s.hear(paths) },
+		OnPeerUpdate: func(e *apiutil.WatchEventMessage_PeerEvent, _ time.Time) { s.turn(e.Peer.State) },
+	}, server.WatchBestPath(true), server.WatchPeer())
+}
+
+// turn tells a caller what the session's state is.
+func (s *speaker) turn(now apiutil.PeerState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.callers[now.NeighborAddress]; c != nil {
+		c.state(now.SessionState == bgp.BGP_FSM_ACTIVE)
+	}
 }
 
 func (s *speaker) hear(paths []*apiutil.Path) {
@@ -142,7 +158,8 @@ func (s *speaker) state() heard {
 // add begins a session; restarted says that an earlier life had one. Of two
 // speakers the one with the lower address connects. If both did at once, GoBGP
 // could go on with one connection here and with the other one there, each of
-// which then waits for a word until the hold time of 90 seconds is over.
+// which then waits for a word until the hold time of 90 seconds is over. GoBGP
+// itself is passive on both sides.
 func (s *speaker) add(ctx context.Context, ip netip.Addr, subnet netip.Prefix, restarted bool) error {
 	graceful := &api.GracefulRestart{
 		Enabled: true, RestartTime: uint32(restartTime.Seconds()),
@@ -156,15 +173,14 @@ func (s *speaker) add(ctx context.Context, ip netip.Addr, subnet netip.Prefix, r
 		Config:            &api.AfiSafiConfig{Family: &api.Family{Afi: afi, Safi: api.Family_SAFI_UNICAST}, Enabled: true},
 		MpGracefulRestart: &api.MpGracefulRestart{Config: &api.MpGracefulRestartConfig{Enabled: true}},
 	}
+	s.call(ip)
 	err := s.bgp.AddPeer(ctx, &api.AddPeerRequest{Peer: &api.Peer{
-		Conf:      &api.PeerConf{NeighborAddress: ip.String(), PeerAsn: s.asn},
-		Transport: &api.Transport{LocalAddress: s.ip.String(), PassiveMode: ip.Less(s.ip)},
-		Timers: &api.Timers{Config: &api.TimersConfig{
-			ConnectRetry: uint64(retryTime.Seconds()), IdleHoldTimeAfterReset: 1,
-		}},
+		Conf:            &api.PeerConf{NeighborAddress: ip.String(), PeerAsn: s.asn},
+		Transport:       &api.Transport{LocalAddress: s.ip.String(), PassiveMode: true},
 		GracefulRestart: graceful, AfiSafis: []*api.AfiSafi{family},
 	}})
 	if err != nil {
+		s.hangUp(ip)
 		return err
 	}
 	s.mu.Lock()
@@ -174,7 +190,27 @@ func (s *speaker) add(ctx context.Context, ip netip.Addr, subnet netip.Prefix, r
 	return nil
 }
 
+// call has a peer called from now on, if it is this one's part.
+func (s *speaker) call(ip netip.Addr) {
+	if s.ip.Less(ip) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.callers[ip] = newCaller(s.ip, ip, s.door)
+	}
+}
+
+func (s *speaker) hangUp(ip netip.Addr) {
+	s.mu.Lock()
+	c := s.callers[ip]
+	delete(s.callers, ip)
+	s.mu.Unlock()
+	if c != nil {
+		c.close()
+	}
+}
+
 func (s *speaker) remove(ctx context.Context, ip netip.Addr) error {
+	s.hangUp(ip)
 	if err := s.bgp.DeletePeer(ctx, &api.DeletePeerRequest{Address: ip.String()}); err != nil {
 		return err
 	}
@@ -185,6 +221,9 @@ func (s *speaker) remove(ctx context.Context, ip netip.Addr) error {
 }
 
 func (s *speaker) stop(silent bool) error {
+	for ip := range s.state().sessions {
+		s.hangUp(ip)
+	}
 	s.cancel()
 	err := s.bgp.StopBgp(context.Background(), &api.StopBgpRequest{AllowGracefulRestart: silent})
 	s.bgp.Stop() // what StopBgp leaves
