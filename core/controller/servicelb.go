@@ -36,6 +36,7 @@ type loadBalancers struct {
 	services listerscorev1.ServiceLister
 	nodes    listerscorev1.NodeLister
 	given    map[netip.Addr]string // addresses that a cache may not show yet, and whose they are
+	written  written
 }
 
 // newLoadBalancers keeps the status of Services of type LoadBalancer.
@@ -49,6 +50,9 @@ func newLoadBalancers(l *Loop) (Reconcile, error) {
 	})
 	return c.reconcile, errors.Join(
 		Watch(l, services.Informer(), func(old, cur *corev1.Service) {
+			if cur == nil {
+				c.written.forget(old.UID)
+			}
 			if s := newest(old, cur); balanced(s) || hasFinalizer(s, loadBalancerCleanup) || old != nil && balanced(old) {
 				l.AddObject(s)
 			}
@@ -74,19 +78,21 @@ func (c *loadBalancers) reconcile(ctx context.Context, key string) error {
 		c.release(key)
 		return nil
 	}
-	if err != nil {
+	if err != nil || !c.written.shown(svc) {
 		return err
 	}
 	if !balanced(svc) {
-		return c.remove(ctx, svc)
+		err = c.remove(ctx, svc)
+	} else {
+		err = c.ensure(ctx, svc)
 	}
-	if err := c.ensure(ctx, svc); err != nil {
-		if !apierrors.IsConflict(err) {
-			c.Events.Eventf(ctx, svc, corev1.EventTypeWarning, "SyncLoadBalancerFailed", "Error syncing load balancer: failed to ensure load balancer: %v", err)
-		}
-		return err
+	switch {
+	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
+		return nil // somebody has changed it: its delivery queues it again
+	case err != nil && balanced(svc):
+		c.Events.Eventf(ctx, svc, corev1.EventTypeWarning, "SyncLoadBalancerFailed", "Error syncing load balancer: failed to ensure load balancer: %v", err)
 	}
-	return nil
+	return err
 }
 
 // ensure gives a Service its address.
@@ -107,12 +113,14 @@ func (c *loadBalancers) ensure(ctx context.Context, svc *corev1.Service) error {
 		if svc, err = c.Client.CoreV1().Services(svc.Namespace).Update(ctx, svc, metav1.UpdateOptions{}); err != nil {
 			return err
 		}
+		c.written.wrote(svc)
 	}
 	c.given[a] = keyOf(svc)
 	svc.Status.LoadBalancer = want
-	if _, err = c.Client.CoreV1().Services(svc.Namespace).UpdateStatus(ctx, svc, metav1.UpdateOptions{}); err != nil {
+	if svc, err = c.Client.CoreV1().Services(svc.Namespace).UpdateStatus(ctx, svc, metav1.UpdateOptions{}); err != nil {
 		return err
 	}
+	c.written.wrote(svc)
 	c.Events.Eventf(ctx, svc, corev1.EventTypeNormal, "EnsuredLoadBalancer", "Ensured load balancer")
 	step.Note(ctx, step.ReconcileDetail{Plan: []string{fmt.Sprintf("give it %s of %s", a, c.LoadBalancer.Pool)}})
 	return nil
@@ -132,6 +140,7 @@ func (c *loadBalancers) remove(ctx context.Context, svc *corev1.Service) error {
 		if svc, err = c.Client.CoreV1().Services(svc.Namespace).UpdateStatus(ctx, svc, metav1.UpdateOptions{}); err != nil {
 			return err
 		}
+		c.written.wrote(svc)
 	}
 	svc.Finalizers = slices.DeleteFunc(svc.Finalizers, func(f string) bool { return f == loadBalancerCleanup })
 	if _, err = c.Client.CoreV1().Services(svc.Namespace).Update(ctx, svc, metav1.UpdateOptions{}); err != nil && !apierrors.IsNotFound(err) {
