@@ -108,6 +108,7 @@ func (a *agent) run(ctx context.Context) error {
 	defer a.own.Close()
 	a.seen = &seen{node: a.name, own: a.own}
 	a.seen.look(ctx)
+	g.Go(func() error { a.seen.follow(ctx); return nil })
 	a.policies = a.newPodPolicies(ctx)
 	g.Go(func() error { return a.policies.Run(ctx) })
 	g.Go(func() error { return a.syncOverlay(ctx) })

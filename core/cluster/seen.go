@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/klab-project/klab/core/step"
 	"github.com/klab-project/klab/netlab/link"
@@ -42,6 +43,51 @@ func (s *seen) look(ctx context.Context) {
 	})
 }
 
+// calm is how long nothing must have changed before somebody else's change is
+// looked at: a step of the node itself has looked by then, and what changes
+// together is one fact.
+const calm = 100 * time.Millisecond
+
+// follow looks whenever somebody has changed the node's network, also by hand,
+// until ctx ends.
+func (s *seen) follow(ctx context.Context) {
+	changed := make(chan struct{}, 1)
+	var work sync.WaitGroup
+	defer work.Wait()
+	work.Go(func() { s.settle(ctx, changed) })
+	for ctx.Err() == nil {
+		err := s.own.Watch(ctx, func() {
+			select {
+			case changed <- struct{}{}:
+			default:
+			}
+		})
+		if ctx.Err() == nil {
+			slog.Info("look at the node's network again", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(calm):
+		}
+	}
+}
+
+// settle looks each time that changes have come to an end.
+func (s *seen) settle(ctx context.Context, changed <-chan struct{}) {
+	var quiet <-chan time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+			quiet = time.After(calm) // the kernel's time, also while the lab's stands still
+		case <-quiet:
+			quiet = nil
+			s.look(ctx)
+		}
+	}
+}
+
 func (s *seen) read() (step.LinksDetail, error) {
 	var d step.LinksDetail
 	links, err := s.own.Links()
@@ -57,15 +103,12 @@ func (s *seen) read() (step.LinksDetail, error) {
 			n.Pod, n.Peer = l.Alias, "eth0"
 		}
 		d.Links = append(d.Links, n)
-		routes, err := s.own.Routes(l.Name)
-		if err != nil {
-			return d, err
-		}
-		for _, r := range routes {
-			d.Routes = append(d.Routes, nodeRoute(r))
-		}
 	}
-	return d, nil
+	routes, err := s.own.RoutesOf(links)
+	for _, r := range routes {
+		d.Routes = append(d.Routes, nodeRoute(r))
+	}
+	return d, err
 }
 
 func nodeRoute(r link.Route) step.NodeRoute {

@@ -138,26 +138,36 @@ func (n *Net) Routes(dev string) ([]Route, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, err := dump(func() ([]netlink.Route, error) { return n.nl.RouteList(l, unix.AF_UNSPEC) })
+	return n.RoutesOf([]Link{{Index: l.Attrs().Index, Name: dev}})
+}
+
+// RoutesOf lists the routes through several links at once, link by link. Those
+// of a link that has gone meanwhile are not among them.
+func (n *Net) RoutesOf(links []Link) (routes []Route, err error) {
+	list, err := dump(func() ([]netlink.Route, error) { return n.nl.RouteList(nil, unix.AF_UNSPEC) })
 	if err != nil {
-		return nil, fmt.Errorf("list routes of %s: %w", dev, err)
+		return nil, fmt.Errorf("list routes: %w", err)
 	}
-	var routes []Route
-	for _, k := range list {
-		if k.Protocol == unix.RTPROT_KERNEL {
-			continue
-		}
-		r := Route{Dst: prefix(k.Dst), Via: addr(k.Gw), Dev: dev, Onlink: k.Flags&unix.RTNH_F_ONLINK != 0,
-			Proto: protocolName(k.Protocol)}
-		if k.Dst == nil {
-			r.Dst = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-			if k.Family == unix.AF_INET6 {
-				r.Dst = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+	for _, l := range links {
+		for _, k := range list {
+			if k.LinkIndex == l.Index && k.Protocol != unix.RTPROT_KERNEL {
+				routes = append(routes, seenRoute(k, l.Name))
 			}
 		}
-		routes = append(routes, r)
 	}
 	return routes, nil
+}
+
+func seenRoute(k netlink.Route, dev string) Route {
+	r := Route{Dst: prefix(k.Dst), Via: addr(k.Gw), Dev: dev, Onlink: k.Flags&unix.RTNH_F_ONLINK != 0,
+		Proto: protocolName(k.Protocol)}
+	if k.Dst == nil {
+		r.Dst = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+		if k.Family == unix.AF_INET6 {
+			r.Dst = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+		}
+	}
+	return r
 }
 
 // Neigh says which MAC an address has on a link: an entry of ARP or NDP that never ages.
