@@ -24,6 +24,7 @@ type proxyKeeper struct {
 	stop  context.CancelFunc // of the one that runs; nil: none does
 	ended chan struct{}
 	said  bool // that it is stopped
+	known bool // there is a Node
 }
 
 // keepProxy runs this node's kube-proxy until ctx ends, except while it is to
@@ -64,6 +65,10 @@ func (k *proxyKeeper) loop(life context.Context, l *controller.Loop) (controller
 		if err != nil && !apierrors.IsNotFound(err) {
 			return err
 		}
+		if own != nil && !k.known {
+			k.wake() // its status can be said from now on
+		}
+		k.known = own != nil
 		if own != nil && own.Annotations[proxyWanted] == proxyStopped {
 			return k.halt(ctx, l)
 		}
@@ -82,6 +87,11 @@ func (k *proxyKeeper) configure(c *proxyConfig) {
 		return
 	}
 	k.wanted.Store(c)
+	k.wake()
+}
+
+// wake lets a kube-proxy that runs look at everything again.
+func (k *proxyKeeper) wake() {
 	if again := k.again.Load(); again != nil && k.stop != nil {
 		(*again)()
 	}

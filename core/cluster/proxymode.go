@@ -10,6 +10,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
@@ -93,7 +94,9 @@ func (p *serviceProxy) modes(ctx context.Context, l *controller.Loop, sync func(
 		return nil
 	}
 	err = reportProxy(ctx, l, p.node, p.status())
-	p.untold = err != nil // the Node may not be there yet
+	if p.untold = err != nil; apierrors.IsNotFound(err) {
+		return nil // the keeper has it looked at again when there is a Node
+	}
 	return err
 }
 
