@@ -22,6 +22,7 @@ type State struct {
 	Pods        []corev1.Pod
 	Nodes       []corev1.Node
 	Namespaces  []corev1.Namespace
+	Services    []corev1.Service
 	Slices      []discoveryv1.EndpointSlice
 	CIDRs       []networkingv1.ServiceCIDR
 	IPs         []networkingv1.IPAddress
@@ -39,6 +40,10 @@ func (w *World) State() (s State, err error) {
 			return
 		},
 		func() (err error) { s.Pods, err = list[corev1.Pod](w.Store, "/registry/pods/"); return },
+		func() (err error) {
+			s.Services, err = list[corev1.Service](w.Store, "/registry/services/specs/")
+			return
+		},
 		func() (err error) {
 			s.Slices, err = list[discoveryv1.EndpointSlice](w.Store, "/registry/endpointslices/")
 			return

@@ -32,6 +32,8 @@ type Config struct {
 	Seed        uint64
 	Log         *slog.Logger  // nil discards
 	Recorder    step.Recorder // of what happens; nil discards
+	// LoadBalancer, if set, has addresses for Services of type LoadBalancer.
+	LoadBalancer *controller.LoadBalancer
 }
 
 // World is a control plane whose actions all wait to be chosen.
@@ -100,7 +102,8 @@ func (w *World) start() {
 		controllers = append(controllers[:len(controllers):len(controllers)], kubelets(w.config.Nodes > 0))
 	}
 	w.wg.Go(func() {
-		_ = controller.Run(w.ctx, controller.Options{Config: config, Controllers: controllers, NodeGrace: w.config.NodeGrace, Log: w.config.Log})
+		_ = controller.Run(w.ctx, controller.Options{Config: config, Controllers: controllers, NodeGrace: w.config.NodeGrace, Log: w.config.Log,
+			LoadBalancer: w.config.LoadBalancer})
 	})
 	if w.config.Nodes > 0 {
 		w.wg.Go(func() {
