@@ -34,7 +34,7 @@ the mode of all of them, as the ConfigMap kube-proxy in kube-system has it.`,
 			return a.showProxies(cmd, d)
 		},
 	}
-	cmd.AddCommand(
+	cmd.AddCommand(a.proxyRulesCommand(),
 		a.runProxyCommand("stop", "Stop the kube-proxy of a node; its rules stay as they are", false),
 		a.runProxyCommand("start", "Start the kube-proxy of a node again", true))
 	return cmd
@@ -62,6 +62,35 @@ func (a *app) showProxies(cmd *cobra.Command, d cluster.Dir) error {
 		fmt.Fprintf(w, "%s\t%s\t%s\n", p.Node, printable(p.Mode), state)
 	}
 	return w.Flush()
+}
+
+func (a *app) proxyRulesCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "rules MODE NODE",
+		Short: "Print what a mode wants of a node for the Services that there are",
+		Long: `rules prints what kube-proxy would give to iptables-restore, to nft -f, or to ip,
+ipset and ipvsadm, on a node that has nothing of it yet. Nothing is changed, and
+the kernel is not asked: it also prints what a mode wants that this one has not.
+It is of IPv4.`,
+		Example: "  klab proxy rules ipvs node-1",
+		Args:    cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			d, err := a.dir()
+			if err != nil {
+				return err
+			}
+			mode, err := proxy.ParseMode(args[0])
+			if err != nil {
+				return err
+			}
+			text, err := cluster.ProxyRules(cmd.Context(), d, mode, args[1])
+			if err != nil {
+				return err
+			}
+			fmt.Fprint(cmd.OutOrStdout(), printableLines(text))
+			return nil
+		},
+	}
 }
 
 func (a *app) runProxyCommand(use, short string, run bool) *cobra.Command {
