@@ -62,6 +62,7 @@ type script struct {
 	choice, sure int
 	locked       bool
 	outcome      string
+	do           *lesson.Command
 	acts         []lesson.Act
 	seen         uint64
 }
@@ -83,6 +84,10 @@ func (l *script) View(lang string) lesson.View {
 		Blocks: []lesson.Block{{Text: "Three Pods are stored. They are rows in etcd and nothing else."}, {Kind: lesson.Code, Text: "kubectl get pods"}},
 		Prompt: &lesson.Prompt{Question: "Who acts first?", Choices: []string{"the kubelet", "the planner", "both", "nobody"}, Locked: l.locked, Choice: l.choice, Sure: l.sure, Answer: -1},
 		Checks: []lesson.Goal{{Text: "three pods run", NotYet: "none runs"}}}
+	if l.do != nil {
+		do := *l.do
+		v.Do = &do
+	}
 	if l.outcome != "" {
 		v.Prompt.Answer, v.Prompt.Why = 1, l.outcome
 	}

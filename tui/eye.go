@@ -102,11 +102,20 @@ func (m *Model) look() {
 		m.focus = layout.Lesson // which is not to be seen otherwise
 	}
 	m.place()
-	if news(before.Prompt, m.lv.Prompt) || before.Step != m.lv.Step || moved(before.Do, m.lv.Do) {
+	if news(before.Prompt, m.lv.Prompt) || before.Step != m.lv.Step {
+		m.readOn()
+	} else if printed(before, m.lv) {
+		m.toLastRow()
+	} else if moved(before.Do, m.lv.Do) {
 		m.readOn()
 	} else if before.Waiting != "" && m.lv.Waiting != "" && before.Waiting != m.lv.Waiting && m.lv.Prompt == nil {
-		m.skip[layout.Lesson] = m.pen(nil).LessonRows(m.lv, m.answer, m.panes[layout.Lesson].W-4) // the last row says what for
+		m.toLastRow() // which says what for
 	}
+}
+
+// toLastRow scrolls the lesson to its end.
+func (m *Model) toLastRow() {
+	m.skip[layout.Lesson] = m.pen(nil).LessonRows(m.lv, m.answer, m.panes[layout.Lesson].W-4)
 }
 
 // readOn scrolls the lesson to what there is to read or to do.
@@ -125,6 +134,13 @@ func news(before, now *lesson.Prompt) bool {
 // was printed.
 func moved(before, now *lesson.Command) bool {
 	return before != nil && now != nil && *before != *now
+}
+
+// printed tells whether a command has printed something, after its step's
+// prediction had been answered: what it explains has been read.
+func printed(before, now lesson.View) bool {
+	return before.Prompt != nil && !before.Prompt.Quiz && before.Prompt.Answer >= 0 && before.Do != nil && now.Do != nil &&
+		now.Do.Before+now.Do.Output != "" && before.Do.Before+before.Do.Output != now.Do.Before+now.Do.Output
 }
 
 // show turns to the pane that a lesson is about.

@@ -97,6 +97,10 @@ func (m *Model) act(what lesson.Act) tea.Cmd {
 		m.complain("say.nolesson")
 		return nil
 	}
+	if what == lesson.Do && m.live && m.at != 0 { // what happens is to be seen
+		m.at = 0
+		m.follow()
+	}
 	l, ctx := m.lesson, m.ctx
 	acted := func() tea.Msg { return actedMsg{l.Act(ctx, what)} }
 	if what == lesson.Do && !m.live && !m.playing { // a recording of it plays

@@ -197,6 +197,23 @@ func TestPredictLockStep(t *testing.T) {
 	require.NotZero(t, l.seen)
 }
 
+// What is done comes into view: the eye returns from the past, and the lesson
+// scrolls to what was printed once its prediction has been answered.
+func TestWhatIsDoneComesIntoView(t *testing.T) {
+	l := &script{locked: true, choice: 1, sure: 3, outcome: strings.Repeat("It is so because of that. ", 30), do: &lesson.Command{Line: "kubectl get pods"}}
+	d, _ := paused(t, 120, 37, l)
+	d.Expect(layout.Lesson, "locked: b (certain)", "↓ more")
+	d.Press("left")
+	d.Expect(layout.Header, "PAST")
+	d.m.focus = layout.Lesson
+	d.Press("enter")
+	require.Equal(t, []lesson.Act{lesson.Do}, l.acts)
+	d.ExpectNot(layout.Header, "PAST")
+	l.do = &lesson.Command{Line: "kubectl get pods", Output: "web-0 Running", Done: true}
+	d.m.look()
+	d.Expect(layout.Lesson, "web-0 Running")
+}
+
 func TestAnswersByDigits(t *testing.T) {
 	l := &script{}
 	d, _ := paused(t, 160, 50, l)
