@@ -16,6 +16,7 @@ type agent struct {
 	node string
 
 	mu     sync.Mutex // held while a line is written
+	lost   bool       // nothing may be written any more
 	enc    *json.Encoder
 	flush  *http.ResponseController
 	asked  map[uint64]context.CancelFunc // by step
@@ -25,9 +26,21 @@ type agent struct {
 func (a *agent) send(line down) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.enc.Encode(line) == nil {
+	a.write(line)
+}
+
+// write writes a line, unless the agent is lost. a.mu is held.
+func (a *agent) write(line down) {
+	if !a.lost && a.enc.Encode(line) == nil {
 		_ = a.flush.Flush() // a dead stream ends in its reader
 	}
+}
+
+// leave ends what is written: whoever still has something to say comes too late.
+func (a *agent) leave() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.lost = true
 }
 
 // sendMode tells the mode as it is when the line is written: no older one
@@ -36,9 +49,7 @@ func (a *agent) sendMode(g *step.Gate) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	mode := g.Mode()
-	if a.enc.Encode(down{Mode: &mode}) == nil {
-		_ = a.flush.Flush()
-	}
+	a.write(down{Mode: &mode})
 }
 
 // maxLine bounds one line of a stream: an event with an object in it.
@@ -51,6 +62,7 @@ func (s *Server) agent(w http.ResponseWriter, r *http.Request) error {
 
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
+	defer a.leave() // what is written after the handler's end ends the process
 	a.send(down{Base: s.nextBase()})
 	s.mu.Lock()
 	s.agents[a] = struct{}{}

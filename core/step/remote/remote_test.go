@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"sync"
 	"testing"
 	"time"
 
@@ -142,6 +143,26 @@ func TestLostStreamOpensTheGate(t *testing.T) {
 	d.pending(t, 1)
 	d.srv.CloseClientConnections()
 	require.NoError(t, <-done)
+}
+
+// Agents may be lost at any moment, also when they are about to be told something.
+func TestAgentsAreLostWhileTheModeChanges(t *testing.T) {
+	d := start(t)
+	var changes sync.WaitGroup
+	defer changes.Wait()
+	ctx, enough := context.WithCancel(t.Context())
+	defer enough()
+	changes.Go(func() {
+		for ctx.Err() == nil {
+			d.lab.Gate.SetMode(step.Mode{State: step.Paused})
+			d.lab.Gate.SetMode(step.Mode{State: step.Running})
+		}
+	})
+	for range 100 {
+		l := remote.NewLink(d.srv.Client(), d.srv.URL, "node-1")
+		ctx, lose := context.WithCancel(t.Context())
+		l.Run(ctx, lose)
+	}
 }
 
 func TestClockAndTimersOfAgents(t *testing.T) {
