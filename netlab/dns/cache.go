@@ -3,6 +3,7 @@ package dns
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -104,6 +105,11 @@ func (c *cache) stage(next Handler) Handler {
 			c.metrics.count("coredns_cache_hits_total", "type", hitType(m))
 			m.Id, m.Question, m.RecursionDesired = r.Msg.Id, r.Msg.Question, r.Msg.RecursionDesired
 			m.CheckingDisabled = r.Msg.CheckingDisabled
+			for _, rr := range m.Answer { // resolvers that write names in random case want theirs back
+				if strings.EqualFold(rr.Header().Name, q.Name) {
+					rr.Header().Name = q.Name
+				}
+			}
 			return m, nil
 		}
 		c.metrics.count("coredns_cache_misses_total")

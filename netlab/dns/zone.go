@@ -78,11 +78,15 @@ func (z *Zone) answer(x *Index, name string, qtype uint16, why *trail) Answer {
 // SOA is the zone's start of authority: it says for how long a "no" is good.
 func (z *Zone) SOA(zone string, serial uint32) *mdns.SOA {
 	return &mdns.SOA{
-		Hdr: mdns.RR_Header{Name: zone, Rrtype: mdns.TypeSOA, Class: mdns.ClassINET, Ttl: min(z.TTL, 30)},
+		Hdr: mdns.RR_Header{Name: zone, Rrtype: mdns.TypeSOA, Class: mdns.ClassINET, Ttl: min(z.TTL, soaMost)},
 		Ns:  mdns.Fqdn("ns.dns." + strings.TrimPrefix(zone, ".")), Mbox: mdns.Fqdn("hostmaster." + strings.TrimPrefix(zone, ".")),
-		Serial: serial, Refresh: 7200, Retry: 1800, Expire: 86400, Minttl: min(z.TTL, 30),
+		Serial: serial, Refresh: 7200, Retry: 1800, Expire: 86400, Minttl: z.TTL,
 	}
 }
+
+// soaMost is for how long a SOA is good at most, as CoreDNS has it: with it a
+// "no" ends.
+const soaMost = 300
 
 // question is one question on its way to an answer.
 type question struct {
@@ -206,6 +210,8 @@ func (q *question) service(namespace, name string, below []string) {
 		q.says("no-below", "there is no Service %s in namespace %s that could have names below it", name, namespace)
 	case svc == nil:
 		q.says("no-service", "there is no Service %s in namespace %s", name, namespace)
+	case svc.external() && isAddress(svc.Spec.ExternalName):
+		q.about(svc, "no-such", "Service %s stands for another name, and %s is an address: it is not answered", key, svc.Spec.ExternalName)
 	case svc.external():
 		q.about(svc, "external", "Service %s stands for another name: %s", key, svc.Spec.ExternalName)
 		if q.Exists = len(below) == 0; q.Exists {
@@ -225,6 +231,13 @@ func (q *question) service(namespace, name string, below []string) {
 		q.services(svc, "", "")
 		q.about(svc, "service", "Service %s has the address %s", key, strings.Join(svc.Spec.ClusterIPs, " "))
 	}
+}
+
+// isAddress tells whether what ought to be a name is an address. ("Service",
+// "Type: ExternalName": such Services are not resolved by DNS servers.)
+func isAddress(name string) bool {
+	_, err := netip.ParseAddr(strings.TrimSuffix(name, "."))
+	return err == nil
 }
 
 // says notes what the answer follows from.
