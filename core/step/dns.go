@@ -72,6 +72,33 @@ type QueryDetail struct {
 	Decided []DNSDecision `json:"decided,omitempty"`
 }
 
+// AskedDetail belongs to asked: a question that somebody asked a DNS server of
+// the cluster, and what became of it, as that server's log says.
+type AskedDetail struct {
+	From   Place  `json:"from"`   // with the address that it came from
+	Server Place  `json:"server"` // the server's pod
+	Name   string `json:"name"`   // fully qualified
+	Type   string `json:"type"`
+	Proto  string `json:"proto"`
+	// Asked is what the pod's program may have asked for, Why which candidate of
+	// its resolver's search list this is, as far as the questions before it tell;
+	// empty where the resolver is not known.
+	Asked string `json:"asked,omitempty"`
+	Why   string `json:"why,omitempty"`
+
+	Zone    string        `json:"zone,omitempty"` // of the server block of the Corefile
+	Rcode   string        `json:"rcode"`
+	Flags   string        `json:"flags,omitempty"`
+	Answer  []DNSRecord   `json:"answer,omitempty"`
+	More    int           `json:"more,omitempty"` // records that are left out
+	Bytes   int           `json:"bytes,omitempty"`
+	Took    Seconds       `json:"took,omitempty"`
+	Error   string        `json:"error,omitempty"`
+	Decided []DNSDecision `json:"decided,omitempty"` // without reasons that led nowhere
+	// Missed counts the questions before it that came too fast to be told of.
+	Missed int `json:"missed,omitempty"`
+}
+
 // DNSRecord is a record of an answer, as zone files have it.
 type DNSRecord struct {
 	Name string `json:"name"`

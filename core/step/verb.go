@@ -112,6 +112,7 @@ const (
 	PowerSet  Verb = "power"     // a node's machine is started, shut down or cut off
 	Carried   Verb = "carried"   // what the forwarder of a node's overlay has carried
 	HopSeen   Verb = "hop"       // one place on a packet's way
+	Asked     Verb = "asked"     // a question that a DNS server of the cluster has answered, as its log has it
 )
 
 var classOf = map[Verb]Class{

@@ -24,7 +24,7 @@ type ServerConfig struct {
 	Zones   []string
 	Port    int
 	Errors  bool
-	Log     bool
+	Log     *LogConfig
 	Balance bool
 	Cache   *CacheConfig
 	Hosts   *HostsConfig
@@ -53,7 +53,7 @@ func directives() []directive {
 		{"health", (*reader).health},
 		{"prometheus", (*reader).prometheus},
 		{"errors", func(r *reader, d Directive) { r.args(d, 0, 0); r.server.Errors = true }},
-		{"log", func(r *reader, d Directive) { r.args(d, 0, 0); r.server.Log = true }},
+		{"log", (*reader).log},
 		{"loadbalance", (*reader).loadbalance},
 		{"cache", (*reader).cache},
 		{"hosts", (*reader).hosts},

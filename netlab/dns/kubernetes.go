@@ -75,7 +75,7 @@ func (s *Server) chase(ctx context.Context, r *Request, m *mdns.Msg) error {
 		return errors.New("plugin/kubernetes: the CNAME records of ExternalName Services lead round in a circle")
 	}
 	ask := new(mdns.Msg).SetQuestion(alias.Target, q.Qtype)
-	if r.trail != nil {
+	if r.trail.asked() {
 		AskReason(ask, mdns.MinMsgSize)
 	}
 	found, err := s.Answer(context.WithValue(ctx, depthKey{}, depth+1), &Request{Msg: ask, Client: r.Client, Proto: r.Proto, Port: r.Port, trail: r.trail})

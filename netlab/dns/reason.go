@@ -63,12 +63,16 @@ func withoutReason(m *mdns.Msg) {
 	}
 }
 
-// trail collects decisions for a query that asks for them; a nil one collects
-// nothing, and costs nothing.
+// trail collects decisions for a query that asks for them, or for the log; a nil
+// one collects nothing, and costs nothing.
 type trail struct {
-	by   string // the server's own name
-	list []step.DNSDecision
+	by      string // the server's own name
+	unasked bool   // only the log wants to know: what is sent stays as it is
+	list    []step.DNSDecision
 }
+
+// asked tells whether the query asks for reasons.
+func (t *trail) asked() bool { return t != nil && !t.unasked }
 
 // newTrail is the trail of a query, and the size that its resolver takes.
 func newTrail(m *mdns.Msg, by string) (*trail, int) {

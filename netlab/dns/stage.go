@@ -7,7 +7,6 @@ import (
 	"net"
 	"slices"
 	"strings"
-	"time"
 
 	mdns "github.com/miekg/dns"
 )
@@ -45,7 +44,7 @@ func (s *Server) chain(c *ServerConfig, g *generation) Handler {
 	}
 	use(true, func() Stage { return s.counting(c) })
 	use(c.Errors, func() Stage { return errorsStage(s.Log) })
-	use(c.Log, func() Stage { return logStage(s.Log) })
+	use(c.Log != nil, func() Stage { return s.logStage(c) })
 	use(c.Balance, func() Stage { return balanceStage })
 	use(c.Cache != nil, func() Stage { return newCache(c.Cache, s.Now, s.metrics).stage })
 	use(c.Hosts != nil, func() Stage { return c.Hosts.stage })
@@ -75,27 +74,6 @@ func errorsStage(log *log.Logger) Stage {
 				q := r.question()
 				log.Printf("[ERROR] plugin/errors: %d %s %s: %v", mdns.RcodeServerFailure, q.Name, mdns.Type(q.Qtype), err)
 			}
-			return m, err
-		}
-	}
-}
-
-// logStage logs every question with its answer, in CoreDNS's common format.
-func logStage(log *log.Logger) Stage {
-	return func(next Handler) Handler {
-		return func(ctx context.Context, r *Request) (*mdns.Msg, error) {
-			start := time.Now()
-			m, err := next(ctx, r)
-			q, code, flags, size := r.question(), mdns.RcodeServerFailure, "-", 0
-			if m != nil && err == nil {
-				code, flags, size = m.Rcode, headerFlags(m), m.Len()
-			}
-			bufsize, do := 512, false
-			if opt := r.Msg.IsEdns0(); opt != nil {
-				bufsize, do = int(opt.UDPSize()), opt.Do()
-			}
-			log.Printf("[INFO] %s - %d \"%s %s %s %s %d %t %d\" %s %s %d %.9fs", r.Client, r.Msg.Id, mdns.Type(q.Qtype), mdns.Class(q.Qclass),
-				strings.ToLower(q.Name), r.Proto, r.Msg.Len(), do, bufsize, mdns.RcodeToString[code], flags, size, time.Since(start).Seconds())
 			return m, err
 		}
 	}

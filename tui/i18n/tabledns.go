@@ -1,5 +1,30 @@
 package i18n
 
+// dnsWords are the texts of the page of names.
+var dnsWords = map[string][2]string{
+	"pane.dns": {"Names", "名字解析"},
+
+	"dns.none": {"No name was looked up yet: “:dns POD NAME” does it. What pods ask by themselves is here too, while a server block of the Corefile has the word log.",
+		"还没有查过名字：用“:dns POD 名字”查一个。Corefile 的 server 块里写了 log 时，Pod 自己问的也会列在这里。"},
+	"dns.asks":     {"asks", "在问"},
+	"dns.answered": {"answered", "有答案"},
+	"dns.nodata":   {"the name exists, without records of this type", "名字存在，但没有这种类型的记录"},
+	"dns.nxdomain": {"the name does not exist", "没有这个名字"},
+	"dns.servfail": {"the servers cannot say", "服务器答不出"},
+	"dns.refused":  {"the servers do not want to say", "服务器拒绝回答"},
+	"dns.silent":   {"no server answers", "没有服务器应答"},
+	"dns.failed":   {"could not be asked", "无法提问"},
+	"dns.held":     {"waits until you let it go", "等你放行"},
+	"dns.waits":    {"no answer yet", "还没有应答"},
+	"dns.try":      {"where it is lost shows: ", "丢在哪里，可以看："},
+	"dns.good":     {"this “no” is good for {n} s", "这个“没有”在 {n} 秒内有效"},
+	"dns.by":       {"{name} answers", "回答的是 {name}"},
+
+	"short.lookup": {"another name", "查别的名字"},
+	"short.entry":  {"choose", "选择"},
+	"say.howdns":   {"dns POD NAME [TYPE], as in: dns client web.default", "dns POD 名字 [类型]，例如：dns client web.default"},
+}
+
 // dnsSays are the sentences by which the lab's DNS servers, and resolvers, say
 // what decided; as in says, {name} stands for what was found.
 var dnsSays = [][2]string{
@@ -24,6 +49,7 @@ var dnsSays = [][2]string{
 	{"there is no Service {name} in namespace {ns} that could have names below it", "名称空间 {ns} 里没有 Service {name}，也就没有它下面的名字"},
 	{"there is no Service {name} in namespace {ns}", "名称空间 {ns} 里没有 Service {name}"},
 	{"Service {name} stands for another name: {other}", "Service {name} 代表另一个名字：{other}"},
+	{"Service {name} stands for another name, and {ip} is an address: it is not answered", "Service {name} 代表另一个名字，而 {ip} 是地址：不予回答"},
 	{"there are no such names below Service {name}", "Service {name} 下面没有这样的名字"},
 	{"Service {name} has the address {ip}", "Service {name} 的地址是 {ip}"},
 	{"an endpoint of Service {name} is called {label}", "Service {name} 有一个端点叫 {label}"},
@@ -53,4 +79,14 @@ var dnsSays = [][2]string{
 	{"responsible: {object}", "负责的对象：{object}"},
 	{"a packet that was sent to it afterwards arrives: it is the server that does not answer, or the network is well again", "之后发往它的数据包能到达：是服务器不应答，或者网络已经恢复"},
 	{"/etc/hosts has {name}: {ip}; programs that look there first ask no server", "/etc/hosts 里有 {name}：{ip}；先看那里的程序不会问任何服务器"},
+
+	{"it ends in search domain {n} of {all}: {domain}", "以第 {n} 个搜索域（共 {all} 个）结尾：{domain}"},
+	{"as it is: it ends in none of the search domains", "按原样：不以任何一个搜索域结尾"},
+	{"the server's own question: if it comes back, what it forwards goes round in a loop", "服务器自己的问题：如果它又回来了，转发就在绕圈"},
+	{"asked by {who}", "提问的是 {who}"},
+	{"so its program may have asked for {name}", "所以它的程序问的可能是 {name}"},
+	{"answered by {who}", "回答的是 {who}"},
+	{"the server block {zone} is a stub domain", "server 块 {zone} 是存根域"},
+	{"and {n} more records", "还有 {n} 条记录"},
+	{"{n} questions before it are not shown: too many came at once", "之前有 {n} 个问题没有显示：一次来得太多"},
 }
