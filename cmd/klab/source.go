@@ -118,7 +118,7 @@ func (c control) Run(ctx context.Context, line string) (string, error) {
 	defer cancel()
 	var cmd *exec.Cmd
 	switch {
-	case len(args) > 0 && slices.Contains([]string{"packet", "break", "mend"}, args[0]):
+	case len(args) > 0 && slices.Contains([]string{"packet", "break", "mend", "dns"}, args[0]):
 		cmd = selfCommand(ctx, c.dir, args...)
 	case len(args) > 0 && args[0] == "kubectl":
 		cmd = kubectlCommand(ctx, c.dir, args[1:]...)

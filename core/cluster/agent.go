@@ -138,6 +138,7 @@ func (a *agent) runKubelet(ctx context.Context) error {
 		return err
 	}
 	defer rt.close()
+	defer a.readDNSLogs(ctx, rt)()
 	listen, err := net.Listen("tcp", net.JoinHostPort("", strconv.Itoa(kubeletPort)))
 	if err != nil {
 		return fmt.Errorf("kubelet's port: %w", err)

@@ -53,12 +53,25 @@ func readLog(ctx context.Context, out io.Writer, path string, o logOptions, runn
 		if last {
 			continue
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(logPoll): //nolint:forbidigo // a log is read on while the lab is held
+		if err := o.await(ctx); err != nil {
+			return err
 		}
 	}
+}
+
+// await returns when the log is worth another look.
+func (o *logOptions) await(ctx context.Context) error {
+	var due <-chan time.Time
+	if o.changed == nil {
+		due = time.After(logPoll) //nolint:forbidigo // a log is read on while the lab is held
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-o.changed:
+	case <-due:
+	}
+	return nil
 }
 
 // replaced tells whether another file is now at the path.
@@ -216,4 +229,14 @@ func logTail(path string, lines, limit int64) string {
 // as long as running says that somebody writes it.
 func CopyLog(ctx context.Context, out io.Writer, path string, running func() bool) error {
 	return readLog(ctx, out, path, logOptions{follow: true, tail: -1, limit: -1}, running)
+}
+
+// FollowLog is CopyLog that looks at the log only when changed says that it has
+// changed, or that running has. From the end on, it leaves out what is there already.
+func FollowLog(ctx context.Context, out io.Writer, path string, end bool, changed <-chan struct{}, running func() bool) error {
+	o := logOptions{follow: true, tail: -1, limit: -1, changed: changed}
+	if end {
+		o.tail = 0
+	}
+	return readLog(ctx, out, path, o, running)
 }

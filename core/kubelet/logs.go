@@ -19,7 +19,8 @@ type logOptions struct {
 	tail                         int64 // lines from the end; negative: all
 	limit                        int64 // bytes; negative: all
 	since                        time.Time
-	stream                       string // "stdout" or "stderr"; empty: both
+	stream                       string          // "stdout" or "stderr"; empty: both
+	changed                      <-chan struct{} // when a followed log is looked at; nil: every so often
 }
 
 func parseLogOptions(q url.Values, now time.Time) (logOptions, error) {
