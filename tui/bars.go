@@ -90,6 +90,14 @@ func (m *Model) hints() []pane.Hint {
 		add(show(keys.Language), "lang")
 		return list
 	}
+	if m.over == naming {
+		add("↑↓", "entry")
+		add("pgdn", "scroll")
+		add(show(keys.Palette), "lookup")
+		add("esc", "close")
+		add(show(keys.Language), "lang")
+		return list
+	}
 	if m.choosing() {
 		add("a-"+string(rune('a'+len(m.lv.Prompt.Choices)-1)), "choose")
 		add("1-3", "sure")

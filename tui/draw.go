@@ -91,6 +91,8 @@ func (m *Model) draw() *canvas.Canvas {
 		c.Cursor(pen.Filter(m.panes[layout.Hints], m.line.input()))
 	case choosingCard:
 		pen.Cards(body, m.cardPage())
+	case naming:
+		m.drawNames(pen, body)
 	case reading:
 		m.drawOutput(pen, body)
 	}

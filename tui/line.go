@@ -163,6 +163,9 @@ func (m *Model) entered() tea.Cmd {
 	if m.podCommand(in) {
 		return nil
 	}
+	if cmd, ok := m.dnsCommand(in); ok {
+		return cmd
+	}
 	if cmd, ok := m.packetCommand(in); ok {
 		return cmd
 	}

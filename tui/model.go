@@ -46,6 +46,7 @@ const (
 	filtering
 	reading
 	choosingCard
+	naming
 )
 
 // Model is the interface: what has been received, where the eye is, and what
@@ -94,9 +95,10 @@ type Model struct {
 	picked map[uint64]bool // picked and not yet gone
 
 	over    overlay
-	line    line // the palette's or the filter's
-	chosen  int  // in the palette
-	deck    deck // the page of cards
+	line    line  // the palette's or the filter's
+	chosen  int   // in the palette
+	deck    deck  // the page of cards
+	names   names // the page of names
 	page    viewport.Model
 	outName string
 
@@ -209,6 +211,8 @@ func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		m.sent(msg)
 	case brokeMsg:
 		m.broke(msg)
+	case resolvedMsg:
+		m.resolved(msg)
 	}
 	return m, nil
 }

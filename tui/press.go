@@ -23,6 +23,8 @@ func (m *Model) press(msg tea.KeyPressMsg) tea.Cmd {
 		return m.read(msg)
 	case choosingCard:
 		return m.chooseCard(msg)
+	case naming:
+		return m.readNames(msg)
 	}
 	if cmd, ok := m.answering(name); ok {
 		m.place()
@@ -115,8 +117,12 @@ func (m *Model) wheel(msg tea.MouseWheelMsg) {
 		m.page, _ = m.page.Update(msg)
 		return
 	}
-	if m.over == choosingCard {
+	switch m.over {
+	case choosingCard:
 		m.wheelCards(n)
+		return
+	case naming:
+		m.names.skip = max(0, min(m.names.most, m.names.skip+n))
 		return
 	}
 	for p, r := range m.panes {

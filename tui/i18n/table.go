@@ -2,7 +2,7 @@ package i18n
 
 // table has all texts: English, Chinese. Names of API objects, fields, verbs
 // of interfaces and programs stay as they are in both.
-var table = together(words, podWords, packetWords, cardWords)
+var table = together(words, podWords, packetWords, cardWords, dnsWords)
 
 var words = map[string][2]string{
 	"mode.live":   {"LIVE", "实时"},
@@ -365,6 +365,6 @@ var words = map[string][2]string{
 	"help.held":     {"waits", "等你放行"},
 	"help.bad":      {"went wrong", "出错"},
 	"help.idle":     {"idle, or not yet", "空闲，或尚未发生"},
-	"palette.hint":  {"a command below, kubectl …, pod NAME, packet FROM TO:PORT", "下面的命令、kubectl …、pod 名字，或 packet 起点 终点:端口"},
+	"palette.hint":  {"below, kubectl …, pod NAME, packet FROM TO, dns POD NAME", "下面的命令、kubectl …、pod 名字、packet 起点 终点、dns POD 名字"},
 	"filter.prompt": {"filter", "过滤"},
 }

@@ -117,6 +117,7 @@ var packetWords = map[string][2]string{
 	"verb.hop":     {"hop", "一跳"},
 	"verb.resolve": {"look up", "查找名字"},
 	"verb.query":   {"query", "查询"},
+	"verb.asked":   {"is asked for", "被问到"},
 	"verb.break":   {"break", "制造故障"},
 	"verb.mend":    {"mend", "修复"},
 

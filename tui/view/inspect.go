@@ -74,7 +74,7 @@ func worth(h *fold.History, m Mask, seq uint64) *step.Event {
 	return found
 }
 
-var worthFacts = map[step.Verb]bool{step.Commit: true, step.Exited: true, step.Lost: true, step.Connected: true}
+var worthFacts = map[step.Verb]bool{step.Commit: true, step.Exited: true, step.Lost: true, step.Connected: true, step.Asked: true}
 
 // note adds what the step found and decided.
 func (in *Inspect) note(h *fold.History, e *step.Event) {
@@ -83,7 +83,7 @@ func (in *Inspect) note(h *fold.History, e *step.Event) {
 		last = e
 	}
 	switch {
-	case last.Verb == step.Query, last.Verb == step.Resolve:
+	case last.Verb == step.Query, last.Verb == step.Resolve, last.Verb == step.Asked:
 		in.dns(last)
 	case last.Class == step.ClassReconcile:
 		var d step.ReconcileDetail

@@ -67,7 +67,7 @@ func stops(e *step.Event) (step.Zoom, bool) {
 			}
 			return step.Fine, true
 		}
-		if e.Verb == step.Probe {
+		if e.Verb == step.Probe || e.Verb == step.Asked {
 			return step.Fine, true
 		}
 		return step.Finest, true
@@ -128,7 +128,7 @@ func laneOf(e *step.Event) Lane {
 		return Hands
 	case step.Commit, step.Snapshot:
 		return Requests
-	case step.Links, step.HopSeen, step.Carried:
+	case step.Links, step.HopSeen, step.Carried, step.Asked:
 		return Net
 	}
 	return You
@@ -142,7 +142,7 @@ var letters = map[step.Verb]byte{
 	step.CNIAdd: 'n', step.CNIDel: 'x', step.OverlayRemove: 'x', step.ProxySet: 'M', step.Balance: 'L', step.PolicySync: 'f',
 	step.Lost: '!', step.Sync: 'k', step.Probe: 'p', step.PodSeen: 'o', step.Processes: 'o', step.Cgroup: 'o', step.Worker: 'o',
 	step.Mount: 'm', step.Unmount: 'x', step.Evict: 'e', step.Pressure: '!', step.PowerSet: '!', step.Usage: 'u',
-	step.Packet: '>', step.HopSeen: 'h', step.Break: '!', step.Mend: 'm', step.Resolve: '?', step.Query: 'q',
+	step.Packet: '>', step.HopSeen: 'h', step.Break: '!', step.Mend: 'm', step.Resolve: '?', step.Query: 'q', step.Asked: 'q',
 }
 
 func letter(e *step.Event) byte {
