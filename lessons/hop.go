@@ -181,7 +181,7 @@ func packetWords(e *step.Event, lang string) string {
 	}
 	s := word(lang, "packet."+d.Outcome)
 	if d.Drop != nil {
-		s += ": " + d.Drop.Says
+		s += word(lang, "packet.because") + d.Drop.Says
 	}
 	return s
 }

@@ -57,6 +57,7 @@ var words = map[string]Text{
 	"packet.delivered": {"the packet was delivered", "数据包已送达"},
 	"packet.refused":   {"the packet was refused", "数据包被拒绝了"},
 	"packet.lost":      {"the packet was lost", "数据包丢失了"},
+	"packet.because":   {": ", "："},
 	"plain.event.rv":   {"stored as revision {rv}", "已保存为版本 {rv}"},
 	"plain.event.see":  {"sees", "得知"},
 	"plain.event.loop": {"reconciles", "调和"},

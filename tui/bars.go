@@ -1,9 +1,12 @@
 package tui
 
 import (
+	"slices"
+
 	"github.com/klab-project/klab/tui/i18n"
 	"github.com/klab-project/klab/tui/keys"
 	"github.com/klab-project/klab/tui/layout"
+	"github.com/klab-project/klab/tui/lesson"
 	"github.com/klab-project/klab/tui/pane"
 )
 
@@ -120,6 +123,9 @@ func (m *Model) hints() []pane.Hint {
 	add(show(keys.Why), "why")
 	if !m.choosing() {
 		add("tab", "focus")
+	}
+	if m.lesson != nil && !m.choosing() && slices.ContainsFunc(m.lv.Checks, func(g lesson.Goal) bool { return !g.Done }) {
+		add(show(keys.Check), "check")
 	}
 	if m.lesson != nil && m.lv.Left > 0 {
 		add(show(keys.Hint), "hint")

@@ -136,7 +136,7 @@ func (p Pen) foot(v lesson.View, a Answering, w int) [][]seg {
 		gap()
 		out = append(out, p.prompt(v.Prompt, a, w)...)
 	}
-	if v.Do != nil && (quiz || !v.Prompt.Open()) {
+	if v.Do != nil && *v.Do != (lesson.Command{Done: true}) && (quiz || !v.Prompt.Open()) { // more than turning to a view
 		gap()
 		out = append(out, p.doing(v.Do, w)...)
 	}
@@ -145,7 +145,7 @@ func (p Pen) foot(v lesson.View, a Answering, w int) [][]seg {
 		out = append(out, p.prompt(v.Prompt, a, w)...)
 	}
 	for _, h := range v.Hints {
-		for _, l := range text.Wrap(p.L.T("lesson.hint")+" "+p.clean(h), w) {
+		for _, l := range text.Wrap(p.L.T("lesson.hint")+p.clean(h), w) {
 			out = append(out, []seg{{l, held}})
 		}
 	}
