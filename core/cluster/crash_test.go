@@ -15,6 +15,7 @@ import (
 
 	"github.com/klab-project/klab/core/cluster"
 	"github.com/klab-project/klab/core/step"
+	"github.com/klab-project/klab/netlab/leak"
 )
 
 // fault is what is killed.
@@ -40,6 +41,7 @@ func TestCrashMatrix(t *testing.T) {
 	c.until("bystander", "runs", nil)
 	c.until("warm-up", "runs", nil)
 	c.kubectl("delete", "pod", "warm-up")
+	c.empty("node-1")
 	for _, f := range []fault{agentDies, runtimeDies, daemonDies, powerFails} {
 		if !c.run(string(f), func() { c.round(f) }) {
 			return
@@ -47,6 +49,19 @@ func TestCrashMatrix(t *testing.T) {
 	}
 	c.noGap("bystander") // on the other node
 	require.Equal(t, "0", l.kubectl("get", "pod", "bystander", "-o", restarts))
+}
+
+// empty waits until a node has nothing of pods: the API has forgotten them before.
+func (c *crash) empty(node string) {
+	c.t.Helper()
+	var left leak.Snapshot
+	c.eventually(func() bool {
+		var err error
+		left, err = c.place(node).Take(context.Background())
+		return err == nil && len(left["file"])+len(left["mount"])+len(left["process"]) == 0
+	}, func() string {
+		return fmt.Sprintf("%s still has %v %v %v", node, left["file"], left["mount"], left["process"])
+	})
 }
 
 // run runs a part of the test as a test of its own.

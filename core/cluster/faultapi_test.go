@@ -18,8 +18,8 @@ func TestEveryAPICardInACluster(t *testing.T) {
 	l.kubectl("create", "deployment", "web", "--image=klab.local/tools:1", "--", "httpd", ":8080")
 	l.kubectl("expose", "deployment", "web", "--port=80", "--target-port=8080")
 	l.kubectl("run", "client", "--image=klab.local/tools:1", "--", "sleep", "infinity")
-	l.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
-	l.kubectl("wait", "--for=condition=Ready", "pod/client", "--timeout=60s")
+	l.kubectl("rollout", "status", "deployment/web", "--timeout=120s")
+	l.kubectl("wait", "--for=condition=Ready", "pod/client", "--timeout=120s")
 	ip := l.kubectl("get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")
 	answers := func(at string) func() bool {
 		return func() bool {
@@ -72,7 +72,7 @@ func TestEveryAPICardInACluster(t *testing.T) {
 		}
 		_, err = cluster.Mend(t.Context(), l.Dir, f.ID)
 		require.NoError(t, err, x.card)
-		l.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+		l.kubectl("rollout", "status", "deployment/web", "--timeout=120s")
 		until("after "+x.card, func() bool { return byName() && byAddress() })
 		until("all is as before "+x.card, func() bool { return spec() == before })
 	}

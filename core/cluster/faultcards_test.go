@@ -212,8 +212,8 @@ func TestFaultsOutliveTheirMakers(t *testing.T) {
 	_, err = cluster.Mend(t.Context(), b.Dir, "")
 	require.NoError(t, err)
 	require.Empty(t, left())
-	b.kubectl("wait", "--for=condition=Ready", "node/node-2", "--timeout=60s")
-	b.kubectl("wait", "--for=condition=Ready", "pod/c", "--timeout=60s")
+	b.eventually("1", "get", "pod", "c", "-o", restarts) // until then the API has what was true before
+	b.kubectl("wait", "--for=condition=Ready", "pod/c", "--timeout=120s")
 	b.find()
 	b.works("after node-2 came back", all...)
 

@@ -124,14 +124,15 @@ func TestNodeCutOffAndBack(t *testing.T) {
 	l := newLab(t)
 	l.up(3)
 	ip := map[string]string{"a": l.serveOn("node-1", "a"), "b": l.serveOn("node-2", "b"), "c": l.serveOn("node-3", "c")}
-	l.kubectl("run", "asker", "--image=klab.local/tools:1", `--overrides={"spec":{"nodeName":"node-1"}}`, "--",
-		"sh", "-c", "while true; do wget -q -T 20 -O - http://"+ip["c"]+":8080/ >/dev/null && echo answered || echo lost; sleep 0.05; done")
-	l.kubectl("wait", "--for=condition=Ready", "pod/asker", "--timeout=120s")
 	ways := map[string][]string{}
 	for _, node := range []string{"node-1", "node-2"} {
-		ways[node] = l.ways(node)
-		require.Len(t, ways[node], 7, "a device, and a route and two entries for each of two others")
+		require.Eventually(t, func() bool { ways[node] = l.ways(node); return len(ways[node]) == 7 }, eventually, tick,
+			"a device, and a route and two entries for each of two others")
 	}
+	require.Eventually(t, func() bool { return l.asks("a", "b", ip["b"]) && l.asks("a", "c", ip["c"]) }, eventually, tick)
+	l.kubectl("run", "asker", "--image=klab.local/tools:1", `--overrides={"spec":{"nodeName":"node-1"}}`, "--",
+		"sh", "-c", "while true; do wget -q -T 60 -O - http://"+ip["c"]+":8080/ >/dev/null && echo answered || echo lost; sleep 0.05; done")
+	l.kubectl("wait", "--for=condition=Ready", "pod/asker", "--timeout=120s")
 
 	cut, err := cluster.Break(ctx, l.Dir, faults.Ask{Card: "cut-link", Target: "node-2"})
 	require.NoError(t, err)
@@ -153,5 +154,5 @@ func TestNodeCutOffAndBack(t *testing.T) {
 	require.Eventually(t, func() bool {
 		return l.asks("a", "b", ip["b"]) && l.asks("b", "a", ip["a"]) && l.asks("b", "c", ip["c"])
 	}, eventually, tick)
-	require.NotContains(t, l.kubectl("logs", "asker"), "lost")
+	require.NotContains(t, l.logs("asker"), "lost")
 }

@@ -152,9 +152,13 @@ func (p *paths) udp(node, to, text string) string {
 func (p *paths) answerers(node, to string, times int) (names map[string]bool) {
 	names = map[string]bool{}
 	for range times {
-		text, err := p.get(node, to, time.Minute)
-		require.NoError(p.t, err)
-		names[saidPod.FindStringSubmatch(text)[1]] = true
+		var said []string
+		require.Eventually(p.t, func() bool {
+			text, err := p.get(node, to, time.Minute)
+			said = saidPod.FindStringSubmatch(text)
+			return err == nil && said != nil
+		}, eventually, tick, "nobody answers at %s", to)
+		names[said[1]] = true
 	}
 	return names
 }
@@ -175,8 +179,8 @@ func (p *paths) holdLeaving() {
 	p.eventually("true true", "get", "endpointslices", "-l", "kubernetes.io/service-name=leaving",
 		"-o", "jsonpath={.items[0].endpoints[0].conditions['serving','terminating']}")
 	way := path{"pod that ends", "node-1", p.vip["leaving"] + ":80", "leaving", "node-1"}
-	require.Eventually(p.t, func() bool { return p.wrong(way) == "" }, eventually, tick)
+	p.open("while it ends", way)
 	p.kubectl("delete", "pod", "leaving", "--grace-period=0", "--force")
 	way.answers = ""
-	require.Eventually(p.t, func() bool { return p.wrong(way) == "" }, eventually, tick)
+	p.open("when it has ended", way)
 }

@@ -15,11 +15,12 @@ import (
 )
 
 // pid is the cluster's process with a role, or 0. What such a process has begun
-// has its environment, until it is a program of its own: it is not meant.
+// has its environment, and may outlive it: it is not meant.
 func (l *lab) pid(role string) int {
 	all := l.pids(role)
 	for _, pid := range all {
-		if !slices.Contains(all, parent(pid)) {
+		program, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+		if strings.HasPrefix(filepath.Base(program), "klab") && !slices.Contains(all, parent(pid)) {
 			return pid
 		}
 	}

@@ -63,9 +63,11 @@ func (c *crash) serve(name string) string {
 
 func (c *crash) node() string { return filepath.Join(c.Path, "nodes", "node-1", "ns", "net") }
 
-// connects tells whether the node can open a connection.
-func (c *crash) connects(to string) bool {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+// connects tells whether the node can open a connection soon.
+func (c *crash) connects(to string) bool { return c.connectsWithin(to, 2*time.Second) }
+
+func (c *crash) connectsWithin(to string, limit time.Duration) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	conn, err := netns.Dialer(c.node())(ctx, "tcp4", to)
 	if err != nil {
@@ -80,15 +82,15 @@ func (c *crash) answers(to string) {
 	c.eventually(func() bool { return c.connects(to) }, func() string { return nettest.Run(c.t, c.node(), "iptables-save -t nat; nft list table ip kube-proxy") })
 }
 
-// always opens connections, one after the other, until stop, which tells how
-// many could not be opened.
+// always opens connections, one after the other, until stop, which tells when
+// one could not be opened: it was refused, or what lay on its way was gone.
 func (c *crash) always(to string) (stop func() []string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var failed []string
 	var loop sync.WaitGroup
 	loop.Go(func() {
 		for ctx.Err() == nil {
-			if start := time.Now(); !c.connects(to) {
+			if start := time.Now(); !c.connectsWithin(to, 30*time.Second) {
 				failed = append(failed, start.Format(time.StampMilli))
 			}
 		}

@@ -56,7 +56,7 @@ func TestPullFromAnotherRegistry(t *testing.T) {
 	l.up(1)
 	l.kubectl("run", "app", "--image="+image)
 	l.kubectl("wait", "--for=condition=Ready", "pod/app", "--timeout=120s")
-	require.Equal(t, "from elsewhere", l.kubectl("logs", "app"))
+	l.eventually("from elsewhere", "logs", "app")
 	require.Equal(t, image, l.kubectl("get", "pod", "app", "-o", "jsonpath={.status.containerStatuses[0].image}"))
 	require.Contains(t, l.kubectl("get", "pod", "app", "-o", "jsonpath={.status.containerStatuses[0].imageID}"),
 		strings.TrimSuffix(image, ":v1")+"@sha256:")
@@ -64,5 +64,8 @@ func TestPullFromAnotherRegistry(t *testing.T) {
 	missing := strings.TrimSuffix(image, "v1") + "v2"
 	l.kubectl("run", "none", "--image="+missing)
 	l.eventually("ImagePullBackOff", "get", "pod", "none", "-o", "jsonpath={.status.containerStatuses[0].state.waiting.reason}")
-	require.Contains(t, l.kubectl("describe", "pod", "none"), fmt.Sprintf("Failed to pull image %q", missing))
+	require.Eventually(t, func() bool {
+		text, _ := l.try("describe", "pod", "none")
+		return strings.Contains(text, fmt.Sprintf("Failed to pull image %q", missing))
+	}, eventually, tick, "the event about it")
 }

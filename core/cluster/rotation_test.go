@@ -1,7 +1,6 @@
 package cluster_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -32,10 +31,13 @@ func TestKubeletCertificatesRotate(t *testing.T) {
 	id := l.kubectl("get", "pod", "counter", "-o", containerID)
 
 	// A stream by way of the API server and the kubelet lasts through it all.
-	var logs bytes.Buffer
+	logs := filepath.Join(t.TempDir(), "logs")
+	file, err := os.Create(logs)
+	require.NoError(t, err)
+	defer file.Close()
 	follow := exec.Command(l.klab, "--cluster", l.Name, "kubectl", "logs", "-f", "counter")
 	follow.Env = append(os.Environ(), "KLAB_ROOT="+filepath.Dir(l.Path))
-	follow.Stdout = &logs
+	follow.Stdout = file
 	require.NoError(t, follow.Start())
 	before := l.servedBy("node-1")
 	require.Equal(t, "system:node:node-1", before.Subject.CommonName)
@@ -63,33 +65,42 @@ func TestKubeletCertificatesRotate(t *testing.T) {
 	require.Equal(t, id, l.kubectl("get", "pod", "counter", "-o", containerID))
 	require.Equal(t, "0", l.kubectl("get", "pod", "counter", "-o", restarts))
 	require.NoError(t, follow.Process.Signal(syscall.Signal(0)), "the logs are still being followed")
-	last := l.kubectl("logs", "counter", "--tail=1")
-	require.NoError(t, follow.Process.Signal(os.Interrupt))
-	_ = follow.Wait() // ended by the signal
+	last := l.logs("counter", "--tail=1")
 	n, err := strconv.Atoi(last)
 	require.NoError(t, err)
-	require.Greater(t, strings.Count(logs.String(), "\n"), n-50, "up to the end, nothing is missing")
+	require.Eventually(t, func() bool { return strings.Contains(l.read(logs), "\n"+last+"\n") }, eventually, tick, "%s is not followed", last)
+	require.NoError(t, follow.Process.Signal(os.Interrupt))
+	_ = follow.Wait() // ended by the signal
+	require.Greater(t, strings.Count(l.read(logs), "\n"), n, "up to the end, nothing is missing")
 
 	lines := strings.Split(l.kubectl("get", "csr", "--no-headers"), "\n")
 	require.GreaterOrEqual(t, len(lines), 4)
 	for _, line := range lines {
 		require.Regexp(t, `^csr-\w{5} +\S+ +kubernetes.io/(kube-apiserver-client-kubelet|kubelet-serving) +system:node:node-1 +<none> +(Approved,Issued|Approved|Pending)$`, line)
 	}
-	require.Contains(t, lines[0]+lines[1], "Approved,Issued")
+	require.GreaterOrEqual(t, strings.Count(strings.Join(lines, "\n"), "Approved,Issued"), 4, "each was replaced twice")
 }
 
-// servedBy is the certificate that a kubelet shows.
-func (l *lab) servedBy(node string) *x509.Certificate {
+// servedBy is the good certificate that a kubelet shows.
+func (l *lab) servedBy(node string) (shown *x509.Certificate) {
 	l.t.Helper()
 	dial := netns.Dialer(filepath.Join(l.Path, "nodes", node, "ns", "net"))
-	conn, err := dial(context.Background(), "tcp", "127.0.0.1:10250")
-	require.NoError(l.t, err)
 	roots := x509.NewCertPool()
 	require.True(l.t, roots.AppendCertsFromPEM([]byte(l.read(filepath.Join(l.Path, "pki", "ca.crt")))))
-	secure := tls.Client(conn, &tls.Config{RootCAs: roots, ServerName: node, MinVersion: tls.VersionTLS12})
-	defer secure.Close()
-	require.NoError(l.t, secure.Handshake())
-	return secure.ConnectionState().PeerCertificates[0]
+	require.Eventually(l.t, func() bool {
+		conn, err := dial(context.Background(), "tcp", "127.0.0.1:10250")
+		if err != nil {
+			return false
+		}
+		secure := tls.Client(conn, &tls.Config{RootCAs: roots, ServerName: node, MinVersion: tls.VersionTLS12})
+		defer secure.Close()
+		if secure.Handshake() != nil {
+			return false
+		}
+		shown = secure.ConnectionState().PeerCertificates[0]
+		return true
+	}, eventually, tick, "the kubelet of %s", node)
+	return shown
 }
 
 func (l *lab) read(path string) string {

@@ -47,7 +47,7 @@ func TestStaticPod(t *testing.T) {
 	l.kill("agent/node-1")
 	l.kubectl("run", "after", "--image=klab.local/tools:1", "--", "sleep", "600")
 	l.kubectl("wait", "--for=condition=Ready", "pod/after", "--timeout=120s")
-	require.Equal(t, id, l.kubectl("get", "pod", "web-node-1", "-o", containerID))
+	l.eventually(id, "get", "pod", "web-node-1", "-o", containerID)
 
 	// Another file is another pod; the one before ends first.
 	l.manifest("web.yaml", fmt.Sprintf(staticPod, 500))
