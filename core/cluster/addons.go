@@ -125,10 +125,7 @@ func addonRow(o *unstructured.Unstructured) *api.Resource {
 func (d *daemon) startAddons(ctx context.Context, own *rest.Config) {
 	d.hadAddons = len(d.loadMade()) > 0
 	d.work.Go(func() {
-		for _, name := range append(Addons(), d.cfg.With...) {
-			if slices.Contains(d.cfg.Without, name) {
-				continue
-			}
+		for _, name := range d.addons() {
 			if err := d.applyAddon(ctx, own, name); err != nil && ctx.Err() == nil {
 				slog.Error("add-on", "name", name, "err", err)
 			}
@@ -189,14 +186,14 @@ func (d *daemon) saveMade(made []string) error {
 	return writeFile(d.addonsFile(), []byte(strings.Join(made, "\n")+"\n"), 0o644)
 }
 
-// addonPatience is how long "up --wait" waits for an add-on that starts for the
+// addonPatience is how long "up --wait" waits for add-ons that start for the
 // first time. One that a learner has broken is not waited for.
-const addonPatience = 20 * time.Second
+const addonPatience = time.Minute
 
-// awaitDNS waits until one DNS server answers, if this is the cluster's first
-// start.
-func (d *daemon) awaitDNS(ctx context.Context, own *rest.Config) {
-	if d.hadAddons || slices.Contains(d.cfg.Without, dnsAddon) {
+// awaitAddons waits until one pod of each add-on is ready, if this is the
+// cluster's first start.
+func (d *daemon) awaitAddons(ctx context.Context, own *rest.Config) {
+	if d.hadAddons {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, addonPatience)
@@ -205,20 +202,43 @@ func (d *daemon) awaitDNS(ctx context.Context, own *rest.Config) {
 	if err != nil {
 		return
 	}
-	events, err := client.AppsV1().Deployments(metav1.NamespaceSystem).Watch(ctx, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", "coredns").String()})
+	for _, name := range d.addons() {
+		manifest, err := AddonManifest(name)
+		if err != nil {
+			continue
+		}
+		objects, _ := addonObjects(manifest)
+		for _, o := range objects {
+			if o.GetKind() == "Deployment" && !awaitReplica(ctx, client, o.GetNamespace(), o.GetName()) {
+				slog.Warn("the add-on is not ready", "name", name, "after", addonPatience)
+			}
+		}
+	}
+}
+
+// awaitReplica waits until one pod of a Deployment is ready.
+func awaitReplica(ctx context.Context, client kubernetes.Interface, namespace, name string) bool {
+	events, err := client.AppsV1().Deployments(namespace).Watch(ctx, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", name).String()})
 	if err != nil {
-		return
+		return false
 	}
 	defer events.Stop()
 	for {
 		select {
 		case e, ok := <-events.ResultChan():
-			if dns, is := e.Object.(*appsv1.Deployment); !ok || is && dns.Status.ReadyReplicas > 0 {
-				return
+			if !ok {
+				return false
+			}
+			if it, is := e.Object.(*appsv1.Deployment); is && it.Status.ReadyReplicas > 0 {
+				return true
 			}
 		case <-ctx.Done():
-			slog.Warn("the cluster's DNS is not ready", "after", addonPatience)
-			return
+			return false
 		}
 	}
+}
+
+// addons are the names of those that the cluster is to have.
+func (d *daemon) addons() []string {
+	return slices.DeleteFunc(append(Addons(), d.cfg.With...), func(name string) bool { return slices.Contains(d.cfg.Without, name) })
 }

@@ -101,7 +101,7 @@ func serve(ctx context.Context, path string, parts Parts, say io.Writer) error {
 	fmt.Fprintln(say, sayServing)
 	if awaitNodes(ctx, client, d.nodesOn()) == nil && d.awaitKubelets(ctx) == nil {
 		fmt.Fprintln(say, sayReady)
-		d.awaitDNS(ctx, client)
+		d.awaitAddons(ctx, client)
 		fmt.Fprintln(say, sayAddons)
 	}
 	<-ctx.Done()

@@ -42,6 +42,9 @@ func (d Dir) alreadyUp() error {
 	return fmt.Errorf("the cluster %q is up already (process %d): use it, take it down with \"klab down\", or name another one with --cluster", d.Name, d.Daemon())
 }
 
+// endPatience is how long a process that was killed may take to end.
+const endPatience = 30 * time.Second
+
 // free is nil when no daemon has the cluster. It waits for one that was killed
 // and has not quite ended: such a one has the lock, but does not answer.
 func (d Dir) free(ctx context.Context) error {
@@ -60,7 +63,7 @@ func (d Dir) free(ctx context.Context) error {
 		return err
 	}
 	defer unix.Close(fd)
-	for until := time.Now().Add(patience); ctx.Err() == nil && time.Now().Before(until) && !d.answers(ctx); {
+	for until := time.Now().Add(endPatience); ctx.Err() == nil && time.Now().Before(until) && !d.answers(ctx); {
 		look, done := context.WithTimeout(ctx, 10*time.Millisecond)
 		err := ended(look, fd)
 		done()

@@ -133,7 +133,7 @@ func SetBackend(ctx context.Context, d Dir, kind string) error {
 }
 
 // backendPatience is how long SetBackend waits for the nodes.
-const backendPatience = 15 * time.Second
+const backendPatience = time.Minute
 
 func awaitBackend(ctx context.Context, client kubernetes.Interface, kind string) error {
 	ctx, cancel := context.WithTimeout(ctx, backendPatience)

@@ -19,7 +19,7 @@ import (
 )
 
 // proxyPatience is how long a node's kube-proxy may take to do what was asked.
-const proxyPatience = 20 * time.Second
+const proxyPatience = time.Minute
 
 // NodeProxy is a node's kube-proxy.
 type NodeProxy struct {
