@@ -33,8 +33,8 @@ type caller struct {
 
 // How long a caller pauses between two calls, and waits for the other one.
 const (
-	firstPause = 20 * time.Millisecond
-	lastPause  = time.Second
+	firstPause = 10 * time.Millisecond
+	lastPause  = 250 * time.Millisecond
 	callTime   = 10 * time.Second
 )
 
@@ -134,7 +134,7 @@ func hears(ctx context.Context, conn *net.TCPConn) error {
 	n, peeked := 0, error(nil)
 	err = raw.Read(func(fd uintptr) bool {
 		n, _, peeked = unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK)
-		return peeked != unix.EAGAIN && peeked != unix.EINTR
+		return !errors.Is(peeked, unix.EAGAIN)
 	})
 	switch {
 	case !over():
