@@ -30,7 +30,8 @@ The last line compares the way with the one that the API's objects say: Services
 and their endpoints, NetworkPolicies, the nodes' subnets and their overlay. A !
 marks the hop at which it leaves that way.
 
-FROM is pod/NAME, NAMESPACE/NAME, container/NAME, a node such as node-1, or outside.
+FROM is pod/NAME, NAMESPACE/NAME, container/NAME (container/NODE/NAME if several
+nodes have one), a node such as node-1, or outside.
 TO is the same, or svc/NAME, a name in DNS such as api.default, or an address;
 one of IPv6 with a port is [ADDRESS]:PORT. PORT is a number or a name; what has
 one port needs none. Of ends with both families the packet is of the one that TO

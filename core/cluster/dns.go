@@ -67,7 +67,11 @@ func (p *packets) lookUp(ctx context.Context, ask DNSAsk) (*DNSAnswer, error) {
 		return nil, fmt.Errorf("names of addresses: %w", err)
 	}
 	spaces := p.spaces()
-	ends := &packetEnds{knownNames: names, spaces: spaces, namespace: "default"}
+	singles, err := p.findSingles(ctx, ask.From)
+	if err != nil {
+		return nil, err
+	}
+	ends := &packetEnds{knownNames: names, spaces: spaces, singles: singles, namespace: "default"}
 	from, space, err := ends.source(ask.From)
 	if err != nil {
 		return nil, wrong{err}

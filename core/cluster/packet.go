@@ -65,12 +65,13 @@ type packets struct {
 	client kubernetes.Interface
 	begin  func() *nameWatch // one that lasts as long as the daemon, at most
 
-	mu     sync.Mutex
-	tracer *trace.Tracer // nil: at rest
-	watch  *nameWatch    // not nil if tracer is not
-	rest   *time.Timer
-	users  int
-	count  int
+	mu      sync.Mutex
+	singles []single      // as of the last look
+	tracer  *trace.Tracer // nil: at rest
+	watch   *nameWatch    // not nil if tracer is not
+	rest    *time.Timer
+	users   int
+	count   int
 }
 
 func (d *daemon) newPackets(ctx context.Context, transport http.RoundTripper) (*packets, error) {
@@ -138,9 +139,9 @@ func (p *packets) use(ctx context.Context) (t *trace.Tracer, names *knownNames, 
 	}
 	p.mu.Lock() // what is set last is newest
 	defer p.mu.Unlock()
-	spaces = p.spaces()
+	spaces, p.singles = p.lookAround()
 	tracer.SetNames(names)
-	tracer.SetWorld(names.world(p.d.net))
+	tracer.SetWorld(withSingles(names.world(p.d.net), p.singles))
 	if err := tracer.Set(spaces); err != nil {
 		slog.Info("a network namespace cannot be looked into", "err", err) // its pod has just ended
 	}
@@ -149,8 +150,14 @@ func (p *packets) use(ctx context.Context) (t *trace.Tracer, names *knownNames, 
 
 // spaces are the network namespaces of the lab, its nodes and its pods.
 func (p *packets) spaces() []trace.Space {
+	list, _ := p.lookAround()
+	return list
+}
+
+// lookAround finds them, and the containers that belong to no pod.
+func (p *packets) lookAround() (list []trace.Space, singles []single) {
 	net := p.d.net
-	list := []trace.Space{
+	list = []trace.Space{
 		{Name: "underlay", Path: net.UnderlayNS()}, {Name: "gateway", Path: net.GatewayNS()},
 		{Name: "control", Path: net.ControlNS()}, {Name: "outside", Path: net.OutsideNS()},
 	}
@@ -166,23 +173,37 @@ func (p *packets) spaces() []trace.Space {
 		}
 		for _, a := range known {
 			// A process that has ended may have left its number to another.
-			if id, err := netns.Identify(a.NetNS); err == nil && id != own {
-				list = appendPodSpace(list, a, n.name)
+			if id, err := netns.Identify(a.NetNS); err != nil || id == own {
+				continue
+			}
+			s := podSpace(list, a, n.name)
+			list = appendPodSpace(list, s)
+			if c, ok := singleOf(a, s); ok {
+				singles = append(singles, c)
 			}
 		}
 	}
-	return list
+	return list, singles
 }
 
-func appendPodSpace(list []trace.Space, a cni.Attachment, node string) []trace.Space {
+// podSpace is the namespace of an attachment. A container that has its name from
+// one of another node, as pods cannot, has its node in it.
+func podSpace(list []trace.Space, a cni.Attachment, node string) trace.Space {
 	args := map[string]string{}
 	for _, pair := range a.Args {
 		args[pair[0]] = pair[1]
 	}
 	pod := args["K8S_POD_NAMESPACE"] + "/" + args["K8S_POD_NAME"]
 	s := trace.Space{Name: "pod/" + pod, Path: a.NetNS, Node: node, Pod: pod}
+	if args["K8S_POD_NAMESPACE"] == singlesIn && slices.ContainsFunc(list, func(x trace.Space) bool { return x.Name == s.Name && x.Node != node }) {
+		s.Name += "@" + node
+	}
+	return s
+}
+
+func appendPodSpace(list []trace.Space, s trace.Space) []trace.Space {
 	if i := slices.IndexFunc(list, func(x trace.Space) bool { return x.Name == s.Name }); i >= 0 {
-		if newer(a.NetNS, list[i].Path) { // the pod's earlier sandbox may not be gone yet
+		if newer(s.Path, list[i].Path) { // the pod's earlier sandbox may not be gone yet
 			list[i] = s
 		}
 		return list
@@ -211,13 +232,17 @@ func (p *packets) send(ctx context.Context, ask PacketAsk) (*PacketAnswer, error
 		return nil, err
 	}
 	defer done()
-	way, err := resolvePacket(names, spaces, p.outside(), ask)
+	singles, err := p.findSingles(ctx, ask.From, ask.To)
+	if err != nil {
+		return nil, err
+	}
+	way, err := resolvePacket(names, spaces, p.outside(), singles, ask)
 	if err != nil { // or it is not told yet
 		if names, err = askNames(ctx, p.client); err != nil {
 			return nil, fmt.Errorf("names of addresses: %w", err)
 		}
 		tracer.SetNames(names)
-		way, err = resolvePacket(names, spaces, p.outside(), ask)
+		way, err = resolvePacket(names, spaces, p.outside(), singles, ask)
 	}
 	if err != nil {
 		return nil, wrong{err}
@@ -245,7 +270,8 @@ func (p *packets) forecast(ctx context.Context, t *trace.Tracer, c *trace.Captur
 	}
 	if names, err := askNames(ctx, p.client); err == nil {
 		t.SetNames(names)
-		t.SetWorld(names.world(p.d.net))
+		_, singles := p.lookAround()
+		t.SetWorld(withSingles(names.world(p.d.net), singles))
 		f = t.Predict(c, w)
 	}
 	return f

@@ -27,13 +27,14 @@ type packetEnds struct {
 	*knownNames
 	spaces    []trace.Space
 	outside   []string // the addresses of the client outside
-	namespace string   // in which names are looked for
+	singles   []single
+	namespace string // in which names are looked for
 	proto     string
 	family    string // that addresses are to be of; "": any
 }
 
-func resolvePacket(names *knownNames, spaces []trace.Space, outside []string, ask PacketAsk) (w packetWay, err error) {
-	e := &packetEnds{knownNames: names, spaces: spaces, outside: outside, namespace: "default", proto: cmp.Or(ask.Proto, "tcp"), family: ask.Family}
+func resolvePacket(names *knownNames, spaces []trace.Space, outside []string, singles []single, ask PacketAsk) (w packetWay, err error) {
+	e := &packetEnds{knownNames: names, spaces: spaces, outside: outside, singles: singles, namespace: "default", proto: cmp.Or(ask.Proto, "tcp"), family: ask.Family}
 	if err := checkFamily(e.family); err != nil {
 		return w, err
 	}
@@ -98,7 +99,7 @@ func (e *packetEnds) source(name string) (step.Place, string, error) {
 		}
 		return step.Place{Kind: "node", Name: n.Name, Node: n.Name, Address: nodeIP(n)}, n.Name, nil
 	}
-	if strings.HasPrefix(name, singlePlace) {
+	if asSingle(name) {
 		return e.single(name)
 	}
 	pod, err := e.pod(name)
@@ -208,12 +209,8 @@ func (e *packetEnds) target(text string, from step.Place) (step.Place, netip.Add
 	if n := e.node(strings.TrimPrefix(name, "node/")); n != nil {
 		return e.numbered(step.Place{Kind: "node", Name: n.Name, Node: n.Name}, nodeIPs(n), port)
 	}
-	if strings.HasPrefix(name, singlePlace) {
-		place, _, err := e.single(name)
-		if err != nil {
-			return place, netip.AddrPort{}, err
-		}
-		return e.numbered(place, []string{place.Address}, port)
+	if asSingle(name) {
+		return e.toSingle(name, port)
 	}
 	pod, err := e.pod(name)
 	if err != nil {

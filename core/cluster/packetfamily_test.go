@@ -57,12 +57,12 @@ func TestTheSenderHasTheFamilyOfWhereItSends(t *testing.T) {
 	names.index()
 	spaces := []trace.Space{{Name: "pod/default/client"}}
 	for to, from := range map[string]string{"10.244.2.3:80": "10.244.1.2", "[fd00:10:244:2::3]:80": "fd00:10:244:1::2"} {
-		w, err := resolvePacket(names, spaces, nil, PacketAsk{From: "pod/client", To: to})
+		w, err := resolvePacket(names, spaces, nil, nil, PacketAsk{From: "pod/client", To: to})
 		require.NoError(t, err)
 		require.Equal(t, from, w.from.Address)
 	}
-	_, err := resolvePacket(names, spaces, nil, PacketAsk{From: "pod/client", To: "10.244.2.3:80", Family: "IPv6"})
+	_, err := resolvePacket(names, spaces, nil, nil, PacketAsk{From: "pod/client", To: "10.244.2.3:80", Family: "IPv6"})
 	require.EqualError(t, err, "10.244.2.3 is no address of IPv6")
-	_, err = resolvePacket(names, spaces, nil, PacketAsk{From: "pod/client", To: "fd00:10:244:2::3"})
+	_, err = resolvePacket(names, spaces, nil, nil, PacketAsk{From: "pod/client", To: "fd00:10:244:2::3"})
 	require.EqualError(t, err, "tcp to fd00:10:244:2::3 needs a port: write [fd00:10:244:2::3]:PORT")
 }

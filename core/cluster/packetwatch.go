@@ -68,7 +68,12 @@ func (p *packets) serveWatch(daemon context.Context) http.HandlerFunc {
 			return
 		}
 		defer done()
-		_, space, err := (&packetEnds{knownNames: names, spaces: spaces, namespace: "default"}).source(ask.From)
+		singles, err := p.findSingles(ctx, ask.From)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		_, space, err := (&packetEnds{knownNames: names, spaces: spaces, singles: singles, namespace: "default"}).source(ask.From)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
@@ -119,8 +124,11 @@ func (p *packets) namesNow(ctx context.Context) *knownNames {
 // watched records a flow that somebody else began.
 func (p *packets) watched(ctx context.Context, tracer *trace.Tracer, way trace.Way, c *trace.Capture, spaces []trace.Space) PacketAnswer {
 	names := p.namesNow(ctx)
+	p.mu.Lock()
+	singles := p.singles
+	p.mu.Unlock()
 	a := PacketAnswer{PacketDetail: step.PacketDetail{
-		ID: p.nextID(), From: placeOfSpace(c.Ask.From, spaces), To: names.place(c.Ask.To.Addr()),
+		ID: p.nextID(), From: placeOfSpace(c.Ask.From, spaces, singles), To: names.place(c.Ask.To.Addr()),
 		Proto: c.Ask.Proto, Port: int(c.Ask.To.Port()), Watched: true,
 	}}
 	_ = step.Do(ctx, step.Action{Actor: packetActor, Node: a.From.Node, Verb: step.Packet, Object: placeObject(a.From), Detail: a.PacketDetail}, func(ctx context.Context) error {
@@ -132,8 +140,13 @@ func (p *packets) watched(ctx context.Context, tracer *trace.Tracer, way trace.W
 }
 
 // placeOfSpace is who a namespace belongs to.
-func placeOfSpace(name string, spaces []trace.Space) step.Place {
+func placeOfSpace(name string, spaces []trace.Space, singles []single) step.Place {
 	p := step.Place{Kind: placeKind(name), Name: name}
+	for _, c := range singles {
+		if c.Space == name {
+			return step.Place{Kind: "container", Name: c.Name, Node: c.Node, Address: c.address()}
+		}
+	}
 	for _, s := range spaces {
 		if s.Name != name {
 			continue

@@ -23,6 +23,9 @@ type ModeConfig struct {
 // of the host.
 var Modes = []string{"bridge", "none", "overlay", "macvlan", "ipvlan"}
 
+// ModePrefix is before a mode in the name of its network: "docker-bridge".
+const ModePrefix = "docker-"
+
 // The networks of the modes. Every node has the same bridge network, which is
 // its own; the overlay is one network over all nodes.
 var (
@@ -78,7 +81,7 @@ func Mode(mode string, c ModeConfig) (*List, error) {
 	default:
 		return nil, fmt.Errorf("there is no network mode %q: use host, %s", mode, strings.Join(slices.Clone(Modes), ", "))
 	}
-	text, err := json.MarshalIndent(map[string]any{"cniVersion": "1.0.0", "name": "docker-" + mode, "plugins": plugins}, "", "  ")
+	text, err := json.MarshalIndent(map[string]any{"cniVersion": "1.0.0", "name": ModePrefix + mode, "plugins": plugins}, "", "  ")
 	if err != nil {
 		return nil, err
 	}

@@ -119,3 +119,35 @@ func (n *Node) Pod(t testing.TB, namespace, name string) (path string, ips []net
 	require.NoError(t, err)
 	return path, ips
 }
+
+// Single attaches a container that belongs to no pod to a network of docker's
+// modes, and returns its namespace and its address there, which is not valid if
+// it has none. Error is that of a kernel that does not have the mode.
+func (l *Lab) Single(t testing.TB, n *Node, mode, name string, ports ...cni.PortMapping) (path string, at netip.Prefix, err error) {
+	t.Helper()
+	c := cni.ModeConfig{Uplink: "eth0", Underlay: l.Underlay, IP: n.IP, MTU: 1500, DataDir: filepath.Join(n.root, "docker")}
+	for i, x := range l.Nodes {
+		if c.Peers = append(c.Peers, x.IP); x == n {
+			c.Number = i + 1
+		}
+	}
+	network, err := cni.Mode(mode, c)
+	require.NoError(t, err)
+	path = filepath.Join(l.Root, "container-"+name)
+	t.Cleanup(func() { require.NoError(t, netns.Delete(path)) })
+	require.NoError(t, netns.Create(path))
+	p := cni.PodNet{SandboxID: "single-" + name, Namespace: "containers", Name: name, NetNS: path, Network: network, Ports: ports}
+	if _, err := n.pods.Attach(context.Background(), p); err != nil {
+		return path, at, err
+	}
+	known, err := n.pods.Runner.Attachments(p.SandboxID)
+	require.NoError(t, err)
+	result, err := known[0].Result()
+	require.NoError(t, err)
+	for _, ip := range result.IPs {
+		a, _ := netip.AddrFromSlice(ip.Address.IP)
+		ones, _ := ip.Address.Mask.Size()
+		at = netip.PrefixFrom(a.Unmap(), ones)
+	}
+	return path, at, nil
+}

@@ -118,19 +118,30 @@ func (a *assembly) sortTaps() {
 func (a *assembly) flooded(s Seen) bool {
 	l := a.Capture.link(s.Space, s.Index)
 	if !s.Out {
-		return s.Other && l.Master == ""
+		return s.Other && l.Master == "" && !a.handedOn(s, l)
 	}
 	if l.PeerSpace == "" || l.Master == "" {
 		return false
 	}
 	for _, x := range a.Seen {
-		if x.Space == l.PeerSpace && x.Other && !x.Out && a.Capture.link(x.Space, x.Index).Name == l.Peer &&
-			x.P.ID == s.P.ID && x.P.Src == s.P.Src && x.P.SPort == s.P.SPort && a.Capture.link(x.Space, x.Index).Master == "" {
+		far := a.Capture.link(x.Space, x.Index)
+		if x.Space == l.PeerSpace && x.Other && !x.Out && far.Name == l.Peer && alike(x.P, s.P) && far.Master == "" && !a.handedOn(x, far) {
 			return true
 		}
 	}
 	return false
 }
+
+// handedOn tells whether a card took a packet that is for a link that shares it.
+func (a *assembly) handedOn(s Seen, card Link) bool {
+	return slices.ContainsFunc(a.Seen, func(x Seen) bool {
+		l := a.Capture.link(x.Space, x.Index)
+		return l.shares() && l.PeerSpace == s.Space && l.Peer == card.Name && !x.Out && alike(x.P, s.P)
+	})
+}
+
+// alike tells whether a packet that was seen twice is the same.
+func alike(x, y *Packet) bool { return x.ID == y.ID && x.Src == y.Src && x.SPort == y.SPort }
 
 // group puts taps and runs together to flights.
 func (a *assembly) group() {

@@ -104,7 +104,9 @@ func (a *assembly) routes(f *flight, places []item) {
 			}
 			a.balancedRoutes(f, in, i, before, places)
 		case t.Out && was == nil && t.P.Outer == nil:
-			a.sent(f, i)
+			if !a.shared(&t) {
+				a.sent(f, i)
+			}
 		case t.Out && was != nil && !was.Out && was.P.Outer == nil && t.P.TTL < was.P.TTL:
 			a.forwarded(f, f.taps[k-1], i)
 		case !t.Out && k == len(f.taps)-1:
@@ -134,6 +136,20 @@ func (a *assembly) sent(f *flight, i int) {
 		a.items = append(a.items, item{tap: i, side: -1, class: classRoute, hop: a.routeHop(q, f, t.P)})
 	}
 	a.neighbour(f, i, q)
+}
+
+// past tells whether a flight is of a packet that did not enter its space: it only
+// used a card there that a link of another space shares.
+func (a *assembly) past(f *flight) bool {
+	return len(f.runs) == 0 && len(f.taps) > 0 && !slices.ContainsFunc(f.taps, func(i int) bool { return !a.taps[i].Out || !a.shared(&a.taps[i]) })
+}
+
+// shared tells whether a packet leaves by a card past the node whose card it is:
+// a link of another space shares it, and sent the packet.
+func (a *assembly) shared(t *tapped) bool {
+	return slices.ContainsFunc(a.taps, func(x tapped) bool {
+		return x.Out && x.leg == t.leg && x.P.ID == t.P.ID && x.link.shares() && x.link.PeerSpace == t.Space && x.link.Peer == t.link.Name
+	})
 }
 
 // ownSource is the packet's source as far as it decides the route: an answer
@@ -168,7 +184,7 @@ func (a *assembly) routeOf(f *flight, in int, dst netip.Addr) Question {
 // arrived is of a packet that goes no further than to this space.
 func (a *assembly) arrived(f *flight, i int) {
 	t := a.taps[i]
-	if t.P.Outer != nil || t.link.Master != "" {
+	if t.P.Outer != nil || t.link.Master != "" || t.link.Name == "lo" { // behind the loopback nothing is decided again
 		return
 	}
 	dst := t.P.Dst

@@ -29,7 +29,8 @@ type lab struct {
 	ns      map[string]string // of pods
 	ip      map[string]netip.Addr
 	tracer  *trace.Tracer
-	kind    string // of the overlay
+	kind    string         // of the overlay
+	singles []trace.Single // containers that belong to no pod
 }
 
 var podsNet, servicesNet = netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("10.96.0.0/12")

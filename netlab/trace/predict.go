@@ -119,8 +119,11 @@ func (p *prediction) without() string {
 		return step.UnpredictedFamily
 	case p.world == nil:
 		return step.UnpredictedAPI
-	case slices.ContainsFunc(p.way.Hops, func(h step.Hop) bool { return strings.HasPrefix(h.NS, singles) && p.world.podAt(h.NS) == nil }):
-		return step.UnpredictedNetwork // a single container's, of which the API knows nothing
+	case slices.ContainsFunc(p.way.Hops, func(h step.Hop) bool {
+		return strings.HasPrefix(h.NS, singles) && p.world.podAt(h.NS) == nil && p.world.single(h.NS) == nil
+	}):
+		return step.UnpredictedNetwork // a container's that is not known yet, or not any more
+	case p.world.single(from) != nil:
 	case strings.HasPrefix(from, "pod/"):
 		pod := p.world.podAt(from)
 		if pod == nil || p.world.node(pod.Node) == nil || len(pod.IPs) == 0 {
@@ -193,6 +196,9 @@ func (p *prediction) sender() netip.AddrPort {
 			}
 		}
 	}
+	if s := p.world.single(from); s != nil {
+		return at(s.Addr.Addr())
+	}
 	switch from {
 	case spaceOutside:
 		return at(p.world.Client)
@@ -230,6 +236,12 @@ func (p *prediction) host(at place) string {
 		return p.node(n, at.began)
 	}
 	to := p.dst.Addr()
+	if at.began && to.IsLoopback() {
+		return p.arrives(at.space)
+	}
+	if s := p.world.single(at.space); s != nil {
+		return p.single(s, at.began)
+	}
 	switch {
 	case strings.HasPrefix(at.space, "pod/"):
 		pod := p.world.podAt(at.space)

@@ -18,7 +18,7 @@ import (
 // world is what the API would say of a lab: its nodes and pods, and the Service
 // as web makes it.
 func (l *lab) world(s proxy.State) *trace.World {
-	w := &trace.World{Network: podsNet, Underlay: l.Underlay, Outside: l.Outside, Gateway: l.GatewayIP(), Control: l.ControlIP(), Client: l.ClientIP(), Services: s}
+	w := &trace.World{Network: podsNet, Underlay: l.Underlay, Outside: l.Outside, Gateway: l.GatewayIP(), Control: l.ControlIP(), Client: l.ClientIP(), Services: s, Singles: l.singles, HostPorts: l.published()}
 	if l.six {
 		w.Network, w.Underlay, w.Outside = topology.Pods6, netip.MustParsePrefix("fd00:172:30::/64"), netip.MustParsePrefix("2001:db8:192::/64")
 		w.Gateway, w.Control, w.Client = netip.MustParseAddr("fd00:172:30::1"), netip.MustParseAddr("fd00:172:30::2"), netip.MustParseAddr("2001:db8:192::a")
@@ -32,6 +32,9 @@ func (l *lab) world(s proxy.State) *trace.World {
 		w.Policies.Nodes = append(w.Policies.Nodes, policy.Node{Name: n.Name, IPs: []netip.Addr{n.IP, n.Pods.Addr(), n.Pods.Addr().Next()}})
 	}
 	for pod, ip := range l.ip {
+		if slices.ContainsFunc(l.singles, func(s trace.Single) bool { return s.Addr.Addr() == ip }) {
+			continue
+		}
 		w.Policies.Pods = append(w.Policies.Pods, policy.Pod{Namespace: "default", Name: pod, Node: nodeOf(pod), IPs: []netip.Addr{ip}, Labels: map[string]string{"app": pod}})
 	}
 	w.Policies.Namespaces = []policy.Namespace{{Name: "default"}}

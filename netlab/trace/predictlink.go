@@ -8,6 +8,7 @@ import (
 
 	"github.com/klab-project/klab/core/step"
 	"github.com/klab-project/klab/netlab/policy"
+	"github.com/klab-project/klab/netlab/proxy"
 )
 
 // hop is how a packet leaves a host: by which link, to which host, in what.
@@ -172,7 +173,9 @@ func (p *prediction) gateway() string {
 		node := p.taken(nodes)
 		return p.out(hop{space: spaceGateway, dev: uplink, via: "?", to: node})
 	}
-	switch {
+	switch s := w.wired(to); {
+	case s != nil:
+		return p.toWire(hop{space: spaceGateway, dev: uplink, mac: p.mac(s.Space, podLink)}, s)
 	case to == w.Client:
 		return p.out(hop{space: spaceGateway, dev: "eth1", to: spaceOutside, mac: p.mac(spaceOutside, uplink)})
 	case w.owner(to) != "":
@@ -181,12 +184,24 @@ func (p *prediction) gateway() string {
 		return p.ended(spaceGateway, &step.HopDrop{Reason: ReasonARP, Says: fmt.Sprintf("nobody has the address %s", to)}, ReasonUnreachable)
 	}
 	for i := range w.Services.Services {
-		if s := &w.Services.Services[i]; s.ClusterIP == to {
+		s := &w.Services.Services[i]
+		if s.ClusterIP == to && p.asks(s) {
+			return p.ended(spaceGateway, &step.HopDrop{Reason: ReasonNoRoute, Object: serviceObject(s),
+				Says: fmt.Sprintf("only nodes translate the address of Service %s, and it came past them", s.Namespace+"/"+s.Name)}, ReasonUnreachable)
+		}
+		if s.ClusterIP == to {
 			return p.ended(spaceGateway, &step.HopDrop{Reason: ReasonServicePort, Object: serviceObject(s),
 				Says: fmt.Sprintf("Service %s has no port %d of %s, so no node translates its address", s.Namespace+"/"+s.Name, p.dst.Port(), strings.ToUpper(p.Ask.Proto))}, ReasonNoRoute, ReasonUnreachable)
 		}
 	}
 	return p.ended(spaceGateway, &step.HopDrop{Reason: ReasonNoRoute, Says: fmt.Sprintf("%s has no route to %s", spaceGateway, to)}, ReasonUnreachable, ReasonServicePort)
+}
+
+// asks tells whether the packet is for a port that a Service has.
+func (p *prediction) asks(s *proxy.Service) bool {
+	return slices.ContainsFunc(s.Ports, func(port proxy.Port) bool {
+		return strings.EqualFold(port.Protocol, p.Ask.Proto) && port.Port == int(p.dst.Port())
+	})
 }
 
 // has tells whether a link of a space has an address.
@@ -214,6 +229,9 @@ func (p *prediction) fromControl() string {
 	case to == p.world.Control:
 		return p.arrives(spaceControl)
 	case h.to != "":
+	case p.world.wired(to) != nil:
+		h.mac = p.mac(p.world.wired(to).Space, podLink)
+		return p.toWire(h, p.world.wired(to))
 	case n != nil:
 		h.to, h.via = n.Name, n.IP.String()
 	case p.world.Underlay.Contains(to):

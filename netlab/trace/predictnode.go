@@ -59,7 +59,7 @@ func (p *prediction) serve(n *WorldNode, began bool, was *nat) proxy.Led {
 	if led.Verdict == proxy.Passed && led.Service == nil && p.own(n, p.dst.Addr()) {
 		for _, h := range p.world.HostPorts {
 			if h.Node == n.Name && h.Protocol == protocol && h.At.Port() == p.dst.Port() && (!h.At.Addr().IsValid() || h.At.Addr() == p.dst.Addr()) {
-				led = proxy.Led{Verdict: proxy.Sent, Endpoints: []netip.AddrPort{h.To}, Masquerade: n.Subnet.Contains(p.src.Addr()) || p.src.Addr().IsLoopback()}
+				led = proxy.Led{Verdict: proxy.Sent, Endpoints: []netip.AddrPort{h.To}, Masquerade: p.network(n, h.To.Addr()).Contains(p.src.Addr()) || p.src.Addr().IsLoopback()}
 			}
 		}
 	}
@@ -154,6 +154,9 @@ func (p *prediction) policies(n *WorldNode) *step.HopDrop {
 func (p *prediction) masquerade(n *WorldNode, dev string, was *nat) {
 	to, from := p.dst.Addr(), p.src.Addr()
 	leaves := n.Subnet.IsValid() && n.Subnet.Contains(from) && !p.world.Network.Contains(to) && !to.IsMulticast()
+	if d := p.docker(n, from); d.IsValid() && d.Contains(from) && !d.Contains(to) && !to.IsMulticast() {
+		leaves = true
+	}
 	if was.masked || leaves {
 		p.src = p.masked(n, p.addressOn(n, dev))
 	}
@@ -208,7 +211,8 @@ type route struct {
 	dev, via string
 	to       *WorldNode  // the node that has the pod
 	pod      *policy.Pod // on this node
-	host     string      // in the underlay
+	single   *Single
+	host     string // in the underlay
 	drop     *step.HopDrop
 	also     []string
 }
@@ -216,6 +220,9 @@ type route struct {
 // routeOf follows from the leases: what is for a pod of another node goes as the
 // backend says, what is for nobody that is known to the gateway.
 func (p *prediction) routeOf(n *WorldNode, to netip.Addr) route {
+	if r, ok := p.toSingle(n, to); ok {
+		return r
+	}
 	peer := p.world.subnetOf(to)
 	switch {
 	case peer != nil && peer.Name == n.Name:
@@ -255,6 +262,8 @@ func (p *prediction) toPod(n *WorldNode, to netip.Addr) route {
 // leave takes the packet out of a node by its route.
 func (p *prediction) leave(n *WorldNode, r route) string {
 	switch {
+	case r.single != nil:
+		return p.leaveTo(n, r.single)
 	case r.pod != nil:
 		space := podSpace(r.pod)
 		return p.out(hop{space: n.Name, dev: p.portOf(space), route: r.dev, to: space, mac: p.mac(space, podLink)})

@@ -37,7 +37,8 @@ type Link struct {
 	VNI     int      `json:"vni,omitempty"`
 	Local   string   `json:"local,omitempty"` // where packets around others come from, of a VXLAN link
 	Addrs   []string `json:"addrs,omitempty"` // with their prefixes
-	// PeerSpace and Peer are a veth's other end, as far as it is known.
+	// PeerSpace and Peer are a veth's other end, and the card that a macvlan or
+	// ipvlan shares, as far as they are known.
 	PeerSpace string `json:"peerSpace,omitempty"`
 	Peer      string `json:"peer,omitempty"`
 
@@ -50,6 +51,9 @@ func (l *Link) unwraps(vni int, to netip.Addr) bool {
 	local := addrIn(l.Local)
 	return l.Kind == "vxlan" && l.VNI == vni && (!local.IsValid() || local.Is4() == to.Is4())
 }
+
+// shares tells whether a link uses the card of another one.
+func (l *Link) shares() bool { return l.Kind == modeMacvlan || l.Kind == modeIpvlan }
 
 // space is a Space that is open.
 type space struct {
@@ -147,7 +151,7 @@ func (s *space) look() error {
 				seen.Local = a.String()
 			}
 		}
-		if seen.Kind == "veth" {
+		if seen.Kind == "veth" || seen.shares() {
 			seen.peerIndex, seen.peerID = a.ParentIndex, a.NetNsID
 		}
 		for _, x := range addrs {

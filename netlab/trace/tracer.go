@@ -43,11 +43,12 @@ func (t *Tracer) SetNames(n Names) {
 	t.names = n
 }
 
-// ports are, unless said otherwise, the ports of flannel's backends.
+// ports are, unless said otherwise, the ports of flannel's backends, and the one
+// that IANA has for VXLAN, which docker's overlay networks use.
 func (t *Tracer) ports() Ports {
 	p := t.Ports
 	if p.VXLAN == nil {
-		p.VXLAN = []uint16{8472}
+		p.VXLAN = []uint16{8472, 4789}
 	}
 	if p.UDP == nil {
 		p.UDP = []uint16{8285}

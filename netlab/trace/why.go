@@ -345,7 +345,7 @@ func (a *assembly) byService(end step.Hop) *step.HopDrop {
 	}
 	where := ""
 	for _, f := range a.flights { // also where no link saw it
-		if s := a.Capture.space(f.space); f.leg == legRequest && s != nil && s.Node != "" && s.Pod == "" {
+		if s := a.Capture.space(f.space); f.leg == legRequest && s != nil && s.Node != "" && s.Pod == "" && !a.past(f) {
 			where = f.space
 			break
 		}

@@ -15,10 +15,11 @@ type World struct {
 	Nodes    []WorldNode
 	Services proxy.State
 	Policies policy.Snapshot // it has all pods, also without any policy
-	// HostPorts are ports of nodes that are pods'.
+	// HostPorts are ports of nodes that are pods', or single containers'.
 	HostPorts []HostPort
+	Singles   []Single
 
-	// All of what follows, and the addresses of Nodes, Services and HostPorts, are
+	// All of what follows, and the addresses of Nodes, Services, HostPorts and Singles, are
 	// of IPv4.
 	Network  netip.Prefix // of all pods
 	Underlay netip.Prefix // of the nodes

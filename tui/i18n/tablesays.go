@@ -21,6 +21,8 @@ var says = [][2]string{
 	{"no Service has that address, and {where} drops it", "没有 Service 使用这个地址，{where} 丢弃它"},
 	{"no node takes packets to {to}", "没有节点接收发往 {to} 的包"},
 	{"no node's subnet has {to}", "{to} 不在任何节点的子网里"},
+	{"only nodes translate the address of Service {name}, and it came past them", "只有节点会转换 Service {name} 的地址，而它绕过了节点"},
+	{"{space} does not hear its own node {node}: both are on the same side of the node's card", "{space} 听不到自己的节点 {node}：两者在节点网卡的同一侧"},
 	{"nobody has the address {to}", "没有谁使用地址 {to}"},
 	{"{where} passes nothing on", "{where} 不转发任何包"},
 	{"Service {name} has no port {port} of {proto}", "Service {name} 没有 {proto} 端口 {port}"},
