@@ -37,13 +37,13 @@ func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := command().ExecuteContext(ctx)
+	cmd, err := command().ExecuteContextC(ctx)
 	var code exitCode
 	switch {
 	case errors.As(err, &code):
 		os.Exit(int(code))
 	case err != nil:
-		fmt.Fprintln(os.Stderr, "klab:", printableLines(err.Error()))
+		fmt.Fprintln(os.Stderr, "klab:", printableLines(plainly(cmd, err).Error()))
 		os.Exit(1)
 	}
 }
@@ -77,5 +77,7 @@ Begin with "sudo klab tui". Everything else is for scripts and for the curious.`
 		a.daemonCommand(), a.agentCommand(),
 	)
 	root.AddCommand(a.breakCommand(), a.mendCommand())
+	root.SetFlagErrorFunc(wrongFlag)
+	speakPlainly(root)
 	return root
 }

@@ -64,7 +64,14 @@ func (a *app) packetCommand() *cobra.Command {
 				return err
 			}
 			style := trace.Style{All: all, Width: columns()}
+			flags := cmd.Flags()
 			switch {
+			case flags.Changed("wait") && ask.Wait <= 0:
+				return fmt.Errorf("nothing is answered within %s: --wait takes a time such as 500ms or 2s", ask.Wait)
+			case flags.Changed("count") && !watch:
+				return errors.New("--count says how many flows are watched, and a packet is one: use it with --watch")
+			case flags.Changed("count") && count <= 0:
+				return fmt.Errorf("%d flows are none to watch: --count takes 1 or more", count)
 			case watch && len(args) == 1:
 				return watchPackets(cmd.Context(), cmd.OutOrStdout(), d, args[0], count, asJSON, style)
 			case watch:
