@@ -75,7 +75,8 @@ func (s *Singles) Create(ctx context.Context, c Single) (id string, err error) {
 		return "", err
 	}
 	if have, err := s.find(ctx, c.Name); err == nil {
-		return "", fmt.Errorf("there is a container %q already: %s", c.Name, have.State)
+		state := strings.ToLower(strings.TrimPrefix(have.State.String(), "CONTAINER_"))
+		return "", fmt.Errorf("there is a container %q on %s already, which is %s: \"klab container rm %s\" removes it", c.Name, s.node, state, c.Name)
 	}
 	if err := s.free(ctx, c); err != nil {
 		return "", err
@@ -102,6 +103,14 @@ func (c *Single) check() error {
 	}
 	if err := c.checkNetwork(); err != nil {
 		return err
+	}
+	if c.CPUs < 0 {
+		return fmt.Errorf("%v CPUs are none: write 0.5, or leave it out for no limit", c.CPUs)
+	}
+	for _, e := range c.Env {
+		if name, _, ok := strings.Cut(e, "="); !ok || name == "" {
+			return fmt.Errorf("%q is no environment variable: write NAME=value", e)
+		}
 	}
 	for _, m := range c.Mounts {
 		from, to, ok := strings.Cut(m, ":")

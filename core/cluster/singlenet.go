@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -62,8 +65,8 @@ func (c *Single) portMappings() (list []*cri.PortMapping, err error) {
 	return list, nil
 }
 
-// free sees that no other container has published a port, and that nobody on
-// the node listens there.
+// free sees that no other container has published a port, that it is no pod's,
+// and that nobody on the node listens there.
 func (s *Singles) free(ctx context.Context, c Single) error {
 	wanted, err := c.portMappings()
 	if err != nil || len(wanted) == 0 {
@@ -73,11 +76,18 @@ func (s *Singles) free(ctx context.Context, c Single) error {
 	if err != nil {
 		return err
 	}
+	pods, err := s.pods(ctx)
+	if err != nil {
+		return fmt.Errorf("whether a pod of %s has one of the ports is not known: %w", s.node, err)
+	}
 	for _, m := range wanted {
+		if pod := holderOf(pods, m); pod != "" {
+			return fmt.Errorf("port %d of %s is already allocated: it is the hostPort of the pod %s; choose another one", m.HostPort, s.node, pod)
+		}
 		for _, other := range all {
 			has, err := (&Single{Ports: strings.Fields(other.Annotations[publishedPorts])}).portMappings()
 			if err == nil && slices.ContainsFunc(has, func(o *cri.PortMapping) bool { return o.HostPort == m.HostPort && o.Protocol == m.Protocol }) {
-				return fmt.Errorf("port %d of %s is already allocated: by the container %s", m.HostPort, s.node, other.Labels[singleLabel])
+				return fmt.Errorf("port %d of %s is already allocated: by the container %s; choose another one, or remove that", m.HostPort, s.node, other.Labels[singleLabel])
 			}
 		}
 		if m.Protocol != cri.Protocol_TCP {
@@ -90,6 +100,35 @@ func (s *Singles) free(ctx context.Context, c Single) error {
 		l.Close()
 	}
 	return nil
+}
+
+// pods are the pods that the API has for the node and that are not over.
+func (s *Singles) pods(ctx context.Context) ([]corev1.Pod, error) {
+	client, err := s.d.clientset()
+	if err != nil {
+		return nil, err
+	}
+	list, err := client.CoreV1().Pods("").List(ctx, metav1.ListOptions{FieldSelector: "spec.nodeName=" + s.node + ",status.phase!=Succeeded,status.phase!=Failed"})
+	if err != nil {
+		return nil, err
+	}
+	return list.Items, nil
+}
+
+// holderOf names the pod to which a port of its node leads, "" if there is none. A
+// pod on the node's own network has it by listening.
+func holderOf(pods []corev1.Pod, m *cri.PortMapping) string {
+	for i := range pods {
+		p := &pods[i]
+		for c := range slices.Values(append(slices.Clone(p.Spec.InitContainers), p.Spec.Containers...)) {
+			for _, port := range c.Ports {
+				if !p.Spec.HostNetwork && port.HostPort == m.HostPort && strings.EqualFold(string(cmp.Or(port.Protocol, corev1.ProtocolTCP)), m.Protocol.String()) {
+					return p.Namespace + "/" + p.Name
+				}
+			}
+		}
+	}
+	return ""
 }
 
 // box is the sandbox that a container is made in: one of its own, or that of
