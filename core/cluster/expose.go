@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
@@ -46,6 +48,10 @@ func FindExposed(ctx context.Context, d Dir, namespace, what, port string) (Expo
 	if !ok {
 		kind, name = "svc", what
 	}
+	if own, behind, ok := strings.Cut(name, ":"); ok { // as "klab packet" takes it
+		name = own
+		port = cmp.Or(port, behind)
+	}
 	var e Exposed
 	switch kind {
 	case "svc", "service", "services":
@@ -56,6 +62,9 @@ func FindExposed(ctx context.Context, d Dir, namespace, what, port string) (Expo
 		e, err = ingressWay(ctx, client, namespace, name)
 	default:
 		return e, fmt.Errorf("a Service, a pod or an Ingress can be exposed (svc/NAME, pod/NAME, ingress/NAME), not %q", what)
+	}
+	if apierrors.IsNotFound(err) {
+		return e, fmt.Errorf("%w in namespace %s: \"klab kubectl get services,pods,ingresses -A\" lists what can be exposed", err, namespace)
 	}
 	if err != nil {
 		return e, err

@@ -65,7 +65,7 @@ func (g OutsideGet) Get(ctx context.Context, d Dir) (a OutsideAnswer, err error)
 	}
 	res, err := transport.RoundTrip(req) // so that whoever is sent elsewhere sees it
 	if err != nil {
-		return a, err
+		return a, fmt.Errorf("the outside host gets no answer from %s: %w", req.URL.Host, unreached(err))
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(res.Body, outsideMost))
@@ -74,6 +74,15 @@ func (g OutsideGet) Get(ctx context.Context, d Dir) (a OutsideAnswer, err error)
 		a.TLS = g.judge(res.TLS, req.URL.Hostname())
 	}
 	return a, err
+}
+
+// unreached says of a failed connection what to do next.
+func unreached(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" && op.Addr != nil {
+		return fmt.Errorf("%w; \"klab packet outside %s\" says where packets end", err, op.Addr)
+	}
+	return err
 }
 
 // at is the address to connect to instead of the URL's own.

@@ -115,7 +115,7 @@ func SetBackend(ctx context.Context, d Dir, kind string) error {
 	}
 	conf := overlay.NewNetConf(podNet, config.podNet6(), kind)
 	if _, err := overlay.ParseNetConf(conf.Text(), podNet, config.podNet6()); err != nil {
-		return fmt.Errorf("there is no backend %q: choose one of %v", kind, overlay.Types)
+		return fmt.Errorf("there is no backend %q: choose one of %s", kind, strings.Join(overlay.Types, ", "))
 	}
 	client, err := d.clientset()
 	if err != nil {
