@@ -1,6 +1,7 @@
 package lessons_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -100,7 +101,8 @@ func TestProgressIsCarried(t *testing.T) {
 	mine, err := p.Entries()
 	require.NoError(t, err)
 	require.NotEmpty(t, mine)
-	other, err := lessons.OpenProgress(t.TempDir(), "lab")
+	dir := t.TempDir()
+	other, err := lessons.OpenProgress(dir, "lab")
 	require.NoError(t, err)
 	for _, want := range []int{len(mine), 0} {
 		n, err := other.Import(mine)
@@ -110,4 +112,13 @@ func TestProgressIsCarried(t *testing.T) {
 	got, err := other.Entries()
 	require.NoError(t, err)
 	require.Equal(t, mine, got)
+
+	// Whoever takes a lesson has the file.
+	lessons.Begin(l, &course{}, other)
+	again, err := lessons.OpenProgress(dir, "lab")
+	require.NoError(t, err)
+	_, err = again.Import(mine)
+	require.ErrorIs(t, err, lessons.ErrTaken)
+	lessons.Begin(l, &course{}, again) // another one as well
+	require.NoError(t, errors.Join(other.Err(), again.Err()))
 }

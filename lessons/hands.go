@@ -73,7 +73,7 @@ func (s *Session) one(ctx context.Context, i, k int, d *Do) error {
 		s.mu.Unlock()
 		return s.send(ctx, done, func(ctx context.Context) (string, error) { return s.host.Kubectl(ctx, "", args...) })
 	case d.Packet != "", d.Break != "", d.Mend != "":
-		return s.perform(ctx, d, done)
+		return s.perform(ctx, i, k, done)
 	case len(d.Klab) > 0:
 		s.mu.Lock()
 		args := s.see.args(d.Klab)

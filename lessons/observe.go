@@ -213,7 +213,7 @@ func (o *observer) mark(e *step.Event) {
 			clear(o.steps[i].probes)
 		}
 		for k := range s.Do {
-			if s.Do[k].Show != "" && d.Name == outputMark(o.lesson, s, k) {
+			if (s.Do[k].Show != "" || s.Do[k].Mend != "") && d.Name == outputMark(o.lesson, s, k) {
 				o.steps[i].printed[k] = d.Text
 			}
 		}
@@ -258,6 +258,9 @@ func (o *observer) done(i, k int) bool {
 		_, ok := o.steps[i].printed[k]
 		return ok
 	case d.command():
+		if _, ok := o.steps[i].printed[k]; ok { // there was nothing to mend
+			return true
+		}
 		for _, c := range o.commands {
 			if c.step == i && c.do == k {
 				return c.sent && (!c.over || c.ended)

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Kind says what an Entry is about.
@@ -50,6 +52,7 @@ type Progress struct {
 	lab  string
 	id   string
 	err  error
+	held *os.File // while a lesson is taken; closed with the process
 }
 
 // StateDir is where progress is kept: $XDG_STATE_HOME/klab.
@@ -103,9 +106,21 @@ func ReadEntries(r io.Reader) ([]Entry, error) {
 	return list, lines.Err()
 }
 
+// ErrTaken is the error of an import while a lesson is taken.
+var ErrTaken = errors.New("a lesson is being taken, and keeps its progress in the same file: leave it with q, and import then")
+
 // Import adds entries of elsewhere, but for those that are there already, and
-// keeps all in the order of their times. It returns how many were new.
+// keeps all in the order of their times. It returns how many were new. While a
+// lesson is taken it is refused: what the learner does there would be lost.
 func (p *Progress) Import(entries []Entry) (n int, err error) {
+	alone, err := p.lock(unix.LOCK_EX | unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return 0, ErrTaken
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer alone.Close()
 	all, err := p.Entries()
 	if err != nil {
 		return 0, err
@@ -128,6 +143,32 @@ func (p *Progress) Import(entries []Entry) (n int, err error) {
 		return 0, errors.Join(err, os.Remove(p.path+".new"))
 	}
 	return n, os.Rename(p.path+".new", p.path)
+}
+
+// lock locks the progress until the file that it returns is closed.
+func (p *Progress) lock(how int) (*os.File, error) {
+	f, err := os.OpenFile(p.path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	for err = unix.EINTR; err == unix.EINTR; {
+		err = unix.Flock(int(f.Fd()), how)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", f.Name(), err), f.Close())
+	}
+	return f, nil
+}
+
+// hold keeps imports away from now on. Several lessons may be taken at a time.
+// That it cannot be held is no reason not to begin.
+func (p *Progress) hold() {
+	if p == nil || p.held != nil {
+		return
+	}
+	var err error
+	p.held, err = p.lock(unix.LOCK_SH)
+	p.err = errors.Join(p.err, err)
 }
 
 // note adds an entry. That it cannot be kept is no reason to stop a lesson:
@@ -180,6 +221,7 @@ func newRun() string { return fmt.Sprintf("%x", time.Now().UnixMilli()&0xffffff)
 // same lab with everything as it was (fresh is false), in another one from the
 // beginning of the same step.
 func Open(l *Lesson, host Host, p *Progress) (s *Session, fresh bool, err error) {
+	p.hold()
 	entries, err := p.Entries()
 	if err != nil {
 		return nil, false, err
@@ -230,6 +272,7 @@ func Begin(l *Lesson, host Host, p *Progress) *Session {
 	if p != nil {
 		p.id = ""
 	}
+	p.hold()
 	s := NewSession(l, host, p)
 	p.began(l, nil)
 	return s

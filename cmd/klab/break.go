@@ -182,6 +182,9 @@ func (a *app) mendCommand() *cobra.Command {
 			if o.json {
 				return o.print(cmd.OutOrStdout(), list)
 			}
+			if len(list) == 0 {
+				fmt.Fprintln(cmd.OutOrStdout(), "nothing is broken")
+			}
 			for _, f := range list {
 				fmt.Fprintf(cmd.OutOrStdout(), "%s is mended\n", f.ID)
 			}

@@ -239,7 +239,7 @@ func progressImportCommand() *cobra.Command {
 			}
 			n, err := p.Import(entries)
 			if err != nil {
-				return err
+				return fmt.Errorf("nothing is imported: %w", err)
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d of %d entries are new\n", n, len(entries))
 			return err
