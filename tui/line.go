@@ -157,6 +157,10 @@ func (m *Model) entered() tea.Cmd {
 	if over == filtering || in == "" && m.chosen == 0 {
 		return nil
 	}
+	line, klab := strings.CutPrefix(in, "klab ") // as lessons write it
+	if klab {
+		in = strings.TrimSpace(line)
+	}
 	if in == "kubectl" || strings.HasPrefix(in, "kubectl ") {
 		return m.run(in)
 	}
@@ -168,6 +172,9 @@ func (m *Model) entered() tea.Cmd {
 	}
 	if cmd, ok := m.packetCommand(in); ok {
 		return cmd
+	}
+	if klab {
+		return m.run("klab " + in)
 	}
 	if list := m.matching(); m.chosen < len(list) {
 		return m.do(list[m.chosen].Action)

@@ -97,8 +97,8 @@ func (m *Model) act(what lesson.Act) tea.Cmd {
 		m.complain("say.nolesson")
 		return nil
 	}
-	if what == lesson.Do && m.live && m.at != 0 { // what happens is to be seen
-		m.at = 0
+	if (what == lesson.Do || what == lesson.Next || what == lesson.Reset) && m.live && m.at != 0 { // what happens is to be seen
+		m.at, m.playing = 0, false
 		m.follow()
 	}
 	l, ctx := m.lesson, m.ctx

@@ -130,6 +130,12 @@ func TestRunAndCopy(t *testing.T) {
 	require.Contains(t, d.Screen(), "NAME")
 	d.Press("esc", "y")
 	d.Expect(layout.Hints, "Copied: POST /api/v1/namespaces/default/pods")
+	for line, want := range map[string]string{"klab kubectl get": "kubectl get", "klab  proxy stop node-1": "klab proxy stop node-1"} {
+		d.Press(":")
+		d.send(tea.PasteMsg{Content: line})
+		d.Press("enter", "esc")
+		require.Equal(t, want, s.ran[len(s.ran)-1])
+	}
 	d.Press(":", "l", "a", "n", "enter")
 	d.Expect(layout.Header, "已暂停")
 }
@@ -195,6 +201,10 @@ func TestPredictLockStep(t *testing.T) {
 	d.Press("n", "h", "f1")
 	require.Equal(t, []lesson.Act{lesson.Next, lesson.Hint, lesson.Hint}, l.acts)
 	require.NotZero(t, l.seen)
+	d.Press("left")
+	d.Expect(layout.Header, "PAST")
+	d.Press("n")
+	d.Expect(layout.Header, "PAUSED")
 }
 
 // What is done comes into view: the eye returns from the past, and the lesson

@@ -108,7 +108,12 @@ type control struct {
 // commandPatience ends a command that would go on for ever, such as a watch.
 const commandPatience = 2 * time.Minute
 
-// Run runs a kubectl command line, as written in a shell but without a shell.
+// notWithin are the commands of klab that need a terminal of their own, go on
+// until Ctrl-C, or begin and end the cluster that is looked at.
+var notWithin = []string{"tui", "lesson", "expose", "up", "down"}
+
+// Run runs a kubectl command line, as written in a shell but without a shell, or
+// one of klab.
 func (c control) Run(ctx context.Context, line string) (string, error) {
 	args, err := shell.Fields(line, func(string) string { return "" })
 	if err != nil {
@@ -120,6 +125,10 @@ func (c control) Run(ctx context.Context, line string) (string, error) {
 	switch {
 	case len(args) > 0 && slices.Contains([]string{"packet", "break", "mend", "dns"}, args[0]):
 		cmd = selfCommand(ctx, c.dir, args...)
+	case len(args) > 1 && args[0] == "klab" && slices.Contains(notWithin, args[1]):
+		return "", fmt.Errorf("klab %s needs a terminal of its own: leave with q, or open another one", args[1])
+	case len(args) > 0 && args[0] == "klab":
+		cmd = selfCommand(ctx, c.dir, args[1:]...)
 	case len(args) > 0 && args[0] == "kubectl":
 		cmd = kubectlCommand(ctx, c.dir, args[1:]...)
 	default:

@@ -1,6 +1,7 @@
 package pane
 
 import (
+	"cmp"
 	"net"
 	"strconv"
 	"strings"
@@ -95,8 +96,8 @@ func width(line []seg) (n int) {
 	return n
 }
 
-// flow is source and destination.
-func (p Pen) flow(h step.HopHeader) string { return p.clean(h.Src) + " > " + p.clean(h.Dst) }
+// flow is source and destination. A packet without a route has got no source yet.
+func (p Pen) flow(h step.HopHeader) string { return cmp.Or(p.clean(h.Src), "?") + " > " + p.clean(h.Dst) }
 
 // changedFlow is flow with what changed marked by a sign and a colour.
 func (p Pen) changedFlow(h *view.HopRow) []seg {
