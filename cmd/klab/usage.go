@@ -49,7 +49,7 @@ func wrongArguments(cmd *cobra.Command, check cobra.PositionalArgs, args []strin
 		if check(cmd, args[:n]) != nil {
 			continue
 		}
-		if cmd.HasSubCommands() {
+		if n == 0 && cmd.HasSubCommands() {
 			return noSuchCommand(cmd, args[n])
 		}
 		return fmt.Errorf("%q is too much: %s", args[n], how)

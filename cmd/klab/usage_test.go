@@ -17,6 +17,7 @@ func TestWhatIsWrongOfACallIsASentence(t *testing.T) {
 		{[]string{"packet"}, `something is missing: write "klab packet FROM TO[:PORT] | packet --watch PLACE [flags]"; "klab packet --help" explains it`},
 		{[]string{"packet", "a", "b", "c"}, `"c" is too much: write "klab packet FROM TO[:PORT] | packet --watch PLACE [flags]"; "klab packet --help" explains it`},
 		{[]string{"status", "now"}, `"now" is too much: write "klab status [flags]"; "klab status --help" explains it`},
+		{[]string{"proxy", "iptables", "nftables"}, `"nftables" is too much: write "klab proxy [iptables|nftables|ipvs] [flags]"; "klab proxy --help" explains it`},
 		{[]string{"break", "--hard"}, `klab break has no flag --hard: "klab break --help" lists its flags`},
 		{[]string{"packet", "-z"}, `klab packet has no flag -z: "klab packet --help" lists its flags`},
 		{[]string{"up", "--nodes"}, `--nodes needs a value behind it: "klab up --help" lists its flags`},

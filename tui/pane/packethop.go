@@ -97,7 +97,9 @@ func width(line []seg) (n int) {
 }
 
 // flow is source and destination. A packet without a route has got no source yet.
-func (p Pen) flow(h step.HopHeader) string { return cmp.Or(p.clean(h.Src), "?") + " > " + p.clean(h.Dst) }
+func (p Pen) flow(h step.HopHeader) string {
+	return cmp.Or(p.clean(h.Src), "?") + " > " + p.clean(h.Dst)
+}
 
 // changedFlow is flow with what changed marked by a sign and a colour.
 func (p Pen) changedFlow(h *view.HopRow) []seg {
