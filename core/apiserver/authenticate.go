@@ -114,7 +114,7 @@ func nodeRule(a Attributes) (bool, string) {
 		}
 	case "serviceaccounts":
 		allowed = reads || a.Verb == "create" && a.Subresource == "token"
-	case "services", "endpoints", "endpointslices", "configmaps", "secrets", "namespaces", "runtimeclasses", "networkpolicies":
+	case "services", "endpoints", "endpointslices", "configmaps", "secrets", "namespaces", "runtimeclasses", "networkpolicies", "servicecidrs":
 		allowed = reads
 	case "tokenreviews", "subjectaccessreviews":
 		allowed = a.Verb == "create"

@@ -13,9 +13,19 @@ import (
 // balancerActor is the load balancer in front of the lab: its gateway.
 const balancerActor = "load-balancer"
 
-// balancerPool is where Services of type LoadBalancer get their addresses
-// (TEST-NET-2 of RFC 5737).
-var balancerPool = netip.MustParsePrefix("198.51.100.0/24")
+// Where Services of type LoadBalancer get their addresses: TEST-NET-2 of RFC
+// 5737, and a part of what RFC 3849 has for documentation.
+var (
+	balancerPool  = netip.MustParsePrefix("198.51.100.0/24")
+	balancerPool6 = netip.MustParsePrefix("2001:db8:198::/112")
+)
+
+func (c Config) balancerPools() []netip.Prefix {
+	if c.DualStack {
+		return []netip.Prefix{balancerPool, balancerPool6}
+	}
+	return []netip.Prefix{balancerPool}
+}
 
 // newBalancer starts the load balancer; it ends with ctx, and its routes stay.
 func (d *daemon) newBalancer(ctx context.Context) (*controller.LoadBalancer, error) {
@@ -23,7 +33,7 @@ func (d *daemon) newBalancer(ctx context.Context) (*controller.LoadBalancer, err
 	if err != nil {
 		return nil, err
 	}
-	router := balancer.Router{Net: gateway, Dev: "eth0", Pool: balancerPool}
+	router := balancer.Router{Net: gateway, Dev: "eth0", Pools: d.cfg.balancerPools()}
 	if err := router.Prepare(ctx); err != nil {
 		gateway.Close()
 		return nil, err
@@ -34,7 +44,7 @@ func (d *daemon) newBalancer(ctx context.Context) (*controller.LoadBalancer, err
 		b.Run(ctx, func(err error) { slog.Error("load balancer", "err", err) })
 	})
 	return &controller.LoadBalancer{
-		Pool: balancerPool, ProxyHealthPort: proxyHealthPort,
+		Pools: d.cfg.balancerPools(), ProxyHealthPort: proxyHealthPort,
 		Balance: func(list []controller.Balanced, nodes []controller.BalancedNode) {
 			var frontends []balancer.Frontend
 			for _, x := range list {

@@ -24,6 +24,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/klab-project/klab/netlab/netns"
+	"github.com/klab-project/klab/netlab/topology"
 )
 
 // Exposed is a way from this machine's loopback into the lab.
@@ -109,7 +110,11 @@ func (d Dir) serviceWay(ctx context.Context, client kubernetes.Interface, namesp
 			continue
 		}
 		if p.NodePort != 0 {
-			return Exposed{To: netip.AddrPortFrom(nodeAddr(n), uint16(p.NodePort)), From: "outside", Via: fmt.Sprintf("port %d of %s", p.NodePort, nodeName(n))}, nil
+			at := nodeAddr(n)
+			if slices.Index(svc.Spec.IPFamilies, corev1.IPv6Protocol) == 0 {
+				at, _ = topology.Addrs6(n)
+			}
+			return Exposed{To: netip.AddrPortFrom(at, uint16(p.NodePort)), From: "outside", Via: fmt.Sprintf("port %d of %s", p.NodePort, nodeName(n))}, nil
 		}
 		if a, err := netip.ParseAddr(svc.Spec.ClusterIP); err == nil {
 			return Exposed{To: netip.AddrPortFrom(a, uint16(p.Port)), From: nodeName(n), Via: "its cluster IP, from " + nodeName(n) + ": nobody outside can reach it"}, nil

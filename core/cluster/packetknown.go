@@ -43,6 +43,7 @@ func watchNames(ctx context.Context, c kubernetes.Interface) *nameWatch {
 		"pods": all.Core().V1().Pods().Informer(), "services": all.Core().V1().Services().Informer(),
 		"slices": all.Discovery().V1().EndpointSlices().Informer(), "nodes": all.Core().V1().Nodes().Informer(),
 		"policies": all.Networking().V1().NetworkPolicies().Informer(), "namespaces": all.Core().V1().Namespaces().Informer(),
+		"ranges": all.Networking().V1().ServiceCIDRs().Informer(),
 	} {
 		// It refuses handlers only when it has ended, and then it tells nothing.
 		if told, err := i.AddEventHandler(note); err == nil {
@@ -74,6 +75,7 @@ func (w *nameWatch) names(ctx context.Context) (*knownNames, error) {
 			pods: stored[*corev1.Pod](w.stores["pods"]), services: stored[*corev1.Service](w.stores["services"]),
 			slices: stored[*discoveryv1.EndpointSlice](w.stores["slices"]), nodes: stored[*corev1.Node](w.stores["nodes"]),
 			policies: stored[*networkingv1.NetworkPolicy](w.stores["policies"]), namespaces: stored[*corev1.Namespace](w.stores["namespaces"]),
+			ranges: stored[*networkingv1.ServiceCIDR](w.stores["ranges"]),
 		}
 		w.known.index()
 	}
@@ -120,8 +122,12 @@ func askNames(ctx context.Context, c kubernetes.Interface) (*knownNames, error) 
 	if err != nil {
 		return nil, err
 	}
+	ranges, err := c.NetworkingV1().ServiceCIDRs().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
 	k := &knownNames{namespaces: pointers(namespaces.Items), pods: pointers(pods.Items), services: pointers(services.Items), slices: pointers(endpoints.Items),
-		nodes: pointers(nodes.Items), policies: pointers(policies.Items)}
+		nodes: pointers(nodes.Items), policies: pointers(policies.Items), ranges: pointers(ranges.Items)}
 	k.index()
 	return k, nil
 }

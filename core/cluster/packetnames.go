@@ -30,6 +30,7 @@ type knownNames struct {
 	policies []*networkingv1.NetworkPolicy
 
 	namespaces []*corev1.Namespace
+	ranges     []*networkingv1.ServiceCIDR
 	worldOnce  sync.Once
 	worldNow   *trace.World
 

@@ -25,18 +25,18 @@ func (k *knownNames) world(lab *topology.Lab) *trace.World {
 func (k *knownNames) newWorld(lab *topology.Lab) *trace.World {
 	w := &trace.World{Network: lab.Pods, Underlay: lab.Underlay, Outside: lab.Outside,
 		Gateway: lab.GatewayIP(), Control: lab.ControlIP(), Client: lab.ClientIP()}
-	k.fill(w, serviceNet, false)
+	k.fill(w, false)
 	if client := lab.ClientIP6(); client.IsValid() {
 		w.Six = &trace.World{Network: topology.Pods6, Underlay: topology.Underlay6, Outside: topology.Outside6,
 			Gateway: topology.Gateway6(), Control: topology.Control6(), Client: client}
-		k.fill(w.Six, serviceNet6, true)
+		k.fill(w.Six, true)
 	}
 	return w
 }
 
 // fill adds what the API says of one family of addresses.
-func (k *knownNames) fill(w *trace.World, services netip.Prefix, six bool) {
-	w.Nodes = k.worldNodes(w, services, six)
+func (k *knownNames) fill(w *trace.World, six bool) {
+	w.Nodes = k.worldNodes(w, serviceRanges(k.ranges, six), six)
 	for _, svc := range k.services {
 		if s := proxied(svc, six); s != nil {
 			w.Services.Services = append(w.Services.Services, *s)
@@ -67,7 +67,7 @@ func (k *knownNames) fill(w *trace.World, services netip.Prefix, six bool) {
 
 // worldNodes are the nodes with their leases. Where two claim a subnet, the one
 // that has it is first.
-func (k *knownNames) worldNodes(w *trace.World, services netip.Prefix, six bool) (list []trace.WorldNode) {
+func (k *knownNames) worldNodes(w *trace.World, services []netip.Prefix, six bool) (list []trace.WorldNode) {
 	var leases []overlay.Lease
 	for _, n := range k.nodes {
 		lease := leaseOf(n)

@@ -39,12 +39,12 @@ spec:
 apiVersion: v1
 kind: Service
 metadata: {name: NAME}
-spec: {type: NodePort, ipFamilyPolicy: RequireDualStack, selector: {app: NAME}, externalIPs: [172.30.0.OUT], ports: [{port: 80, targetPort: 8080, nodePort: 30080NUMBER}]}
+spec: {type: NodePort, ipFamilyPolicy: RequireDualStack, selector: {app: NAME}, externalIPs: [172.30.0.OUT, "fd00:172:30::OUT"], ports: [{port: 80, targetPort: 8080, nodePort: 30080NUMBER}]}
 ---
 apiVersion: v1
 kind: Service
 metadata: {name: local-NAME}
-spec: {type: NodePort, externalTrafficPolicy: Local, selector: {app: NAME}, ports: [{port: 80, targetPort: 8080, nodePort: 30090NUMBER}]}
+spec: {type: NodePort, ipFamilyPolicy: RequireDualStack, externalTrafficPolicy: Local, selector: {app: NAME}, ports: [{port: 80, targetPort: 8080, nodePort: 30090NUMBER}]}
 `
 
 // paths is a cluster with those pods.
@@ -120,8 +120,8 @@ func (p *paths) look() {
 	p.nodes["any node"] = append(slices.Clone(p.nodes["node-1"]), p.nodes["node-2"]...)
 }
 
-// path is one way of a packet: who opens a connection to whom, who answers,
-// and whose address he sees.
+// path is one way of a packet: who opens a connection to whom, who answers (a
+// pod at its own address of that family), and whose address he sees.
 type path struct {
 	name, from, to string
 	answers        string // a pod
@@ -130,7 +130,7 @@ type path struct {
 
 func (p *paths) all() []path {
 	const node1, node2, client = "172.30.0.11", "172.30.0.12", "192.0.2.10"
-	const node16, client6 = "fd00:172:30::b", "2001:db8:192::a"
+	const node16, node26, client6 = "fd00:172:30::b", "fd00:172:30::c", "2001:db8:192::a"
 	return []path{
 		{"pod to pod, same node", "a", p.ip["b"] + ":8080", "b", "a"},
 		{"pod to pod, other node", "a", p.ip["c"] + ":8080", "c", "a"},
@@ -153,7 +153,13 @@ func (p *paths) all() []path {
 		{"IPv6, pod to Service, same node", "a", six(p.vip6["b"], 80), "b", "a"},
 		{"IPv6, pod to Service, other node", "a", six(p.vip6["c"], 80), "c", "a"},
 		{"IPv6, pod to itself by its Service", "a", six(p.vip6["a"], 80), "a", "node-1"},
+		{"IPv6, pod to node port", "a", six(node26, 30081), "b", "node-2"},
+		{"IPv6, node to other pod", "node-1", six(p.ip6["c"], 8080), "c", "node-1"},
+		{"IPv6, node to Service", "node-1", six(p.vip6["c"], 80), "c", "node-1"},
+		{"IPv6, outside to node port, same node", "outside", six(node16, 30080), "a", "node-1"},
 		{"IPv6, outside to node port, other node", "outside", six(node16, 30082), "c", "node-1"},
+		{"IPv6, outside to local node port", "outside", six(node26, 30092), "c", client6},
+		{"IPv6, node to external IP", "node-1", six("fd00:172:30::102", 80), "c", "node-1"},
 		{"IPv6, pod to outside", "a", six(client6, 8088), "outside", node16},
 	}
 }
@@ -163,6 +169,7 @@ func six(ip string, port int) string { return fmt.Sprintf("[%s]:%d", ip, port) }
 var (
 	saidPod    = regexp.MustCompile(`(?m)^pod +(\S+)`)
 	saidClient = regexp.MustCompile(`(?m)^client +\[?([^\]\s]+)\]?:\d+`)
+	saidServer = regexp.MustCompile(`(?m)^server +\[?([^\]\s]+)\]?:8080`)
 )
 
 // get asks over HTTP, from a node, the outside or a pod.
@@ -197,11 +204,18 @@ func (p *paths) wrong(way path) string {
 	if err != nil || pod == nil || client == nil {
 		return fmt.Sprintf("no answer: %v %s", err, text)
 	}
+	ip := p.ip
+	if strings.HasPrefix(way.to, "[") {
+		ip = p.ip6
+	}
 	want := []string{way.sees}
-	if ip := p.ip[way.sees]; ip != "" {
-		want = []string{ip, p.ip6[way.sees]}
+	if of := ip[way.sees]; of != "" {
+		want = []string{of}
 	} else if list := p.nodes[way.sees]; list != nil {
 		want = list
+	}
+	if at := saidServer.FindStringSubmatch(text); ip[way.answers] != "" && (at == nil || at[1] != ip[way.answers]) {
+		return fmt.Sprintf("%s was asked at %s, and not at %s", way.answers, at, ip[way.answers])
 	}
 	if pod[1] != way.answers || !slices.Contains(want, client[1]) {
 		return fmt.Sprintf("%s answers %s, and not %s to %v", pod[1], client[1], way.answers, want)

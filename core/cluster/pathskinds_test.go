@@ -3,9 +3,11 @@ package cluster_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -17,9 +19,13 @@ import (
 
 // kindsOf are Services and pods of special kinds, beside those of pathsOf.
 const kindsOf = `
-{apiVersion: v1, kind: Service, metadata: {name: balanced}, spec: {type: LoadBalancer, selector: {app: c}, ports: [{port: 80, targetPort: 8080}]}}
+{apiVersion: v1, kind: Service, metadata: {name: balanced}, spec: {type: LoadBalancer, ipFamilyPolicy: RequireDualStack, selector: {app: c}, ports: [{port: 80, targetPort: 8080}]}}
 ---
-{apiVersion: v1, kind: Service, metadata: {name: balanced-local}, spec: {type: LoadBalancer, externalTrafficPolicy: Local, selector: {app: c}, ports: [{port: 80, targetPort: 8080}]}}
+{apiVersion: v1, kind: Service, metadata: {name: balanced-local}, spec: {type: LoadBalancer, ipFamilyPolicy: RequireDualStack, externalTrafficPolicy: Local, selector: {app: c}, ports: [{port: 80, targetPort: 8080}]}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: at-node}, spec: {ipFamilyPolicy: RequireDualStack, externalIPs: [172.30.0.11, "fd00:172:30::b"], selector: {app: c}, ports: [{port: 8081, targetPort: 8080}]}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: headless}, spec: {clusterIP: None, ipFamilyPolicy: RequireDualStack, selector: {app: c}, ports: [{port: 8080}]}}
 ---
 {apiVersion: v1, kind: Service, metadata: {name: inner}, spec: {internalTrafficPolicy: Local, selector: {app: c}, ports: [{port: 80, targetPort: 8080}]}}
 ---
@@ -84,17 +90,23 @@ func (p *paths) applyKinds() {
 	}
 	for _, name := range []string{"balanced", "balanced-local"} {
 		p.kubectl("wait", "--for=jsonpath={.status.loadBalancer.ingress}", "service/"+name, "--timeout=120s")
-		p.vip[name] = p.kubectl("get", "service", name, "-o", "jsonpath={.status.loadBalancer.ingress[0].ip}")
+		p.vip[name], p.vip6[name], _ = strings.Cut(p.kubectl("get", "service", name, "-o", "jsonpath={.status.loadBalancer.ingress[*].ip}"), " ")
 	}
 }
 
 // kinds are the ways by Services of special kinds that hold in every world.
 func (p *paths) kinds() []path {
-	const client = "192.0.2.10"
+	const client, client6 = "192.0.2.10", "2001:db8:192::a"
 	return []path{
 		{"outside to load balancer", "outside", p.vip["balanced"] + ":80", "c", "any node"},
 		{"outside to load balancer, local", "outside", p.vip["balanced-local"] + ":80", "c", client},
 		{"pod to load balancer", "a", p.vip["balanced"] + ":80", "c", "node-1"},
+		{"IPv6, outside to load balancer", "outside", six(p.vip6["balanced"], 80), "c", "any node"},
+		{"IPv6, outside to load balancer, local", "outside", six(p.vip6["balanced-local"], 80), "c", client6},
+		{"IPv6, pod to load balancer", "a", six(p.vip6["balanced"], 80), "c", "node-1"},
+		{"IPv6, node to load balancer", "node-1", six(p.vip6["balanced"], 80), "c", "node-1"},
+		{"outside to external IP of a node", "outside", "172.30.0.11:8081", "c", "node-1"},
+		{"IPv6, outside to external IP of a node", "outside", "[fd00:172:30::b]:8081", "c", "node-1"},
 		{"host-network pod to Service", "h", p.vip["c"] + ":80", "c", "node-1"},
 		{"node to Service of local traffic", "node-2", p.vip["inner"] + ":80", "c", "node-2"},
 		{"node to Service of local traffic where there is no pod", "node-1", p.vip["inner"] + ":80", "", ""},
@@ -165,6 +177,16 @@ func (p *paths) answerers(node, to string, times int) (names map[string]bool) {
 
 // holdKinds sees that Services of special kinds do what else they are for.
 func (p *paths) holdKinds(world string) {
+	const node16, node26 = "fd00:172:30::b", "fd00:172:30::c"
+	p.eventually(p.ip["c"]+" "+p.ip6["c"], "get", "endpointslices", "-l", "kubernetes.io/service-name=headless", "--sort-by=.addressType",
+		"-o", "jsonpath={.items[*].endpoints[*].addresses[*]}")
+	require.Empty(p.t, p.wrong(path{"", "outside", six(node16, 30092), "", ""}), "%s: IPv6, outside to local node port where there is no pod", world)
+	check := p.kubectl("get", "service", "balanced-local", "-o", "jsonpath={.spec.healthCheckNodePort}")
+	for node, endpoints := range map[string]string{node16: "0", node26: "1"} {
+		text, err := p.getFor("outside", net.JoinHostPort(node, check), time.Minute)
+		require.NoError(p.t, err)
+		require.Contains(p.t, text, `"localEndpoints": `+endpoints, "%s: health check at %s", world, node)
+	}
 	require.EventuallyWithT(p.t, func(c *assert.CollectT) {
 		assert.Equal(c, "own hears hello", p.udp("node-1", p.vip["own"]+":53", "hello"))
 	}, eventually, tick, "%s: UDP to a Service", world)

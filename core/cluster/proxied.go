@@ -1,11 +1,14 @@
 package cluster
 
 import (
+	"cmp"
 	"net/netip"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 
 	"github.com/klab-project/klab/netlab/proxy"
 )
@@ -76,6 +79,30 @@ func sourceRanges(texts []string, six bool) (list []netip.Prefix) {
 		list = append(list, p.Masked())
 	}
 	return list
+}
+
+// serviceRanges are the networks of one family that ServiceCIDRs have for
+// Services, also of those that are not ready or about to go: addresses of them
+// may be in use. One within another is left out.
+// Source: k8s.io/kubernetes/pkg/proxy/config/config.go.
+func serviceRanges(all []*networkingv1.ServiceCIDR, six bool) []netip.Prefix {
+	var list, wide []netip.Prefix
+	for _, r := range all {
+		for _, text := range r.Spec.CIDRs {
+			if p, err := netip.ParsePrefix(text); err == nil && p.Addr().Is6() == six {
+				list = append(list, p.Masked())
+			}
+		}
+	}
+	slices.SortFunc(list, func(a, b netip.Prefix) int { // the wider ones first
+		return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+	})
+	for _, p := range list {
+		if len(wide) == 0 || !wide[len(wide)-1].Overlaps(p) {
+			wide = append(wide, p)
+		}
+	}
+	return wide
 }
 
 func appendAddr(list []netip.Addr, text string, six bool) []netip.Addr {

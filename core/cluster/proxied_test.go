@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/klab-project/klab/netlab/proxy"
@@ -47,6 +48,16 @@ func TestProxied(t *testing.T) {
 		change(other)
 		require.Nil(t, proxied(other, false), name)
 	}
+}
+
+func TestRangesOfServices(t *testing.T) {
+	cidrs := func(texts ...string) *networkingv1.ServiceCIDR {
+		return &networkingv1.ServiceCIDR{Spec: networkingv1.ServiceCIDRSpec{CIDRs: texts}}
+	}
+	all := []*networkingv1.ServiceCIDR{cidrs("10.112.0.0/24"), cidrs("10.100.0.0/24"), cidrs("10.96.0.0/12", "fd00:10:96::/112"), cidrs("10.98.0.0/24"), cidrs("10.96.0.0/16")}
+	require.Equal(t, []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12"), netip.MustParsePrefix("10.112.0.0/24")}, serviceRanges(all, false))
+	require.Equal(t, []netip.Prefix{netip.MustParsePrefix("fd00:10:96::/112")}, serviceRanges(all, true))
+	require.Empty(t, serviceRanges(nil, false))
 }
 
 func TestProxiedSlice(t *testing.T) {

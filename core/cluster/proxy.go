@@ -4,13 +4,13 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"net/netip"
 	"strconv"
 	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
@@ -69,19 +69,16 @@ func (a *agent) newServiceProxy(ctx context.Context) (*serviceProxy, error) {
 		return nil, err
 	}
 	p := &serviceProxy{config: a.rest, node: a.name}
-	p.families = append(p.families, a.family(tool, proxy.Node{Name: a.name, IP: nodeAddr(a.number), Pods: podNet, Services: serviceNet}))
+	p.families = append(p.families, a.family(tool, proxy.Node{Name: a.name, IP: nodeAddr(a.number), Pods: podNet}))
 	if chosen.DualStack {
 		if tool, err = tool.IPv6(ctx); err != nil {
 			return nil, err
 		}
 		ip, _ := topology.Addrs6(a.number)
-		p.families = append(p.families, a.family(tool, proxy.Node{Name: a.name, IP: ip, Pods: topology.Pods6, Services: serviceNet6}))
+		p.families = append(p.families, a.family(tool, proxy.Node{Name: a.name, IP: ip, Pods: topology.Pods6}))
 	}
 	return p, nil
 }
-
-// serviceNet is where Services get their addresses.
-var serviceNet = netip.MustParsePrefix("10.96.0.0/12")
 
 func (a *agent) family(tool *firewall.Tool, node proxy.Node) family {
 	six := node.IP.Is6()
@@ -116,6 +113,7 @@ func (p *serviceProxy) Run(ctx context.Context) error {
 
 func (p *serviceProxy) loop(l *controller.Loop) (controller.Reconcile, error) {
 	services, endpointSlices := l.Informers.Core().V1().Services().Informer(), l.Informers.Discovery().V1().EndpointSlices().Informer()
+	ranges := l.Informers.Networking().V1().ServiceCIDRs().Informer()
 	l.NameKeys(func(string) step.Object { return step.Object{Resource: "services"} })
 	changed := func(obj metav1.Object) {
 		rv, _ := strconv.ParseInt(obj.GetResourceVersion(), 10, 64)
@@ -124,6 +122,7 @@ func (p *serviceProxy) loop(l *controller.Loop) (controller.Reconcile, error) {
 	err := errors.Join(
 		controller.Watch(l, services, func(old, cur *corev1.Service) { changed(cmp.Or(cur, old)) }),
 		controller.Watch(l, endpointSlices, func(old, cur *discoveryv1.EndpointSlice) { changed(cmp.Or(cur, old)) }),
+		controller.Watch(l, ranges, func(old, cur *networkingv1.ServiceCIDR) { changed(cmp.Or(cur, old)) }),
 	)
 	for _, f := range p.families {
 		f.Warn = func(ctx context.Context, namespace, name, reason, message string) {
@@ -140,6 +139,7 @@ func (p *serviceProxy) loop(l *controller.Loop) (controller.Reconcile, error) {
 	return func(ctx context.Context, _ string) error {
 		return p.modes(ctx, l, func(f family) error {
 			s := f.state(services.GetStore(), endpointSlices.GetStore())
+			f.Node.Services = serviceRanges(stored[*networkingv1.ServiceCIDR](ranges.GetStore()), f.six)
 			if s.Zoned() {
 				own, err := l.Client.CoreV1().Nodes().Get(ctx, p.node, metav1.GetOptions{})
 				if err != nil {

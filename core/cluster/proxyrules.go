@@ -30,7 +30,12 @@ func ProxyRules(ctx context.Context, d Dir, mode proxy.Mode, name string) (strin
 	if err != nil {
 		return "", err
 	}
-	node := proxy.Node{Name: name, Zone: own.Labels[corev1.LabelTopologyZone], IP: firstOf(nodeIPs(own), false), Pods: podNet, Services: serviceNet}
+	ranges, err := client.NetworkingV1().ServiceCIDRs().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return "", err
+	}
+	node := proxy.Node{Name: name, Zone: own.Labels[corev1.LabelTopologyZone], IP: firstOf(nodeIPs(own), false), Pods: podNet,
+		Services: serviceRanges(pointers(ranges.Items), false)}
 	if !node.IP.IsValid() {
 		return "", fmt.Errorf("%s has told no address yet: wait until it is Ready", name)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -24,7 +25,7 @@ const serviceLB = "service-lb-controller"
 
 // LoadBalancer is what the controller gives addresses of.
 type LoadBalancer struct {
-	Pool netip.Prefix
+	Pools []netip.Prefix // one of each family of addresses that there is
 	// ProxyHealthPort is where kube-proxies say that they live.
 	ProxyHealthPort int
 	// Balance is told each time what there is, all of it.
@@ -95,15 +96,23 @@ func (c *loadBalancers) reconcile(ctx context.Context, key string) error {
 	return err
 }
 
-// ensure gives a Service its address.
+// give notes that a Service has these addresses, and none that it had before.
+func (c *loadBalancers) give(svc *corev1.Service, list []netip.Addr) {
+	maps.DeleteFunc(c.given, func(_ netip.Addr, whose string) bool { return whose == keyOf(svc) })
+	for _, a := range list {
+		c.given[a] = keyOf(svc)
+	}
+}
+
+// ensure gives a Service its addresses.
 func (c *loadBalancers) ensure(ctx context.Context, svc *corev1.Service) error {
-	a, err := planIngress(svc, c.LoadBalancer.Pool, c.taken())
+	list, err := planIngress(svc, c.LoadBalancer.Pools, c.taken())
 	if err != nil {
 		return err
 	}
-	want := withIngress(a)
+	want := withIngress(list...)
 	if hasFinalizer(svc, loadBalancerCleanup) && equality.Semantic.DeepEqual(svc.Status.LoadBalancer, want) {
-		c.given[a] = keyOf(svc)
+		c.give(svc, list)
 		return nil
 	}
 	c.Events.Eventf(ctx, svc, corev1.EventTypeNormal, "EnsuringLoadBalancer", "Ensuring load balancer")
@@ -115,14 +124,14 @@ func (c *loadBalancers) ensure(ctx context.Context, svc *corev1.Service) error {
 		}
 		c.written.wrote(svc)
 	}
-	c.given[a] = keyOf(svc)
+	c.give(svc, list)
 	svc.Status.LoadBalancer = want
 	if svc, err = c.Client.CoreV1().Services(svc.Namespace).UpdateStatus(ctx, svc, metav1.UpdateOptions{}); err != nil {
 		return err
 	}
 	c.written.wrote(svc)
 	c.Events.Eventf(ctx, svc, corev1.EventTypeNormal, "EnsuredLoadBalancer", "Ensured load balancer")
-	step.Note(ctx, step.ReconcileDetail{Plan: []string{fmt.Sprintf("give it %s of %s", a, c.LoadBalancer.Pool)}})
+	step.Note(ctx, step.ReconcileDetail{Plan: []string{fmt.Sprintf("give it %v of %s", list, named(poolsOf(svc, c.LoadBalancer.Pools)))}})
 	return nil
 }
 
@@ -151,15 +160,11 @@ func (c *loadBalancers) remove(ctx context.Context, svc *corev1.Service) error {
 	return nil
 }
 
-// release lets those have a Service's address who wait for one.
+// release lets those have a Service's addresses who wait for some.
 func (c *loadBalancers) release(key string) {
-	for a, whose := range c.given {
-		if whose == key {
-			delete(c.given, a)
-		}
-	}
+	maps.DeleteFunc(c.given, func(_ netip.Addr, whose string) bool { return whose == key })
 	for _, s := range c.all() {
-		if _, has := ingressOf(s, c.LoadBalancer.Pool); balanced(s) && !has && keyOf(s) != key {
+		if balanced(s) && len(s.Status.LoadBalancer.Ingress) < len(poolsOf(s, c.LoadBalancer.Pools)) && keyOf(s) != key {
 			c.AddObject(s)
 		}
 	}
@@ -169,8 +174,10 @@ func (c *loadBalancers) release(key string) {
 func (c *loadBalancers) taken() map[netip.Addr]string {
 	taken := map[netip.Addr]string{}
 	for _, s := range c.all() {
-		if a, ok := ingressOf(s, c.LoadBalancer.Pool); ok && hasFinalizer(s, loadBalancerCleanup) {
-			taken[a] = keyOf(s)
+		for _, pool := range c.LoadBalancer.Pools {
+			if a, ok := ingressOf(s, pool); ok && hasFinalizer(s, loadBalancerCleanup) {
+				taken[a] = keyOf(s)
+			}
 		}
 	}
 	for a, key := range c.given {
@@ -188,5 +195,5 @@ func (c *loadBalancers) all() []*corev1.Service {
 // balance says what there is now.
 func (c *loadBalancers) balance() {
 	nodes, _ := c.nodes.List(labels.Everything())
-	c.LoadBalancer.Balance(planBalanced(c.all(), c.LoadBalancer.Pool, c.LoadBalancer.ProxyHealthPort), planNodes(nodes))
+	c.LoadBalancer.Balance(planBalanced(c.all(), c.LoadBalancer.Pools, c.LoadBalancer.ProxyHealthPort), planNodes(nodes))
 }

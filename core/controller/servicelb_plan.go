@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -24,7 +25,7 @@ type Balanced struct {
 	HealthPort      int
 }
 
-// BalancedNode is a node that may take them.
+// BalancedNode is an address of a node that may take those of its family.
 type BalancedNode struct {
 	Name string
 	IP   netip.Addr
@@ -36,7 +37,7 @@ func balanced(s *corev1.Service) bool {
 		(s.Spec.LoadBalancerClass == nil || *s.Spec.LoadBalancerClass == LoadBalancerClass)
 }
 
-// ingressOf is the address of the pool that a Service's status has.
+// ingressOf is the address of a pool that a Service's status has.
 func ingressOf(s *corev1.Service, pool netip.Prefix) (netip.Addr, bool) {
 	for _, in := range s.Status.LoadBalancer.Ingress {
 		if a, err := netip.ParseAddr(in.IP); err == nil && pool.Contains(a) {
@@ -46,21 +47,60 @@ func ingressOf(s *corev1.Service, pool netip.Prefix) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
-// planIngress is the address that a Service is to have: its own if it has one,
-// the one that it asks for, or the first that is free. The first and the last
-// of the pool are nobody's.
-func planIngress(s *corev1.Service, pool netip.Prefix, taken map[netip.Addr]string) (netip.Addr, error) {
-	free := func(a netip.Addr) bool { return taken[a] == "" || taken[a] == keyOf(s) }
-	if text := s.Spec.LoadBalancerIP; text != "" {
-		a, err := netip.ParseAddr(text)
-		switch {
-		case err != nil || !pool.Contains(a):
-			return a, fmt.Errorf("the requested load balancer IP %s is not in the pool %s", text, pool)
-		case !free(a):
-			return a, fmt.Errorf("the requested load balancer IP %s is in use by the Service %s", text, taken[a])
-		}
-		return a, nil
+// poolsOf are the pools of a Service's families of addresses, in their order.
+func poolsOf(s *corev1.Service, pools []netip.Prefix) (list []netip.Prefix) {
+	families := s.Spec.IPFamilies
+	if len(families) == 0 {
+		families = []corev1.IPFamily{corev1.IPv4Protocol}
 	}
+	for _, f := range families {
+		for _, p := range pools {
+			if p.Addr().Is6() == (f == corev1.IPv6Protocol) {
+				list = append(list, p)
+			}
+		}
+	}
+	return list
+}
+
+// planIngress are the addresses that a Service is to have, one of each of its
+// families: its own if it has one, the one that it asks for, or the first that
+// is free. The first and the last of a pool are nobody's.
+func planIngress(s *corev1.Service, pools []netip.Prefix, taken map[netip.Addr]string) (list []netip.Addr, err error) {
+	var asked netip.Addr
+	if text := s.Spec.LoadBalancerIP; text != "" {
+		asked, err = netip.ParseAddr(text)
+		if err != nil || !slices.ContainsFunc(poolsOf(s, pools), func(p netip.Prefix) bool { return p.Contains(asked) }) {
+			return nil, fmt.Errorf("the requested load balancer IP %s is not in %s", text, named(poolsOf(s, pools)))
+		}
+		if whose := taken[asked]; whose != "" && whose != keyOf(s) {
+			return nil, fmt.Errorf("the requested load balancer IP %s is in use by the Service %s", text, whose)
+		}
+	}
+	for _, pool := range poolsOf(s, pools) {
+		a := asked
+		if !pool.Contains(a) {
+			if a, err = planAddress(s, pool, taken); err != nil {
+				return nil, err
+			}
+		}
+		list = append(list, a)
+	}
+	return list, nil
+}
+
+// named names pools in a sentence.
+func named(pools []netip.Prefix) string {
+	texts := make([]string, 0, len(pools))
+	for _, p := range pools {
+		texts = append(texts, "the pool "+p.String())
+	}
+	return strings.Join(texts, " or ")
+}
+
+// planAddress is the address of one pool.
+func planAddress(s *corev1.Service, pool netip.Prefix, taken map[netip.Addr]string) (netip.Addr, error) {
+	free := func(a netip.Addr) bool { return taken[a] == "" || taken[a] == keyOf(s) }
 	if a, ok := ingressOf(s, pool); ok && free(a) {
 		return a, nil
 	}
@@ -75,32 +115,35 @@ func planIngress(s *corev1.Service, pool netip.Prefix, taken map[netip.Addr]stri
 // planBalanced is what the load balancer is to spread. A Service whose external
 // traffic policy is Local has its own check; of the others kube-proxy's tells
 // whether a node leads packets at all.
-func planBalanced(services []*corev1.Service, pool netip.Prefix, proxyHealth int) (list []Balanced) {
+func planBalanced(services []*corev1.Service, pools []netip.Prefix, proxyHealth int) (list []Balanced) {
 	for _, s := range services {
-		a, ok := ingressOf(s, pool)
-		if !ok || !balanced(s) {
-			continue
-		}
 		port := proxyHealth
 		if s.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal && s.Spec.HealthCheckNodePort != 0 {
 			port = int(s.Spec.HealthCheckNodePort)
 		}
-		list = append(list, Balanced{s.Namespace, s.Name, a, port})
+		for _, pool := range poolsOf(s, pools) {
+			if a, ok := ingressOf(s, pool); ok && balanced(s) {
+				list = append(list, Balanced{s.Namespace, s.Name, a, port})
+			}
+		}
 	}
 	slices.SortFunc(list, func(a, b Balanced) int { return a.Addr.Compare(b.Addr) })
 	return list
 }
 
-// planNodes are the nodes that load balancers may send packets to.
+// planNodes are the nodes that load balancers may send packets to, each with
+// the first of its addresses of each family.
 func planNodes(nodes []*corev1.Node) (list []BalancedNode) {
 	for _, n := range nodes {
 		if _, excluded := n.Labels[corev1.LabelNodeExcludeBalancers]; excluded || n.DeletionTimestamp != nil {
 			continue
 		}
+		seen := map[bool]bool{}
 		for _, at := range n.Status.Addresses {
-			if a, err := netip.ParseAddr(at.Address); err == nil && at.Type == corev1.NodeInternalIP && a.Is4() {
+			a, err := netip.ParseAddr(at.Address)
+			if err == nil && at.Type == corev1.NodeInternalIP && !seen[a.Is6()] {
+				seen[a.Is6()] = true
 				list = append(list, BalancedNode{n.Name, a})
-				break
 			}
 		}
 	}
@@ -108,11 +151,14 @@ func planNodes(nodes []*corev1.Node) (list []BalancedNode) {
 	return list
 }
 
-// withIngress is the status of a Service that has address a. Packets to it
-// arrive at nodes as they were sent: the mode VIP.
-func withIngress(a netip.Addr) corev1.LoadBalancerStatus {
+// withIngress is the status of a Service that has these addresses. Packets to
+// them arrive at nodes as they were sent: the mode VIP.
+func withIngress(addrs ...netip.Addr) (s corev1.LoadBalancerStatus) {
 	mode := corev1.LoadBalancerIPModeVIP
-	return corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{IP: a.String(), IPMode: &mode}}}
+	for _, a := range addrs {
+		s.Ingress = append(s.Ingress, corev1.LoadBalancerIngress{IP: a.String(), IPMode: &mode})
+	}
+	return s
 }
 
 func hasFinalizer(o metav1.Object, name string) bool { return slices.Contains(o.GetFinalizers(), name) }

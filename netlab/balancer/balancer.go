@@ -22,7 +22,8 @@ type Frontend struct {
 	Check           int
 }
 
-// Node may take packets.
+// Node may take packets of its address's family. One with both families is in
+// a list twice.
 type Node struct {
 	Name string
 	IP   netip.Addr
@@ -159,12 +160,12 @@ type Route struct {
 }
 
 // Routes are the nodes that can take packets, for each address. Those of one
-// address are in the order of their names.
+// address are of its family, in the order of their own addresses.
 func Routes(frontends []Frontend, nodes []Node, up func(n Node, port int) bool) (list []Route) {
 	for _, f := range frontends {
 		r := Route{Frontend: f}
 		for _, n := range nodes {
-			if up(n, f.Check) {
+			if n.IP.Is6() == f.Addr.Is6() && up(n, f.Check) {
 				r.Nodes = append(r.Nodes, n)
 			}
 		}
@@ -183,7 +184,9 @@ func (b *Balancer) ask(ctx context.Context, frontends []Frontend, nodes []Node) 
 	all := map[check]bool{}
 	for _, f := range frontends {
 		for _, n := range nodes {
-			all[check{n.IP, f.Check}] = false
+			if n.IP.Is6() == f.Addr.Is6() {
+				all[check{n.IP, f.Check}] = false
+			}
 		}
 	}
 	var mu sync.Mutex
@@ -216,18 +219,27 @@ func healthy(ctx context.Context, client *http.Client, c check) bool {
 
 // Router is the hands of a router: it has the routes.
 type Router struct {
-	Net  *link.Net
-	Dev  string       // towards the nodes
-	Pool netip.Prefix // of the addresses
+	Net   *link.Net
+	Dev   string         // towards the nodes
+	Pools []netip.Prefix // of the addresses
 }
 
 // Prepare makes the router spread flows by their ports too, and tells whoever
-// sends to an address of the pool that nobody has that it is unreachable.
+// sends to an address of a pool that nobody has that it is unreachable.
 func (r Router) Prepare(ctx context.Context) error {
-	if err := r.Net.Sysctl(ctx, link.Sysctl{Key: "net.ipv4.fib_multipath_hash_policy", Value: "1"}); err != nil {
-		return err
+	for _, pool := range r.Pools {
+		family := "ipv4"
+		if pool.Addr().Is6() {
+			family = "ipv6"
+		}
+		if err := r.Net.Sysctl(ctx, link.Sysctl{Key: "net." + family + ".fib_multipath_hash_policy", Value: "1"}); err != nil {
+			return err
+		}
+		if err := r.Net.Spread(ctx, link.Paths{Dst: pool}); err != nil {
+			return err
+		}
 	}
-	return r.Net.Spread(ctx, link.Paths{Dst: r.Pool})
+	return nil
 }
 
 // Spread implements Hands.
@@ -246,9 +258,14 @@ func (r Router) Remove(ctx context.Context, addr netip.Addr) error {
 
 // Kept implements Hands.
 func (r Router) Kept() (list []netip.Addr, err error) {
-	all, err := r.Net.SpreadTo(r.Pool)
-	for _, p := range all {
-		list = append(list, p.Addr())
+	for _, pool := range r.Pools {
+		all, err := r.Net.SpreadTo(pool)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range all {
+			list = append(list, p.Addr())
+		}
 	}
-	return list, err
+	return list, nil
 }

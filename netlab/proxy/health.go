@@ -46,7 +46,7 @@ func (c *checks) sync(ctx context.Context, p *Proxy, s State) {
 		have := c.open[key]
 		if have == nil {
 			var err error
-			if have, err = listen(ctx, p.Net.Path(), svc); err != nil {
+			if have, err = listen(ctx, p, svc); err != nil {
 				if p.Warn != nil {
 					p.Warn(ctx, svc.Namespace, svc.Name, "FailedToStartServiceHealthcheck",
 						fmt.Sprintf("node %s failed to start healthcheck %q on port %d: %v", p.Node.Name, key, svc.HealthCheckNodePort, err))
@@ -85,8 +85,13 @@ func localReady(s State, svc *Service, node string) int {
 	return len(addrs)
 }
 
-func listen(ctx context.Context, path string, svc *Service) (*check, error) {
-	l, err := netns.Listen(ctx, path, "tcp4", ":"+strconv.Itoa(svc.HealthCheckNodePort))
+// listen opens a port for those who ask in the proxy's family of addresses.
+func listen(ctx context.Context, p *Proxy, svc *Service) (*check, error) {
+	network := "tcp4"
+	if p.Node.IP.Is6() {
+		network = "tcp6"
+	}
+	l, err := netns.Listen(ctx, p.Net.Path(), network, ":"+strconv.Itoa(svc.HealthCheckNodePort))
 	if err != nil {
 		return nil, err
 	}

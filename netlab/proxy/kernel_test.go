@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -273,6 +275,36 @@ func TestRepair(t *testing.T) {
 				require.NoError(t, err, "after %s", damage)
 			}
 		})
+	}
+}
+
+// In the mode nftables packets to a cluster IP that nobody has are dropped, in
+// all networks of Services that there are now.
+func TestClusterIPOfNobody(t *testing.T) {
+	all := variants(t)
+	l := build(t, all[slices.IndexFunc(all, func(v variant) bool { return v.mode == proxy.NFTables })])
+	ranges := []netip.Prefix{netip.MustParsePrefix("10.112.0.0/24"), netip.MustParsePrefix("10.112.2.0/24")}
+	for _, more := range [][]netip.Prefix{nil, ranges, ranges[:1]} {
+		for _, p := range l.proxies {
+			p.Node.Services = append([]netip.Prefix{node.Services[0]}, more...)
+		}
+		l.sync(t, state(web(), l.behind("a")))
+		for i, r := range ranges {
+			limit := time.Minute
+			if i < len(more) {
+				limit = 300 * time.Millisecond
+			}
+			_, err := askFor(l.ns["client"], r.Addr().Next().String()+":80", limit)
+			if i < len(more) {
+				var silence net.Error
+				require.ErrorAs(t, err, &silence)
+				require.True(t, silence.Timeout(), "%s with %s: %v", r, more, err)
+				continue
+			}
+			require.ErrorIs(t, err, syscall.ENETUNREACH, "%s with %s: the gateway says so", r, more)
+		}
+		_, err := ask(l.ns["client"], "10.96.0.10:80")
+		require.NoError(t, err)
 	}
 }
 

@@ -147,7 +147,7 @@ func (s State) unled(node Node, mode Mode, p Packet) Led {
 	switch {
 	case mode == NFTables && i >= 0, mode == IPVS && i >= 0 && !strings.HasPrefix(p.Protocol, "ICMP"):
 		l.Verdict = Rejected
-	case mode == NFTables && node.Services.IsValid() && node.Services.Contains(to):
+	case mode == NFTables && slices.ContainsFunc(node.Services, func(p netip.Prefix) bool { return p.Contains(to) }):
 		l.Verdict = Dropped
 	}
 	return l

@@ -45,7 +45,7 @@ var leads = []struct {
 }
 
 func TestLead(t *testing.T) {
-	node := proxy.Node{Name: "node-1", IP: netip.MustParseAddr("172.30.0.11"), Pods: netip.MustParsePrefix("10.244.0.0/16"), Services: netip.MustParsePrefix("10.96.0.0/12")}
+	node := proxy.Node{Name: "node-1", IP: netip.MustParseAddr("172.30.0.11"), Pods: netip.MustParsePrefix("10.244.0.0/16"), Services: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")}}
 	for _, x := range leads {
 		t.Run(x.name, func(t *testing.T) {
 			svc := proxy.Service{Namespace: "default", Name: "web", ClusterIP: netip.MustParseAddr("10.96.0.10"), Ports: []proxy.Port{{Protocol: "TCP", Port: 80, NodePort: 30080}}}

@@ -132,8 +132,8 @@ func (w *nftWriter) fixedChains() {
 		fmt.Sprintf("mark and %s != 0 mark set mark xor %s masquerade fully-random", mark, mark),
 		fmt.Sprintf("ct status dnat %s saddr . %s daddr . meta l4proto . th dport @hairpin-connections masquerade fully-random", w.ip, w.ip))
 	w.add("cluster-ips-check", w.ip+` daddr @cluster-ips reject comment "Reject traffic to invalid ports of ClusterIPs"`)
-	if w.node.Services.IsValid() {
-		w.add("cluster-ips-check", fmt.Sprintf(`%s daddr { %s } drop comment "Drop traffic to unallocated ClusterIPs"`, w.ip, w.node.Services.Masked()))
+	if len(w.node.Services) > 0 {
+		w.add("cluster-ips-check", fmt.Sprintf(`%s daddr { %s } drop comment "Drop traffic to unallocated ClusterIPs"`, w.ip, commas(w.node.Services)))
 	}
 	w.add("reject-chain", "reject").comment = "helper for @no-endpoint-services / @no-endpoint-nodeports"
 	w.add("service-endpoints-check", there+"no-endpoint-services")
@@ -145,6 +145,15 @@ func (w *nftWriter) fixedChains() {
 	w.add("services",
 		there+"service-ips",
 		w.ip+" daddr @nodeport-ips meta l4proto . th dport vmap @service-nodeports")
+}
+
+// commas are networks as a set has them.
+func commas(list []netip.Prefix) string {
+	texts := make([]string, 0, len(list))
+	for _, p := range list {
+		texts = append(texts, p.Masked().String())
+	}
+	return strings.Join(texts, ", ")
 }
 
 const nftMasquerade = "mark set mark or " + mark

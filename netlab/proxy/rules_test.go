@@ -19,7 +19,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 var node = proxy.Node{
 	Name: "node-1", Zone: "zone-a",
 	IP: netip.MustParseAddr("172.30.0.11"), Pods: netip.MustParsePrefix("10.244.0.0/16"),
-	Services: netip.MustParsePrefix("10.96.0.0/12"),
+	Services: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")},
 }
 
 func ips(list ...string) (out []netip.Addr) {
@@ -106,7 +106,7 @@ func TestGolden(t *testing.T) {
 // Of IPv6 the rules are the same, but for the words that have to do with it.
 func TestGoldenIPv6(t *testing.T) {
 	six := proxy.Node{Name: "node-1", IP: netip.MustParseAddr("fd00:172:30::b"),
-		Pods: netip.MustParsePrefix("fd00:10:244::/48"), Services: netip.MustParsePrefix("fd00:10:96::/112")}
+		Pods: netip.MustParsePrefix("fd00:10:244::/48"), Services: []netip.Prefix{netip.MustParsePrefix("fd00:10:96::/112"), netip.MustParsePrefix("fd00:10:97::/108")}}
 	svc := service("web", "fd00:10:96::a")
 	svc.Ports[0].NodePort, svc.Affinity = 30080, 60
 	s := state(svc, slice("web", "node-1/fd00:10:244:1::2", "node-2/fd00:10:244:2::2"))

@@ -72,8 +72,9 @@ type Node struct {
 	// Pods is the network of all pods of the cluster: who else sends packets
 	// to a Service gets the node's address, so that answers come back here.
 	Pods netip.Prefix
-	// Services is the network of all cluster IPs, if it is known.
-	Services netip.Prefix
+	// Services are the networks of all cluster IPs, as far as they are known. None
+	// is within another one.
+	Services []netip.Prefix
 	// Others are further addresses of the node that take packets to NodePorts.
 	Others []netip.Addr
 }

@@ -79,13 +79,13 @@ func buildWith(t testing.TB, mode proxy.Mode, backend string, six bool) *lab {
 			l.serve(t, path)
 			spaces = append(spaces, trace.Space{Name: "pod/default/" + pod, Path: path, Node: n.Name, Pod: "default/" + pod})
 		}
-		p := &proxy.Proxy{Node: proxy.Node{Name: n.Name, IP: n.IP, Pods: podsNet, Services: servicesNet}, Net: n.Net, Backends: map[proxy.Mode]proxy.Backend{
+		p := &proxy.Proxy{Node: proxy.Node{Name: n.Name, IP: n.IP, Pods: podsNet, Services: []netip.Prefix{servicesNet}}, Net: n.Net, Backends: map[proxy.Mode]proxy.Backend{
 			proxy.IPTables: &proxy.IPTablesBackend{Tool: tool, Net: n.Net}, proxy.NFTables: &proxy.NFTBackend{Net: n.Net},
 			proxy.IPVS: &proxy.IPVSBackend{Tool: tool, Net: n.Net}}}
 		if six {
 			tool, err := tool.IPv6(ctx)
 			require.NoError(t, err)
-			p.Node = proxy.Node{Name: n.Name, IP: n.IP6, Pods: topology.Pods6, Services: netip.MustParsePrefix("fd00:10:96::/112")}
+			p.Node = proxy.Node{Name: n.Name, IP: n.IP6, Pods: topology.Pods6, Services: []netip.Prefix{netip.MustParsePrefix("fd00:10:96::/112")}}
 			p.Backends = map[proxy.Mode]proxy.Backend{
 				proxy.IPTables: &proxy.IPTablesBackend{Tool: tool, Net: n.Net, IPv6: true}, proxy.NFTables: &proxy.NFTBackend{Net: n.Net, IPv6: true}}
 		}
