@@ -173,6 +173,7 @@ func (n *node) broken() (fault.Node, error) {
 	}
 	if n.d.cfg.DualStack {
 		one.IP6, one.Pods6 = topology.Addrs6(n.number)
+		one.VTEPMAC6 = overlay.MAC(one.Pods6)
 		one.Gateway6 = topology.Underlay6.Addr().Next()
 	}
 	if n.d.isOff(n.name) {
@@ -186,8 +187,11 @@ func (n *node) broken() (fault.Node, error) {
 	defer own.Close()
 	links, err := own.Links()
 	for _, l := range links {
-		if l.Kind == "vxlan" && l.Name == "flannel.1" {
+		switch {
+		case l.Kind == "vxlan" && l.Name == "flannel.1":
 			one.VTEP = l.Name
+		case l.Kind == "vxlan" && l.Name == "flannel-v6.1":
+			one.VTEP6 = l.Name
 		}
 	}
 	return one, err

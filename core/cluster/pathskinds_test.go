@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/klab-project/klab/netlab/link"
 	"github.com/klab-project/klab/netlab/netns"
 )
 
@@ -22,8 +24,6 @@ const kindsOf = `
 {apiVersion: v1, kind: Service, metadata: {name: balanced}, spec: {type: LoadBalancer, ipFamilyPolicy: RequireDualStack, selector: {app: c}, ports: [{port: 80, targetPort: 8080}]}}
 ---
 {apiVersion: v1, kind: Service, metadata: {name: balanced-local}, spec: {type: LoadBalancer, ipFamilyPolicy: RequireDualStack, externalTrafficPolicy: Local, selector: {app: c}, ports: [{port: 80, targetPort: 8080}]}}
----
-{apiVersion: v1, kind: Service, metadata: {name: at-node}, spec: {ipFamilyPolicy: RequireDualStack, externalIPs: [172.30.0.11, "fd00:172:30::b"], selector: {app: c}, ports: [{port: 8081, targetPort: 8080}]}}
 ---
 {apiVersion: v1, kind: Service, metadata: {name: headless}, spec: {clusterIP: None, ipFamilyPolicy: RequireDualStack, selector: {app: c}, ports: [{port: 8080}]}}
 ---
@@ -83,6 +83,7 @@ func (p *paths) applyKinds() {
 	require.NoError(p.t, os.WriteFile(file, []byte(kindsOf), 0o600))
 	p.kubectl("apply", "-f", file)
 	p.serveOwn()
+	p.routeExternal()
 	p.kubectl("wait", "--for=condition=Ready", "pod/h", "pod/leaving", "--timeout=120s")
 	p.kubectl("wait", "--for=jsonpath={.status.podIP}", "pod/unready", "--timeout=120s")
 	for _, name := range []string{"inner", "own", "any", "sticky", "early", "late", "leaving"} {
@@ -91,6 +92,17 @@ func (p *paths) applyKinds() {
 	for _, name := range []string{"balanced", "balanced-local"} {
 		p.kubectl("wait", "--for=jsonpath={.status.loadBalancer.ingress}", "service/"+name, "--timeout=120s")
 		p.vip[name], p.vip6[name], _ = strings.Cut(p.kubectl("get", "service", name, "-o", "jsonpath={.status.loadBalancer.ingress[*].ip}"), " ")
+	}
+}
+
+// routeExternal leads the outside's packets to an external IP to node-1: that is
+// not a cluster's own task.
+func (p *paths) routeExternal() {
+	gateway, err := link.Open(filepath.Join(p.Path, "net", "gateway"), link.By{Actor: "test"})
+	require.NoError(p.t, err)
+	defer gateway.Close()
+	for dst, via := range map[string]string{"172.30.0.102/32": "172.30.0.11", "fd00:172:30::102/128": "fd00:172:30::b"} {
+		require.NoError(p.t, gateway.Route(context.Background(), link.Route{Dst: netip.MustParsePrefix(dst), Via: netip.MustParseAddr(via), Dev: "eth0"}))
 	}
 }
 
@@ -105,8 +117,8 @@ func (p *paths) kinds() []path {
 		{"IPv6, outside to load balancer, local", "outside", six(p.vip6["balanced-local"], 80), "c", client6},
 		{"IPv6, pod to load balancer", "a", six(p.vip6["balanced"], 80), "c", "node-1"},
 		{"IPv6, node to load balancer", "node-1", six(p.vip6["balanced"], 80), "c", "node-1"},
-		{"outside to external IP of a node", "outside", "172.30.0.11:8081", "c", "node-1"},
-		{"IPv6, outside to external IP of a node", "outside", "[fd00:172:30::b]:8081", "c", "node-1"},
+		{"outside to external IP", "outside", "172.30.0.102:80", "c", "node-1"},
+		{"IPv6, outside to external IP", "outside", "[fd00:172:30::102]:80", "c", "node-1"},
 		{"host-network pod to Service", "h", p.vip["c"] + ":80", "c", "node-1"},
 		{"node to Service of local traffic", "node-2", p.vip["inner"] + ":80", "c", "node-2"},
 		{"node to Service of local traffic where there is no pod", "node-1", p.vip["inner"] + ":80", "", ""},
@@ -183,7 +195,7 @@ func (p *paths) holdKinds(world string) {
 	require.Empty(p.t, p.wrong(path{"", "outside", six(node16, 30092), "", ""}), "%s: IPv6, outside to local node port where there is no pod", world)
 	check := p.kubectl("get", "service", "balanced-local", "-o", "jsonpath={.spec.healthCheckNodePort}")
 	for node, endpoints := range map[string]string{node16: "0", node26: "1"} {
-		text, err := p.getFor("outside", net.JoinHostPort(node, check), time.Minute)
+		text, err := p.get("outside", net.JoinHostPort(node, check), time.Minute)
 		require.NoError(p.t, err)
 		require.Contains(p.t, text, `"localEndpoints": `+endpoints, "%s: health check at %s", world, node)
 	}

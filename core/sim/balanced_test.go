@@ -46,7 +46,7 @@ func TestLoadBalancersInManyOrders(t *testing.T) {
 		var log bytes.Buffer
 		sc := Scenario{Invariants: none, Config: Config{
 			Controllers: controller.Named("service-lb-controller"), Log: slog.New(slog.NewTextHandler(&log, nil)),
-			LoadBalancer: &controller.LoadBalancer{Pool: pool, Balance: func([]controller.Balanced, []controller.BalancedNode) {}},
+			LoadBalancer: &controller.LoadBalancer{Pools: []netip.Prefix{pool}, Balance: func([]controller.Balanced, []controller.BalancedNode) {}},
 		}, Acts: []Act{
 			{Goal: has(1, 1, 1), Do: func(ctx context.Context, c kubernetes.Interface) error {
 				_, err := c.CoreV1().Services("default").Create(ctx, &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: corev1.ServiceSpec{

@@ -10,18 +10,20 @@ func overlayCards() []Card {
 		{
 			Name: "vxlan-down", On: OnNode,
 			Title: Text{"Tunnel endpoint down", "隧道端点关闭"},
-			Does:  Text{"The node's VXLAN device is switched off. The kernel drops the routes and ARP entries that lead through it. IPv6 has a device of its own, which stays.", "关闭节点的 VXLAN 设备；内核随即删掉经过它的路由和 ARP 表项。IPv6 另有自己的设备，不受影响。"},
+			Does:  Text{"The node's VXLAN device is switched off. The kernel drops the routes and neighbour entries that lead through it. IPv6 has a device of its own, flannel-v6.1, which is switched off too.", "关闭节点的 VXLAN 设备；内核随即删掉经过它的路由和邻居表项。IPv6 另有自己的设备 flannel-v6.1，也一并关闭。"},
 			Sees: Text{"Pods of this node reach nobody on other nodes: their packets take the default route and are lost at the gateway.",
 				"该节点上的 Pod 到不了其他节点：数据包走默认路由，在网关处丢失。"},
 			Heals: Text{
 				"The overlay watches its links: in a running cluster the device is up again at once, with all that leads through it. The events show how.",
 				"覆盖网络一直盯着自己的链路：在运行的集群里，设备马上又会打开，经过它的表项也全部恢复。事件里看得到过程。"},
-			plan: func(_ Lab, a ask) ([]Change, error) { return a.node.tunnel(a.node.in("up", a.node.VTEP, "down")) },
+			plan: func(_ Lab, a ask) ([]Change, error) {
+				return a.node.tunnels(func(device string, _ bool) Change { return a.node.in("up", device, "down") })
+			},
 		},
 		{
 			Name: "no-fdb", On: OnNode, Args: []Arg{peerArg},
 			Title: Text{"Forwarding entry missing", "缺少 FDB 表项"},
-			Does:  Text{"The VXLAN device of IPv4 no longer knows behind which node the MAC of the peer's endpoint is.", "IPv4 的 VXLAN 设备不再知道对端端点的 MAC 在哪个节点后面。"},
+			Does:  Text{"The node's VXLAN device no longer knows behind which node the MAC of the peer's endpoint is; nor does that of IPv6, if there is one.", "节点的 VXLAN 设备不再知道对端端点的 MAC 在哪个节点后面；双栈时 IPv6 的设备也一样。"},
 			Sees: Text{"Packets for the peer's pods go into the tunnel and never come out: the device has nowhere to send them.",
 				"发往对端 Pod 的包进了隧道就再没出来：设备不知道该发往何处。"},
 			Heals: overlayHeals,
@@ -30,13 +32,16 @@ func overlayCards() []Card {
 				if err != nil {
 					return nil, err
 				}
-				return a.node.tunnel(a.node.in("fdb", p.VTEPMAC+" "+a.node.VTEP, wayNone))
+				return a.node.tunnels(func(device string, six bool) Change {
+					_, mac := p.vtep(six)
+					return a.node.in("fdb", mac+" "+device, wayNone)
+				})
 			},
 		},
 		{
 			Name: "no-arp", On: OnNode, Args: []Arg{peerArg},
 			Title: Text{"ARP entry missing", "缺少 ARP 表项"},
-			Does:  Text{"The node no longer knows the MAC of the peer's endpoint, and the tunnel carries no question for it. ARP is IPv4's; IPv6 goes on.", "节点不再知道对端端点的 MAC，而隧道又不转发 ARP 询问。ARP 只管 IPv4，IPv6 照常。"},
+			Does:  Text{"The node no longer knows the MAC of the peer's endpoint, and the tunnel carries no question for it. IPv6 has neighbour discovery for ARP; its entry is gone too, if there is one.", "节点不再知道对端端点的 MAC，而隧道又不转发 ARP 询问。IPv6 用邻居发现代替 ARP；双栈时它的表项也一并删除。"},
 			Sees: Text{"Packets for the peer's pods wait for an answer that cannot come; after a few seconds: no route to host.",
 				"发往对端 Pod 的包等待一个不会来的 ARP 应答；几秒后得到 no route to host。"},
 			Heals: overlayHeals,
@@ -45,7 +50,10 @@ func overlayCards() []Card {
 				if err != nil {
 					return nil, err
 				}
-				return a.node.tunnel(a.node.in("neigh", p.Pods.Masked().Addr().String()+" "+a.node.VTEP, wayNone))
+				return a.node.tunnels(func(device string, six bool) Change {
+					ip, _ := p.vtep(six)
+					return a.node.in("neigh", ip.String()+" "+device, wayNone)
+				})
 			},
 		},
 		{

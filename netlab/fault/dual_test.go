@@ -14,7 +14,6 @@ import (
 	"github.com/klab-project/klab/netlab/fault"
 	"github.com/klab-project/klab/netlab/firewall"
 	"github.com/klab-project/klab/netlab/labtest"
-	"github.com/klab-project/klab/netlab/link"
 	"github.com/klab-project/klab/netlab/netns"
 	"github.com/klab-project/klab/netlab/nettest"
 	"github.com/klab-project/klab/netlab/overlay"
@@ -44,9 +43,7 @@ func buildDual(t *testing.T) *dual {
 	for pod, n := range map[string]*labtest.Node{"client": l.Nodes[0], "a": l.Nodes[0], "c": l.Nodes[1]} {
 		l.ns[pod], l.ip[pod] = n.Pod(t, "default", pod)
 	}
-	for i, n := range l.Nodes {
-		peer := l.Nodes[1-i]
-		require.NoError(t, n.Net.Route(ctx, link.Route{Dst: peer.Pods6, Via: peer.IP6, Dev: "eth0"}))
+	for _, n := range l.Nodes {
 		l.ns[n.Name], l.ip[n.Name] = n.Path, []netip.Addr{n.IP, n.IP6}
 	}
 	l.ns["outside"], l.ip["outside"] = l.OutsideNS(), []netip.Addr{l.ClientIP(), netip.MustParseAddr("2001:db8:192::a")}
@@ -90,7 +87,7 @@ func (l *dual) look(context.Context) (fault.Lab, error) {
 	for i, n := range l.Nodes {
 		lab.Nodes = append(lab.Nodes, fault.Node{Name: n.Name, NetNS: n.Path, Port: fmt.Sprint("n-", i+1), Uplink: "eth0", IP: n.IP, Gateway: l.GatewayIP(),
 			Pods: n.Pods, Bridge: "cni0", VTEP: "flannel.1", VTEPMAC: overlay.MAC(n.Pods), Proxy: l.mode,
-			IP6: n.IP6, Pods6: n.Pods6, Gateway6: topology.Underlay6.Addr().Next()})
+			IP6: n.IP6, Pods6: n.Pods6, Gateway6: topology.Underlay6.Addr().Next(), VTEP6: "flannel-v6.1", VTEPMAC6: overlay.MAC(n.Pods6)})
 	}
 	return lab, nil
 }
@@ -119,7 +116,7 @@ func TestCardsOfBothFamilies(t *testing.T) {
 	ctx := context.Background()
 	state := func() string {
 		return nettest.Run(t, l.ns["node-1"], "ip -o link show | sed 's/<.*>//; s/ state .*//'; ip route; ip -6 route | grep -v ^fe80 | sort; sysctl -a 2>/dev/null | grep -E 'forwarding|ip_forward|bridge-nf' | sort; "+
-			"bridge fdb show dev flannel.1 | sort; ip neigh show nud permanent; nft -s list ruleset | grep -v '^#'") +
+			"(bridge fdb show dev flannel.1; bridge fdb show dev flannel-v6.1) | sort; ip neigh show nud permanent; nft -s list ruleset | grep -v '^#'") +
 			nettest.Run(t, l.UnderlayNS(), "ip -o link show | sed 's/<.*>//; s/ state .*//'; nft list ruleset")
 	}
 	for _, x := range []struct {
@@ -135,7 +132,9 @@ func TestCardsOfBothFamilies(t *testing.T) {
 		{"wrong-route", "node-1", proxy.IPTables, nil, []string{"c 4"}, []string{"a 4", "a 6"}},
 		{"no-default-route", "node-1", proxy.IPTables, nil, []string{"outside 4", "outside 6"}, []string{"c 4", "c 6"}},
 		{"ip-forward", "node-1", proxy.IPTables, nil, []string{"c 4", "c 6", "outside 6"}, []string{"a 4", "a 6"}},
-		{"no-arp", "node-1", proxy.IPTables, nil, []string{"c 4"}, []string{"c 6"}},
+		{"no-arp", "node-1", proxy.IPTables, nil, []string{"c 4", "c 6", "service"}, []string{"a 4", "a 6"}},
+		{"no-fdb", "node-1", proxy.IPTables, nil, []string{"c 4", "c 6", "service"}, []string{"a 4", "a 6"}},
+		{"vxlan-down", "node-1", proxy.IPTables, nil, []string{"c 4", "c 6", "service"}, []string{"a 4", "a 6"}},
 		{"flush-chain", "node-1", proxy.IPTables, nil, []string{"service"}, []string{"c 6"}},
 		{"flush-chain", "node-1", proxy.NFTables, nil, []string{"service"}, []string{"c 6"}},
 		{"flush-chain", "node-1", proxy.NFTables, map[string]string{"family": "6"}, []string{"service"}, []string{"c 6"}},

@@ -36,8 +36,9 @@ type Node struct {
 	Proxy       string // the mode of its kube-proxy; empty: iptables
 
 	// Of a cluster with both families of addresses.
-	IP6, Gateway6 netip.Addr
-	Pods6         netip.Prefix
+	IP6, Gateway6   netip.Addr
+	Pods6           netip.Prefix
+	VTEP6, VTEPMAC6 string
 }
 
 func (l Lab) node(name string) (Node, bool) {
@@ -134,6 +135,24 @@ func (n Node) tunnel(changes ...Change) ([]Change, error) {
 		return nil, wrong("%s has no VXLAN device: its overlay has another backend", n.Name)
 	}
 	return changes, nil
+}
+
+// tunnels are changes of the node's VXLAN device, and of that of IPv6 if the
+// node has one: of is what there is to change of a device of a family.
+func (n Node) tunnels(of func(device string, six bool) Change) ([]Change, error) {
+	list := []Change{of(n.VTEP, false)}
+	if n.VTEP6 != "" {
+		list = append(list, of(n.VTEP6, true))
+	}
+	return n.tunnel(list...)
+}
+
+// vtep is the address and the MAC of the node's endpoint of a family.
+func (n Node) vtep(six bool) (netip.Addr, string) {
+	if six {
+		return n.Pods6.Masked().Addr(), n.VTEPMAC6
+	}
+	return n.Pods.Masked().Addr(), n.VTEPMAC
 }
 
 // port is a change of the switch's end of the node's cable.

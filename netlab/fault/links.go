@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
+	"slices"
 	"strconv"
 
 	"github.com/vishvananda/netlink"
@@ -76,11 +78,13 @@ type up struct{}
 
 func (up) Renews() {}
 
-// led is what a link leads to.
+// led is what a link leads to, and its addresses of IPv6, which the kernel takes
+// from a link that is switched off.
 type led struct {
-	Routes []link.Route `json:"routes,omitempty"`
-	Neighs []link.Neigh `json:"neighs,omitempty"`
-	FDBs   []link.FDB   `json:"fdbs,omitempty"`
+	Addrs  []netip.Prefix `json:"addrs,omitempty"`
+	Routes []link.Route   `json:"routes,omitempty"`
+	Neighs []link.Neigh   `json:"neighs,omitempty"`
+	FDBs   []link.FDB     `json:"fdbs,omitempty"`
 }
 
 func (up) Read(_ context.Context, n *link.Net, c Change) (json.RawMessage, error) {
@@ -91,7 +95,7 @@ func (up) Read(_ context.Context, n *link.Net, c Change) (json.RawMessage, error
 	if !l.Up {
 		return nil, errThere(c.Key + " is down")
 	}
-	var before led
+	before := led{Addrs: slices.DeleteFunc(l.Addrs, func(p netip.Prefix) bool { return p.Addr().Is4() || p.Addr().IsLinkLocalUnicast() })}
 	if before.Routes, err = n.Routes(c.Key); err != nil {
 		return nil, err
 	}
@@ -118,6 +122,9 @@ func (up) Restore(ctx context.Context, n *link.Net, c Change) error {
 		return err
 	}
 	errs := []error{n.Up(ctx, c.Key)}
+	for _, a := range before.Addrs {
+		errs = append(errs, n.Addr(ctx, c.Key, a))
+	}
 	for _, e := range before.FDBs {
 		errs = append(errs, n.FDB(ctx, e))
 	}

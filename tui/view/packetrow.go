@@ -237,8 +237,8 @@ func brokenAt(f step.FaultDetail, t *Station) bool {
 		return t.Pod != "" && "default/"+t.Pod == f.Target || t.Pod == f.Target
 	}
 	at := map[string][]string{
-		"cut-link": {"eth0"}, "drop": {"eth0"}, "delay": {"eth0"}, "slow": {"eth0"}, "mtu": {"flannel.1", "eth0"}, "vxlan-down": {"flannel.1"},
-		"no-fdb": {"flannel.1"}, "no-arp": {"flannel.1"}, "blackhole": {"route"}, "wrong-route": {"route"}, "no-default-route": {"route"},
+		"cut-link": {"eth0"}, "drop": {"eth0"}, "delay": {"eth0"}, "slow": {"eth0"}, "mtu": {"flannel.1", "flannel-v6.1", "eth0"}, "vxlan-down": {"flannel.1", "flannel-v6.1"},
+		"no-fdb": {"flannel.1", "flannel-v6.1"}, "no-arp": {"flannel.1", "flannel-v6.1"}, "blackhole": {"route"}, "wrong-route": {"route"}, "no-default-route": {"route"},
 		"ip-forward": {"route"}, "rp-filter": {"route"}, "bridge-nf": {"cni0"}, "flush-chain": {"PREROUTING"}, "firewall": {"INPUT", "PREROUTING"},
 	}[f.Card]
 	return t.Pod == "" && slices.Contains(at, t.Name)
