@@ -205,6 +205,15 @@ func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 			m.focus = layout.Lesson // the step is over: enter goes on
 			m.place()
 		}
+	case ranMsg, sentMsg, brokeMsg, resolvedMsg:
+		m.came(msg)
+	}
+	return m, nil
+}
+
+// came shows what came of a command.
+func (m *Model) came(msg tea.Msg) {
+	switch msg := msg.(type) {
 	case ranMsg:
 		m.printed(msg)
 	case sentMsg:
@@ -214,7 +223,6 @@ func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	case resolvedMsg:
 		m.resolved(msg)
 	}
-	return m, nil
 }
 
 // receive takes new events.

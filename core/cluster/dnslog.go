@@ -138,7 +138,8 @@ func (t *dnsTeller) follow(ctx context.Context, path string, before bool) {
 			select {
 			case <-files.Events:
 				t.poke()
-			case <-files.Errors: // some events are lost
+			case err := <-files.Errors: // some events may be lost
+				slog.Debug("the log of a DNS server is looked at", "pod", t.server.Name, "err", err)
 				t.poke()
 			case <-ctx.Done():
 				return
