@@ -114,7 +114,8 @@ func (r *Resource) PrepareForUpdate(sub *Subresource, obj, old runtime.Object, n
 	}
 	m.SetGeneration(was.GetGeneration())
 	if rules := r.rules(sub); rules.prepareForUpdate != nil {
-		rules.prepareForUpdate(obj, old)
+		// What is taken from it may be changed: old is what everybody reads.
+		rules.prepareForUpdate(obj, old.DeepCopyObject())
 	}
 	if m.GetUID() == "" {
 		m.SetUID(was.GetUID())
