@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -131,12 +132,12 @@ func TestPullsOneAfterTheOther(t *testing.T) {
 // disk is a file system of 100 bytes on which an image has 7.
 type disk struct {
 	l     *lab
-	other int64 // bytes that are not images
+	other atomic.Int64 // bytes that are not images
 }
 
 func (d *disk) measure(context.Context) (capacity, available int64, err error) {
 	images, err := d.l.runtime.ListImages(context.Background())
-	return 100, 100 - d.other - 7*int64(len(images)), err
+	return 100, 100 - d.other.Load() - 7*int64(len(images)), err
 }
 
 func (l *lab) removed() []string {
@@ -165,7 +166,8 @@ func (l *lab) nodeEvents() []string {
 func TestImagesAreCollected(t *testing.T) {
 	inLab(t, func(l *lab) {
 		l.stop()
-		d := &disk{l: l, other: 40}
+		d := &disk{l: l}
+		d.other.Store(40)
 		l.config.Images.Disk = d.measure
 		for _, ref := range []string{"old:1", "old:2"} {
 			l.runtime.images[ref] = true
@@ -184,14 +186,14 @@ func TestImagesAreCollected(t *testing.T) {
 		}
 		require.Empty(t, l.removed())
 
-		d.other = 44 // 86 %: one image more than needed to be at 80
+		d.other.Store(44) // 86 %: one image more than needed to be at 80
 		l.pass(5 * time.Minute)
 		require.Equal(t, []string{"old:1"}, l.removed())
-		d.other = 54
+		d.other.Store(54)
 		l.pass(5 * time.Minute)
 		require.Equal(t, []string{"old:2", "b:1"}, l.removed())
 
-		d.other = 90
+		d.other.Store(90)
 		l.pass(10 * time.Minute)
 		require.Equal(t, []string{"a:1"}, l.removed())
 		require.Contains(t, strings.Join(l.nodeEvents(), "\n"),
@@ -205,7 +207,8 @@ func TestImagesAreCollected(t *testing.T) {
 func TestNewImagesAreNotCollected(t *testing.T) {
 	inLab(t, func(l *lab) {
 		l.stop()
-		d := &disk{l: l, other: 95}
+		d := &disk{l: l}
+		d.other.Store(95)
 		l.config.Images.Disk = d.measure
 		l.config.Images.MinAge = 12 * time.Minute
 		l.start()
