@@ -166,6 +166,9 @@ func (l *lab) lose(t *testing.T, x loss) trace.Way {
 		proto = "tcp"
 	}
 	w, c := l.follow(t, "pod/default/"+x.from, x.to, proto)
+	for end := time.Now().Add(time.Minute); x.outcome == "lost" && w.Outcome == "refused" && time.Now().Before(end); {
+		w, c = l.follow(t, "pod/default/"+x.from, x.to, proto) // who looks seconds later hears that no neighbour has answered
+	}
 	text := strings.Join(trace.Lines(w.Hops), "\n")
 	require.NotNil(t, w.Drop, "%s\n%s", w.Outcome, text)
 	require.Equal(t, x.reason, w.Drop.Reason, "%s: %s\n%s", w.Drop.Says, w.Drop.Evidence, text)
