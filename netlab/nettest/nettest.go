@@ -4,6 +4,7 @@
 package nettest
 
 import (
+	"bytes"
 	"context"
 	"net/netip"
 	"os"
@@ -48,7 +49,9 @@ func Open(t testing.TB, path string) *link.Net {
 	return n
 }
 
-// Run runs a command inside the namespace at path and returns its output.
+// Run runs a command inside the namespace at path and returns its output, without
+// its complaints: ip(8) has some about names in /run/netns that others are about
+// to make.
 func Run(t testing.TB, path, line string) string {
 	t.Helper()
 	out, err := Try(path, line)
@@ -61,13 +64,16 @@ func Run(t testing.TB, path, line string) string {
 func Try(path, line string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	var out []byte
+	var out, complaints bytes.Buffer
 	err := netns.Do(path, func() error {
-		var err error
-		out, err = exec.CommandContext(ctx, "sh", "-c", line).CombinedOutput()
-		return err
+		cmd := exec.CommandContext(ctx, "sh", "-c", line)
+		cmd.Stdout, cmd.Stderr = &out, &complaints
+		return cmd.Run()
 	})
-	return strings.TrimSpace(string(out)), err
+	if err != nil {
+		out.Write(complaints.Bytes())
+	}
+	return strings.TrimSpace(out.String()), err
 }
 
 // Trail reads what was done under a context.
