@@ -62,6 +62,13 @@ func newFakeRuntime(images ...string) *fakeRuntime {
 
 var _ runtime.Runtime = (*fakeRuntime)(nil)
 
+// failing lets calls fail from now on.
+func (f *fakeRuntime) failing(fail func(call string) error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fail = fail
+}
+
 // call notes a verb and returns the error that a test injects.
 func (f *fakeRuntime) call(format string, args ...any) error {
 	text := fmt.Sprintf(format, args...)

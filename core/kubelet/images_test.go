@@ -111,12 +111,12 @@ func TestPullsOneAfterTheOther(t *testing.T) {
 				l.start()
 				l.runtime.registry["slow.example/x:1"] = true
 				slow := make(chan struct{})
-				l.runtime.fail = func(call string) error {
+				l.runtime.failing(func(call string) error {
 					if call == "PullImage slow.example/x:1" {
 						<-slow
 					}
 					return nil
-				}
+				})
 				l.run("slow", "sleep 3600", func(p *corev1.Pod) { p.Spec.Containers[0].Image = "slow.example/x:1" })
 				l.run("quick", "sleep 3600")
 				require.Equal(t, limit == 0, l.pod("quick").Status.Phase == corev1.PodRunning)
@@ -218,12 +218,12 @@ func TestNewImagesAreNotCollected(t *testing.T) {
 		l.runtime.mu.Unlock()
 		l.pass(10 * time.Minute) // seen at 5 minutes, 5 minutes old at 10
 		require.Empty(t, l.removed())
-		l.runtime.fail = func(call string) error {
+		l.runtime.failing(func(call string) error {
 			if strings.HasPrefix(call, "RemoveImage") {
 				return errors.New("read-only file system")
 			}
 			return nil
-		}
+		})
 		l.pass(10 * time.Minute)
 		require.NotEmpty(t, l.removed())
 		require.Contains(t, strings.Join(l.nodeEvents(), "\n"), "ImageGCFailed wanted to free 22 bytes, but freed 0 bytes space with errors in image deletion: read-only file system")
@@ -234,12 +234,12 @@ func TestNewImagesAreNotCollected(t *testing.T) {
 func TestWhyThereIsNoImage(t *testing.T) {
 	inLab(t, func(l *lab) {
 		l.runtime.registry["bad.example/x:1"] = true
-		l.runtime.fail = func(call string) error {
+		l.runtime.failing(func(call string) error {
 			if call == "PullImage bad.example/x:1" {
 				return fmt.Errorf("%w: layer sha256:12: unexpected EOF", runtime.ErrImagePull)
 			}
 			return nil
-		}
+		})
 		for _, c := range []struct {
 			image   string
 			policy  corev1.PullPolicy

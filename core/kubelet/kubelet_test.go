@@ -349,12 +349,12 @@ func TestImages(t *testing.T) {
 
 func TestFailures(t *testing.T) {
 	inLab(t, func(l *lab) {
-		l.runtime.fail = func(call string) error {
+		l.runtime.failing(func(call string) error {
 			if call == "RunPodSandbox p" {
 				return runtime.ErrCreatePodSandbox
 			}
 			return nil
-		}
+		})
 		l.run("p", "sleep 9999")
 		require.Equal(t, corev1.PodPending, l.pod("p").Status.Phase)
 		require.Contains(t, l.reasons("p"), "FailedCreatePodSandBox")
