@@ -168,7 +168,7 @@ func (l *lab) proxy(t *testing.T, node int) *proxy.Proxy {
 	n := l.nodes[node-1]
 	p := &proxy.Proxy{
 		Node: proxy.Node{Name: l.guards[node-1].Node, IP: nodeAddrs(node)[0], Pods: netip.MustParsePrefix("10.244.0.0/16"),
-			Services: netip.MustParsePrefix("10.96.0.0/12")},
+			Services: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")}},
 		Net: n, Backends: map[proxy.Mode]proxy.Backend{
 			proxy.IPTables: &proxy.IPTablesBackend{Tool: l.tool, Net: n},
 			proxy.NFTables: &proxy.NFTBackend{Net: n},
