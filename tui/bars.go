@@ -72,6 +72,28 @@ func (m *Model) stageHints(add func(key, word string), show func(keys.Action) st
 	}
 }
 
+// pageHints are the keys of a page that covers the panes; it returns whether
+// there is one.
+func (m *Model) pageHints(add func(key, word string), show func(keys.Action) string) bool {
+	switch m.over {
+	case choosingCard:
+		add("1-9", "pick")
+		add("↑↓", "card")
+		if m.plays() {
+			add("enter", "play.card")
+		}
+	case naming:
+		add("↑↓", "choose")
+		add("pgdn", "scroll")
+		add(show(keys.Palette), "lookup")
+	default:
+		return false
+	}
+	add("esc", "close")
+	add(show(keys.Language), "lang")
+	return true
+}
+
 // hints are the keys that matter now, the most important first.
 func (m *Model) hints() []pane.Hint {
 	t := func(key string) string { return m.lang.T("short." + key) }
@@ -83,22 +105,7 @@ func (m *Model) hints() []pane.Hint {
 		}
 		list = append(list, pane.Hint{Key: key, Word: t(word)})
 	}
-	if m.over == choosingCard {
-		add("1-9", "pick")
-		add("↑↓", "card")
-		if m.plays() {
-			add("enter", "play.card")
-		}
-		add("esc", "close")
-		add(show(keys.Language), "lang")
-		return list
-	}
-	if m.over == naming {
-		add("↑↓", "entry")
-		add("pgdn", "scroll")
-		add(show(keys.Palette), "lookup")
-		add("esc", "close")
-		add(show(keys.Language), "lang")
+	if m.pageHints(add, show) {
 		return list
 	}
 	if m.choosing() {

@@ -44,7 +44,7 @@ func (m *Model) dnsCommand(line string) (tea.Cmd, bool) {
 	}
 	m.names.mine = true
 	if m.live {
-		m.at = 0
+		m.at, m.playing = 0, false
 	}
 	cmd := m.run(strings.Join(args, " "))
 	if cmd == nil { // a recording: what was looked up there is on the page

@@ -6,7 +6,7 @@ var dnsWords = map[string][2]string{
 
 	"dns.none": {"No name was looked up yet: “:dns POD NAME” does it. What pods ask by themselves is here too, while a server block of the Corefile has the word log.",
 		"还没有查过名字：用“:dns POD 名字”查一个。Corefile 的 server 块里写了 log 时，Pod 自己问的也会列在这里。"},
-	"dns.asks":     {"asks", "在问"},
+	"dns.asks":     {"asks", "正在查询"},
 	"dns.answered": {"answered", "有答案"},
 	"dns.nodata":   {"the name exists, without records of this type", "名字存在，但没有这种类型的记录"},
 	"dns.nxdomain": {"the name does not exist", "没有这个名字"},
@@ -17,11 +17,12 @@ var dnsWords = map[string][2]string{
 	"dns.held":     {"waits until you let it go", "等你放行"},
 	"dns.waits":    {"no answer yet", "还没有应答"},
 	"dns.try":      {"where it is lost shows: ", "丢在哪里，可以看："},
-	"dns.good":     {"this “no” is good for {n} s", "这个“没有”在 {n} 秒内有效"},
-	"dns.by":       {"{name} answers", "回答的是 {name}"},
+	"dns.good":     {"this “no” is good for {n} s: {what}", "这个“没有”在 {n} 秒内有效：{what}"},
+	"dns.by":       {", {name} answers", "，回答的是 {name}"},
+	"dns.plugin":   {"{name}: ", "{name}："},
 
 	"short.lookup": {"another name", "查别的名字"},
-	"short.entry":  {"choose", "选择"},
+	"help.dns":     {"look a name up; what pods ask", "查名字；Pod 自己问了什么"},
 	"say.howdns":   {"dns POD NAME [TYPE], as in: dns client web.default", "dns POD 名字 [类型]，例如：dns client web.default"},
 }
 
@@ -63,7 +64,7 @@ var dnsSays = [][2]string{
 	{"forward {zone} asked {server}, which did not answer: {rest}", "forward {zone} 问了 {server}，没有应答：{rest}"},
 	{"forward {zone} asked {server}, which says {rcode}", "forward {zone} 问了 {server}，回答是 {rcode}"},
 	{"the world outside has no such name: {name}", "外面的世界没有这个名字：{name}"},
-	{"the lab has no way to the Internet: its world is example.com", "实验环境没有通往互联网的路：它的世界就是 example.com"},
+	{"the lab has no way to the Internet: its world is example.com", "实验室没有通往互联网的路：它的世界就是 example.com"},
 	{"the zone {zone} outside of the cluster has it", "集群外的区域 {zone} 里有它"},
 	{"the zone {zone} outside of the cluster does not have it", "集群外的区域 {zone} 里没有它"},
 

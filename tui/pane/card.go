@@ -41,20 +41,27 @@ func CardRows(r canvas.Rect) int {
 	return max(1, (r.H-3)/2)
 }
 
+// divided makes of the inside of a page that covers r into a list of n rows, and
+// what is told of the selected one: beside it where there is room, else below.
+func (p Pen) divided(r, in canvas.Rect, n int) (list, told canvas.Rect) {
+	list = canvas.Rect{X: in.X, Y: in.Y, W: in.W, H: n}
+	told = canvas.Rect{X: in.X, Y: in.Y + n + 1, W: in.W, H: in.H - n - 1}
+	if r.W < cardColumns {
+		p.C.Fill(canvas.Rect{X: in.X, Y: told.Y - 1, W: in.W, H: 1}, p.G.H, canvas.As(canvas.Frame))
+		return list, told
+	}
+	list.W = in.W * 11 / 20
+	told = canvas.Rect{X: in.X + list.W + 2, Y: in.Y, W: in.W - list.W - 2, H: in.H}
+	p.C.Fill(canvas.Rect{X: told.X - 2, Y: in.Y, W: 1, H: in.H}, p.G.V, canvas.As(canvas.Frame))
+	return list, told
+}
+
 // Cards draws the page of cards over r.
 func (p Pen) Cards(r canvas.Rect, v CardPage) {
 	name := p.L.T("pane.cards")
 	in := pad(p.over(r, r.W, r.H, name))
 	n := CardRows(r)
-	list := canvas.Rect{X: in.X, Y: in.Y, W: in.W, H: n}
-	told := canvas.Rect{X: in.X, Y: in.Y + n + 1, W: in.W, H: in.H - n - 1}
-	if r.W >= cardColumns {
-		list.W = in.W * 11 / 20
-		told = canvas.Rect{X: in.X + list.W + 2, Y: in.Y, W: in.W - list.W - 2, H: in.H}
-		p.C.Fill(canvas.Rect{X: told.X - 2, Y: in.Y, W: 1, H: in.H}, p.G.V, canvas.As(canvas.Frame))
-	} else {
-		p.C.Fill(canvas.Rect{X: in.X, Y: told.Y - 1, W: in.W, H: 1}, p.G.H, canvas.As(canvas.Frame))
-	}
+	list, told := p.divided(r, in, n)
 	if len(v.Rows) == 0 {
 		p.say(in, 0, p.L.T("card.none"), dim)
 		return

@@ -28,15 +28,7 @@ func (p Pen) Names(r canvas.Rect, v *view.Names, selected, skip int) int {
 		return 0
 	}
 	n := NamesRows(r)
-	list := canvas.Rect{X: in.X, Y: in.Y, W: in.W, H: n}
-	told := canvas.Rect{X: in.X, Y: in.Y + n + 1, W: in.W, H: in.H - n - 1}
-	if r.W >= cardColumns {
-		list.W = in.W * 11 / 20
-		told = canvas.Rect{X: in.X + list.W + 2, Y: in.Y, W: in.W - list.W - 2, H: in.H}
-		p.C.Fill(canvas.Rect{X: told.X - 2, Y: in.Y, W: 1, H: in.H}, p.G.V, canvas.As(canvas.Frame))
-	} else {
-		p.C.Fill(canvas.Rect{X: in.X, Y: told.Y - 1, W: in.W, H: 1}, p.G.H, canvas.As(canvas.Frame))
-	}
+	list, told := p.divided(r, in, n)
 	start := selected / n * n
 	for i := start; i < min(len(v.Rows), start+n); i++ {
 		p.nameRow(list, i-start, &v.Rows[i], i == selected)
@@ -176,7 +168,7 @@ func (n *nameText) question(q *view.Question) {
 		to += " " + name
 	}
 	if q.By != "" {
-		to += ", " + p.L.T("dns.by", "name", q.By)
+		to += p.L.T("dns.by", "name", q.By)
 	}
 	n.say("  ", to, plain)
 	switch {
@@ -198,7 +190,7 @@ func (n *nameText) question(q *view.Question) {
 	n.records(q.Answer)
 	for _, rr := range q.Authority {
 		if len(q.Answer) == 0 && rr.Type == "SOA" {
-			n.say("  ", p.L.T("dns.good", "n", strconv.FormatUint(uint64(rr.TTL), 10))+": "+rr.Name+" "+rr.Type, dim)
+			n.say("  ", p.L.T("dns.good", "n", strconv.FormatUint(uint64(rr.TTL), 10), "what", rr.Name+" "+rr.Type), dim)
 		}
 	}
 }
@@ -208,7 +200,7 @@ func (n *nameText) decided(d step.DNSDecision) {
 	if d.At != "" {
 		head += " " + d.At
 	}
-	n.say("  "+n.p.clean(head)+": ", d.Says, plain)
+	n.say("  "+n.p.L.T("dns.plugin", "name", n.p.clean(head)), d.Says, plain)
 	for _, o := range d.Objects {
 		n.say("    "+n.p.G.To+" ", o.String(), code)
 	}

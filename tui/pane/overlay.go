@@ -33,6 +33,9 @@ func (p Pen) Help(r canvas.Rect, skip int) (rows, shown int) {
 				lines = append(lines, p.helpLine(b.Help().Key, p.L.T("key."+string(b.Action))))
 			}
 		}
+		if g == "look" {
+			lines = append(lines, p.helpLine(":dns", p.L.T("help.dns")))
+		}
 	}
 	lines = append(lines, []seg{{p.L.T("help.legend"), title}})
 	for _, l := range []struct {
