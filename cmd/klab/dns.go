@@ -29,6 +29,10 @@ FROM is pod/NAME, NAMESPACE/NAME, a node such as node-1, or outside.
 NAME is a name as a program writes it; one that ends in a dot is complete. An
 address is looked up backwards.
 
+What pods ask by themselves is told by "klab events", and by ":dns" in "klab tui",
+as soon as a server block of the Corefile (ConfigMap coredns in kube-system) says
+log.
+
 The exit code is 0 if there was an answer, 2 if there was none, and 1 if nobody
 could be asked.`,
 		Example: `  klab dns pod/client web

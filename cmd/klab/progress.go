@@ -227,7 +227,9 @@ func progressImportCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "import FILE",
 		Short: "Add exported progress to yours; what you have already is left out",
-		Args:  cobra.ExactArgs(1),
+		Long: `import adds exported progress to yours; what you have already is left out. While
+you take a lesson it is refused, as the lesson keeps its progress in the same file.`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			entries, err := kept(args[0])
 			if err != nil {

@@ -15,7 +15,8 @@ func (a *app) proxyCommand() *cobra.Command {
 		Use:   "proxy [iptables|nftables|ipvs]",
 		Short: "Show how packets to Services are led, or change it on all nodes",
 		Long: `Without an argument, proxy shows the kube-proxy of each node. With one it sets
-the mode of all of them, as the ConfigMap kube-proxy in kube-system has it.`,
+the mode of all of them, as the ConfigMap kube-proxy in kube-system has it. What a
+mode writes can be read beforehand: see "klab proxy rules --help".`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			d, err := a.dir()
@@ -67,11 +68,11 @@ func (a *app) showProxies(cmd *cobra.Command, d cluster.Dir) error {
 func (a *app) proxyRulesCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "rules MODE NODE",
-		Short: "Print what a mode wants of a node for the Services that there are",
+		Short: "Print the rules that a mode wants on a node for the Services that there are",
 		Long: `rules prints what kube-proxy would give to iptables-restore, to nft -f, or to ip,
 ipset and ipvsadm, on a node that has nothing of it yet. Nothing is changed, and
-the kernel is not asked: it also prints what a mode wants that this one has not.
-It is of IPv4.`,
+the kernel is not asked: a mode that it does not have can be read, too. Rules of
+IPv6 are not printed.`,
 		Example: "  klab proxy rules ipvs node-1",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {

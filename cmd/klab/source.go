@@ -109,7 +109,7 @@ type control struct {
 const commandPatience = 2 * time.Minute
 
 // notWithin are the commands of klab that need a terminal of their own, go on
-// until Ctrl-C, or begin and end the cluster that is looked at.
+// until Ctrl+C, or begin or end the cluster that is looked at.
 var notWithin = []string{"tui", "lesson", "expose", "up", "down"}
 
 // Run runs a kubectl command line, as written in a shell but without a shell, or
@@ -126,7 +126,7 @@ func (c control) Run(ctx context.Context, line string) (string, error) {
 	case len(args) > 0 && slices.Contains([]string{"packet", "break", "mend", "dns"}, args[0]):
 		cmd = selfCommand(ctx, c.dir, args...)
 	case len(args) > 1 && args[0] == "klab" && slices.Contains(notWithin, args[1]):
-		return "", fmt.Errorf("klab %s needs a terminal of its own: leave with q, or open another one", args[1])
+		return "", fmt.Errorf("klab %s is not for this line, as it needs a terminal, goes on until Ctrl+C, or begins or ends the cluster: leave with q, or use another terminal", args[1])
 	case len(args) > 0 && args[0] == "klab":
 		cmd = selfCommand(ctx, c.dir, args[1:]...)
 	case len(args) > 0 && args[0] == "kubectl":

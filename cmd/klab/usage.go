@@ -36,6 +36,7 @@ func speakPlainly(cmd *cobra.Command) {
 
 func noSuchCommand(cmd *cobra.Command, name string) error {
 	near := ""
+	cmd.SuggestionsMinimumDistance = 2 // letters that may be wrong
 	if list := cmd.SuggestionsFor(name); len(list) > 0 {
 		near = fmt.Sprintf("; perhaps %q is meant", cmd.CommandPath()+" "+list[0])
 	}

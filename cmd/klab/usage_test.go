@@ -13,6 +13,7 @@ func TestWhatIsWrongOfACallIsASentence(t *testing.T) {
 		want string
 	}{
 		{[]string{"statu"}, `there is no command "klab statu"; perhaps "klab status" is meant: "klab --help" lists them`},
+		{[]string{"stauts"}, `there is no command "klab stauts"; perhaps "klab status" is meant: "klab --help" lists them`},
 		{[]string{"net", "show"}, `there is no command "klab net show": "klab net --help" lists them`},
 		{[]string{"packet"}, `something is missing: write "klab packet FROM TO[:PORT] | packet --watch PLACE [flags]"; "klab packet --help" explains it`},
 		{[]string{"packet", "a", "b", "c"}, `"c" is too much: write "klab packet FROM TO[:PORT] | packet --watch PLACE [flags]"; "klab packet --help" explains it`},
