@@ -3,7 +3,6 @@ package controller
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -131,7 +130,7 @@ func (c *loadBalancers) ensure(ctx context.Context, svc *corev1.Service) error {
 	}
 	c.written.wrote(svc)
 	c.Events.Eventf(ctx, svc, corev1.EventTypeNormal, "EnsuredLoadBalancer", "Ensured load balancer")
-	step.Note(ctx, step.ReconcileDetail{Plan: []string{fmt.Sprintf("give it %v of %s", list, named(poolsOf(svc, c.LoadBalancer.Pools)))}})
+	step.Note(ctx, step.ReconcileDetail{Plan: planned(list, poolsOf(svc, c.LoadBalancer.Pools))})
 	return nil
 }
 

@@ -98,6 +98,14 @@ func named(pools []netip.Prefix) string {
 	return strings.Join(texts, " or ")
 }
 
+// planned says of each address which pool it is of.
+func planned(addrs []netip.Addr, pools []netip.Prefix) (lines []string) {
+	for i, a := range addrs {
+		lines = append(lines, fmt.Sprintf("give it %s of the pool %s", a, pools[i]))
+	}
+	return lines
+}
+
 // planAddress is the address of one pool.
 func planAddress(s *corev1.Service, pool netip.Prefix, taken map[netip.Addr]string) (netip.Addr, error) {
 	free := func(a netip.Addr) bool { return taken[a] == "" || taken[a] == keyOf(s) }
