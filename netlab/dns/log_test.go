@@ -3,6 +3,7 @@ package dns_test
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -49,9 +50,11 @@ corp.test:%%[1]d {
 		before := len(asked(r))
 		m := ask(t, "udp", loud, want.name, mdns.TypeA)
 		require.Eventually(t, func() bool { return len(asked(r)) > before }, time.Minute, time.Millisecond, r.out)
-		lines := asked(r)
-		require.Len(t, lines, before+1)
-		got := lines[before]
+		lines := asked(r)[before:] // more than one if it was asked again: a busy machine was too slow
+		for _, l := range lines {
+			require.Equal(t, want.name, l.Name)
+		}
+		got := lines[len(lines)-1]
 		same := ask(t, "udp", quiet, want.name, mdns.TypeA)
 		require.Equal(t, withTTL(1, same.Answer), withTTL(1, m.Answer))
 		require.Equal(t, []any{want.name, "A", "udp", "127.0.0.1", mdns.RcodeToString[m.Rcode]},
@@ -93,8 +96,11 @@ func TestTheLogsClasses(t *testing.T) {
 		ask(t, "udp", p, name, mdns.TypeA)
 	}
 	r.says("last.shop.svc.cluster.local.")
-	require.Len(t, asked(r), 2)
-	require.Equal(t, "no.shop.svc.cluster.local.", asked(r)[0].Name)
+	var names []string
+	for _, l := range asked(r) {
+		names = append(names, l.Name)
+	}
+	require.Equal(t, []string{"no.shop.svc.cluster.local.", "last.shop.svc.cluster.local."}, slices.Compact(names))
 }
 
 // Whatever a line says is read back.
