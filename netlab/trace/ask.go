@@ -193,13 +193,16 @@ func checksum(b []byte) uint16 {
 	return ^uint16(sum)
 }
 
+// hearTime is how long an answer that a tap saw may need to get to its socket.
+const hearTime = 5 * time.Millisecond
+
 // heard tells whether the socket has its answer, or is about to.
 func (p *probe) heard() bool {
 	answers := map[string]int16{"tcp": unix.POLLOUT, "udp": unix.POLLIN}[p.Proto]
 	if p.fd < 0 || answers == 0 {
 		return false
 	}
-	n, err := unix.Poll([]unix.PollFd{{Fd: int32(p.fd), Events: answers}}, 5)
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(p.fd), Events: answers}}, int(hearTime.Milliseconds()))
 	return err == nil && n > 0
 }
 
