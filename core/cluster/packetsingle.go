@@ -121,24 +121,30 @@ func (p *packets) findSingles(ctx context.Context, ends ...string) (list []singl
 		if err != nil {
 			return nil, fmt.Errorf("containers of %s: %w", n.name, err)
 		}
+		modes := map[string]string{}
 		for _, c := range all {
-			list = append(list, placed(c.Labels[singleLabel], n.name, NetworkOf(c), known))
+			modes[c.Labels[singleLabel]] = NetworkOf(c)
+		}
+		for name := range modes {
+			list = append(list, placed(name, n.name, modes, known))
 		}
 	}
 	return list, nil
 }
 
-// placed is a container of a node with the network that it has: its node's, that of
-// another container, or its own.
-func placed(name, node, mode string, known []single) single {
-	c := single{Name: name, Single: trace.Single{Node: node, Mode: mode}}
-	if mode == hostMode {
+// placed is a container of a node with the network that it has: its node's, or that
+// of the container which it joins, or which that one joins in turn, or its own.
+func placed(name, node string, modes map[string]string, known []single) single {
+	owner := name
+	for range modes {
+		if next, joins := strings.CutPrefix(modes[owner], joinMode); joins {
+			owner = next
+		}
+	}
+	c := single{Name: name, Single: trace.Single{Node: node, Mode: modes[owner]}}
+	if c.Mode == hostMode {
 		c.Space = node
 		return c
-	}
-	owner, joins := strings.CutPrefix(mode, joinMode)
-	if !joins {
-		owner = name
 	}
 	if i := slices.IndexFunc(known, func(k single) bool { return k.Node == node && k.Name == owner }); i >= 0 {
 		c.Single = known[i].Single
