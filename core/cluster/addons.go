@@ -196,7 +196,7 @@ func (d *daemon) awaitAddons(ctx context.Context, own *rest.Config) {
 	if d.hadAddons {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, addonPatience)
+	limited, cancel := context.WithTimeout(ctx, addonPatience)
 	defer cancel()
 	client, err := kubernetes.NewForConfig(own)
 	if err != nil {
@@ -209,7 +209,7 @@ func (d *daemon) awaitAddons(ctx context.Context, own *rest.Config) {
 		}
 		objects, _ := addonObjects(manifest)
 		for _, o := range objects {
-			if o.GetKind() == "Deployment" && !awaitReplica(ctx, client, o.GetNamespace(), o.GetName()) {
+			if o.GetKind() == "Deployment" && !awaitReplica(limited, client, o.GetNamespace(), o.GetName()) && ctx.Err() == nil {
 				slog.Warn("the add-on is not ready", "name", name, "after", addonPatience)
 			}
 		}

@@ -46,7 +46,7 @@ func (c *dnsClients) who(ctx context.Context, a netip.Addr, name, kind string) (
 	now := time.Now()
 	if age := now.Sub(c.asked); age > dnsClientsLast || c.known[a] == nil && age > dnsClientsPause {
 		c.look(ctx)
-		c.asked = now
+		c.asked = time.Now() // an API that does not answer is not asked again at once
 	}
 	earlier := c.before.Add(a, name, kind, now)
 	k := c.known[a]

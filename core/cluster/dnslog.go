@@ -105,9 +105,6 @@ type dnsTeller struct {
 	running atomic.Bool
 	changed chan struct{}
 	budget  dns.Budget
-
-	ctx  context.Context
-	rest []byte // a line whose end is missing
 }
 
 func (t *dnsTeller) poke() {
@@ -146,30 +143,14 @@ func (t *dnsTeller) follow(ctx context.Context, path string, before bool) {
 			}
 		}
 	}()
-	t.ctx = ctx
-	if err := kubelet.FollowLog(ctx, t, path, before, t.changed, t.running.Load); err != nil && ctx.Err() == nil {
+	lines := &lineWriter{take: func(text string) { t.line(ctx, text) }}
+	if err := kubelet.FollowLog(ctx, lines, path, before, t.changed, t.running.Load); err != nil && ctx.Err() == nil {
 		slog.Warn("the log of a DNS server is not read on", "pod", t.server.Name, "err", err)
 	}
 }
 
-// logLine bounds what is kept of a line without an end.
-const logLine = 16 << 10
-
-// Write takes a part of the log.
-func (t *dnsTeller) Write(p []byte) (int, error) {
-	for line := range bytes.Lines(p) {
-		if t.rest = append(t.rest, line...); bytes.HasSuffix(line, []byte("\n")) {
-			t.line(string(bytes.TrimSpace(t.rest)))
-		} else if len(t.rest) <= logLine {
-			continue
-		}
-		t.rest = t.rest[:0]
-	}
-	return len(p), nil
-}
-
 // line tells of a question, if the line is about one and there were not too many.
-func (t *dnsTeller) line(text string) {
+func (t *dnsTeller) line(ctx context.Context, text string) {
 	q, ok := dns.ParseLogged(text)
 	if !ok {
 		return
@@ -186,7 +167,28 @@ func (t *dnsTeller) line(text string) {
 		d.From = t.server
 		d.From.Address = q.Client.Addr().String()
 	} else {
-		d.From, d.Asked, d.Why = t.clients.who(t.ctx, q.Client.Addr(), q.Name, q.Type)
+		d.From, d.Asked, d.Why = t.clients.who(ctx, q.Client.Addr(), q.Name, q.Type)
 	}
-	step.Fact(t.ctx, step.Action{Actor: dnsActor, Node: t.server.Node, Verb: step.Asked, Object: step.Object{Resource: "names", Name: q.Name}, Detail: d})
+	step.Fact(ctx, step.Action{Actor: dnsActor, Node: t.server.Node, Verb: step.Asked, Object: step.Object{Resource: "names", Name: q.Name}, Detail: d})
+}
+
+// lineWriter makes lines of what is written.
+type lineWriter struct {
+	take func(text string)
+	rest []byte // a line whose end is missing
+}
+
+// logLine bounds what is kept of a line without an end.
+const logLine = 16 << 10
+
+func (w *lineWriter) Write(p []byte) (int, error) {
+	for line := range bytes.Lines(p) {
+		if w.rest = append(w.rest, line...); bytes.HasSuffix(line, []byte("\n")) {
+			w.take(string(bytes.TrimSpace(w.rest)))
+		} else if len(w.rest) <= logLine {
+			continue
+		}
+		w.rest = w.rest[:0]
+	}
+	return len(p), nil
 }

@@ -63,7 +63,7 @@ func (s *seen) follow(ctx context.Context) {
 			}
 		})
 		if ctx.Err() == nil {
-			slog.Info("look at the node's network again", "error", err)
+			slog.Info("look at the node's network again", "err", err)
 		}
 		select {
 		case <-ctx.Done():
