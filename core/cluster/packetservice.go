@@ -107,7 +107,7 @@ func (e *packetEnds) servicePort(svc *corev1.Service, port string) (number int, 
 	case e.proto == "icmp" && port == "":
 		return 0, "", nil
 	case port == "":
-		return 0, "", fmt.Errorf("Service %s/%s has %d ports of %s: name one of %s", svc.Namespace, svc.Name, len(ports), e.proto, listed(all))
+		return 0, "", fmt.Errorf("the Service %s/%s has %d ports of %s: name one of %s", svc.Namespace, svc.Name, len(ports), e.proto, listed(all))
 	}
-	return 0, "", fmt.Errorf("Service %s/%s has no port %q of %s: it has %s", svc.Namespace, svc.Name, port, e.proto, listed(all))
+	return 0, "", fmt.Errorf("the Service %s/%s has no port %q of %s: it has %s", svc.Namespace, svc.Name, port, e.proto, listed(all))
 }

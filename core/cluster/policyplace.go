@@ -179,7 +179,7 @@ func (p *places) service(ctx context.Context, text, port, protocol string) (step
 		}
 	}
 	if found == nil {
-		return place, nil, fmt.Errorf("Service %s/%s has no such port: say which, as svc/%s:PORT; it has %s", namespace, name, name, strings.Join(said, ", "))
+		return place, nil, fmt.Errorf("the Service %s/%s has no such port: say which, as svc/%s:PORT; it has %s", namespace, name, name, strings.Join(said, ", "))
 	}
 	slices, err := p.client.DiscoveryV1().EndpointSlices(namespace).List(ctx, metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + name})
 	if err != nil {
