@@ -186,8 +186,8 @@ func (p *packets) lookAround() (list []trace.Space, singles []single) {
 	return list, singles
 }
 
-// podSpace is the namespace of an attachment. A container that has its name from
-// one of another node, as pods cannot, has its node in it.
+// podSpace is the namespace of an attachment. Containers of two nodes may have the
+// same name, as pods cannot: the second one's space also has its node's.
 func podSpace(list []trace.Space, a cni.Attachment, node string) trace.Space {
 	args := map[string]string{}
 	for _, pair := range a.Args {

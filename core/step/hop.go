@@ -70,7 +70,7 @@ const (
 const (
 	UnpredictedFamily  = "ipv6"    // packets of IPv6 are not predicted
 	UnpredictedSender  = "sender"  // the API does not know the sender
-	UnpredictedNetwork = "network" // the pod is connected by a network of somebody else's
+	UnpredictedNetwork = "network" // a pod is connected by a network of somebody else's, or a container is not known
 	UnpredictedAPI     = "api"     // the API could not be asked
 	UnpredictedUnsent  = "unsent"  // the packet was not sent
 )
