@@ -37,6 +37,9 @@ func (f *family) use(ctx context.Context, kind, was string) error {
 	if i < 0 {
 		return fmt.Errorf("overlay: there is no backend %q", kind)
 	}
+	if err := f.address(ctx); err != nil {
+		return err
+	}
 	b := f.backends[i]
 	if err := f.hands.Up(ctx, b, was); err != nil {
 		if was == kind {
@@ -120,11 +123,20 @@ func (f *family) uplink(ctx context.Context) error {
 	everywhere := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 	if f.IP.Is6() {
 		everywhere = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
-		if err := f.net.Addr(ctx, f.dev, netip.PrefixFrom(f.IP, f.Underlay.Bits())); err != nil {
+		if err := f.address(ctx); err != nil {
 			return err
 		}
 	}
 	return f.net.Route(ctx, link.Route{Dst: everywhere, Via: f.Gateway, Dev: f.dev})
+}
+
+// address gives the link the node's address of IPv6 if it has lost it. A backend
+// that is to begin may have to listen there.
+func (f *family) address(ctx context.Context) error {
+	if !f.IP.Is6() || !f.Gateway.IsValid() {
+		return nil
+	}
+	return f.net.Addr(ctx, f.dev, netip.PrefixFrom(f.IP, f.Underlay.Bits()))
 }
 
 // close ends what lives in this process.

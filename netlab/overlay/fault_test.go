@@ -44,6 +44,20 @@ func TestLinkLost(t *testing.T) {
 	}
 }
 
+// A backend that begins right after the link was off listens at the address that
+// the kernel took away with it.
+func TestBackendAfterLinkLost(t *testing.T) {
+	c := build(t, context.Background(), 2)
+	one := c.nodes[0]
+	own := nettest.Open(t, one.path)
+	for range 5 {
+		c.use(t, overlay.HostGW)
+		require.NoError(t, own.Down(context.Background(), "eth0"))
+		require.NoError(t, own.Up(context.Background(), "eth0"))
+		require.Empty(t, one.use(t, overlay.BGP, c.leases()).Err)
+	}
+}
+
 // A node that claims what is another's gets nothing; the other one loses nothing.
 func TestOverlap(t *testing.T) {
 	c := build(t, context.Background(), 2)
