@@ -123,9 +123,9 @@ func (f *family) uplink(ctx context.Context) error {
 	everywhere := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 	if f.IP.Is6() {
 		everywhere = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
-		if err := f.address(ctx); err != nil {
-			return err
-		}
+	}
+	if err := f.address(ctx); err != nil {
+		return err
 	}
 	return f.net.Route(ctx, link.Route{Dst: everywhere, Via: f.Gateway, Dev: f.dev})
 }
