@@ -33,10 +33,11 @@ func TestOracleAndKernel(t *testing.T) {
 			l := build(t, tool)
 			worlds(t, max(1, cases/perWorld/len(all)))
 			sent := map[bool]int{}
-			rapid.Check(t, func(t *rapid.T) { l.agrees(t, sent) })
+			for n := 0; n < 30 && len(sent) < 2; n++ { // a few worlds may all be without a policy that keeps a packet out
+				rapid.Check(t, func(t *rapid.T) { l.agrees(t, sent) })
+			}
 			t.Logf("the oracle and the kernel agree on %d packets that pass and %d that do not", sent[true], sent[false])
-			require.NotZero(t, sent[true])
-			require.NotZero(t, sent[false])
+			require.Len(t, sent, 2, "packets that pass, and packets that do not")
 		})
 	}
 }
