@@ -270,7 +270,9 @@ func TestRepair(t *testing.T) {
 				require.NoError(t, successor.Sync(ctx, s))
 				require.Empty(t, trail.Lines(t))
 				require.NoError(t, p.Sync(ctx, s))
-				require.Empty(t, trail.Lines(t), "it looked, and all was well")
+				for _, line := range trail.Lines(t) { // it looked, and all was well, or a chain has been empty for long enough
+					require.Contains(t, line, "\ndelete chain ip kube-proxy service-X/left/over\nEOF", "after %s", damage)
+				}
 				_, err = ask(l.ns["client"], "10.96.0.10:80")
 				require.NoError(t, err, "after %s", damage)
 			}
