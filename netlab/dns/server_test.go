@@ -95,8 +95,12 @@ func serve(t *testing.T, corefile string, source dns.Source) *running {
 	return r
 }
 
+// write puts a Corefile in the place of the last one, as a whole: it may be read
+// meanwhile.
 func (r *running) write(corefile string) {
-	require.NoError(r.t, os.WriteFile(r.file, []byte(corefile), 0o644))
+	next := r.file + ".next"
+	require.NoError(r.t, os.WriteFile(next, []byte(corefile), 0o644))
+	require.NoError(r.t, os.Rename(next, r.file))
 }
 
 func (r *running) says(text string) {
