@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/klab-project/klab/netlab/ingress"
 )
@@ -114,12 +115,22 @@ func TestTheLeastBusyIsChosen(t *testing.T) {
 	held.Wait()
 }
 
+// refusing is an address at which nobody listens, and nobody else can meanwhile.
+func refusing(t *testing.T) string {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	require.NoError(t, err)
+	t.Cleanup(func() { unix.Close(fd) })
+	require.NoError(t, unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	at, err := unix.Getsockname(fd)
+	require.NoError(t, err)
+	return fmt.Sprint("127.0.0.1:", at.(*unix.SockaddrInet4).Port)
+}
+
 // A request that reached nobody goes to the next endpoint, with its body; one
 // that was taken and not answered only if it may be carried out twice.
 func TestDeadEndpoints(t *testing.T) {
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, closed.Close())
+	closed := refusing(t)
 	rude, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer rude.Close()
@@ -140,7 +151,7 @@ func TestDeadEndpoints(t *testing.T) {
 	defer well.Close()
 	alive := well.Listener.Addr().String()
 
-	front := httptest.NewServer(leading(t, "", "", closed.Addr().String(), alive))
+	front := httptest.NewServer(leading(t, "", "", closed, alive))
 	defer front.Close()
 	for range 4 {
 		code, body := send(t, front.Client(), http.MethodPost, front.URL, "order")

@@ -228,7 +228,7 @@ spec:
 	theirs.Status.LoadBalancer.Ingress = []ingress.Address{{IP: "203.0.113.9"}}
 	f.put("/apis/networking.k8s.io/v1/ingresses", theirs)
 	f.writes(t, `/ingresses/shop/status {"status":{"loadBalancer":{"ingress":[{"ip":"172.30.0.11"}]}}}`)
-	theirs.Status.LoadBalancer.Ingress[0].IP = "172.30.0.11"
+	theirs.Status.LoadBalancer.Ingress = []ingress.Address{{IP: "172.30.0.11"}}
 	class := "other"
 	theirs.Spec.IngressClassName = &class
 	f.put("/apis/networking.k8s.io/v1/ingresses", theirs)
