@@ -31,6 +31,7 @@ type lab struct {
 	tracer  *trace.Tracer
 	kind    string         // of the overlay
 	singles []trace.Single // containers that belong to no pod
+	pings   int            // that somebody else has sent
 }
 
 var podsNet, servicesNet = netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("10.96.0.0/12")

@@ -258,6 +258,10 @@ func handleAt(ns *os.File) (nl *netlink.Handle, err error) {
 	return nl, err
 }
 
+// stampsPatience is how long the kernel may take to begin with times on packets:
+// a worker of its own does it, which waits for its turn.
+const stampsPatience = 30 * time.Second
+
 // awaitStamps returns when the kernel puts times on packets. It begins to do so
 // some time after the first socket asked for it.
 func awaitStamps(ns *os.File) error {
@@ -287,7 +291,7 @@ func awaitStamps(ns *os.File) error {
 	}
 	var buf [8]byte
 	var control [64]byte
-	for range 200 {
+	for end := time.Now().Add(stampsPatience); time.Now().Before(end); {
 		if err := unix.Sendto(b, buf[:1], 0, at); err != nil {
 			return fmt.Errorf("loopback: %w", err)
 		}

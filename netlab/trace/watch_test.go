@@ -3,6 +3,7 @@ package trace_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"testing"
@@ -67,6 +68,7 @@ func (l *lab) watch(t *testing.T) {
 			require.Eventually(t, l.tracer.Watching, time.Minute, time.Millisecond)
 			var err error
 			for err == nil {
+				require.NoError(t, ctx.Err(), "no flow of it was told of")
 				x.begin()
 				select {
 				case err = <-done:
@@ -102,7 +104,8 @@ func (l *lab) ping(t *testing.T, pod string, to netip.Addr) {
 	c, err := netns.ListenPacket(context.Background(), l.ns[pod], network, from)
 	require.NoError(t, err)
 	defer c.Close()
-	m := icmp.Message{Type: kind, Body: &icmp.Echo{ID: 77, Seq: 1, Data: []byte("not ours")}}
+	l.pings++ // another load each time: the same one would be the same flow
+	m := icmp.Message{Type: kind, Body: &icmp.Echo{ID: 77, Seq: l.pings, Data: fmt.Appendf(nil, "not ours %d", l.pings)}}
 	b, err := m.Marshal(nil)
 	require.NoError(t, err)
 	_, err = c.WriteTo(b, &net.IPAddr{IP: to.AsSlice()})
