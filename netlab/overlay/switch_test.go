@@ -3,6 +3,7 @@ package overlay_test
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -64,13 +65,25 @@ func flow(t testing.TB, list []spot, what string) {
 	}
 }
 
+// echoFor is echo for whoever sends again what was lost, as users of UDP have to:
+// when neighbours or speakers have only just found each other a packet may be.
+func echoFor(from, to spot, size int, six bool, limit time.Duration) error {
+	for end, try := time.Now().Add(limit), 2*time.Second; ; try *= 2 {
+		err := echoOnce(from, to, size, six, try)
+		var late net.Error
+		if !errors.As(err, &late) || !late.Timeout() || time.Now().After(end) {
+			return err
+		}
+	}
+}
+
 // echo sends size bytes by UDP, which nobody may cut in pieces, and wants them
 // back. It gives up after two seconds.
 func echo(from, to spot, size int, six bool) error {
-	return echoFor(from, to, size, six, 2*time.Second)
+	return echoOnce(from, to, size, six, 2*time.Second)
 }
 
-func echoFor(from, to spot, size int, six bool, limit time.Duration) error {
+func echoOnce(from, to spot, size int, six bool, limit time.Duration) error {
 	ctx := context.Background()
 	addr, suffix := to.to(six)
 	far, err := netns.ListenPacket(ctx, to.path, "udp"+suffix, addr)
