@@ -51,6 +51,7 @@ func (s *server) adoptAll() error {
 			warn("container %s cannot be taken up: %v", b.id, err) // the others can
 		}
 	}
+	s.pump.Begin()
 	return nil
 }
 
@@ -86,7 +87,7 @@ func (s *server) adopt(id string, r record) error {
 		return writeRecord(c.dir(), record{State: c.state, Create: c.req})
 	}
 	c.lc = lc
-	if c.out, err = newOutput(c.dir(), c.req, c.state.TTY); err != nil {
+	if c.out, err = c.newOutput(c.state.TTY); err != nil {
 		return err
 	}
 	if r.Create.Pod == id && startTicks(c.state.PID) == c.state.Ticks {
@@ -98,6 +99,9 @@ func (s *server) adopt(id string, r record) error {
 	}
 	if c.state.TTY {
 		c.out.takeTerminal(c.keep, id)
+	}
+	for _, stream := range c.out.streams {
+		s.pump.Settle(stream)
 	}
 	c.out.follow()
 	s.containers[id] = c

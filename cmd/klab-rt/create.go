@@ -126,7 +126,7 @@ func (c *container) launchInit(lc *libcontainer.Container, process *libcontainer
 		}
 		defer shim.CloseAll(process.ExtraFiles)
 	}
-	out, err := newOutput(c.dir(), c.req, terminal)
+	out, err := c.newOutput(terminal)
 	if err == nil {
 		err = giveFiles(config, process.UID, out.fifos())
 	}
@@ -164,7 +164,7 @@ func (c *container) launchSandbox(spec *specs.Spec, config *configs.Config) (ini
 	if err != nil {
 		return nil, err
 	}
-	out, err := newOutput(c.dir(), c.req, false)
+	out, err := c.newOutput(false)
 	if err != nil {
 		keep.close()
 		return nil, err

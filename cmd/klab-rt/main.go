@@ -88,7 +88,10 @@ func run() error {
 	if err := preparePause(*root); err != nil {
 		return fmt.Errorf("prepare the pause program: %w", err)
 	}
-	s := newServer(*root)
+	s, err := newServer(*root)
+	if err != nil {
+		return err
+	}
 	if err := s.adoptAll(); err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"golang.org/x/sys/unix"
 
+	"github.com/klab-project/klab/core/runtime/crilog"
 	"github.com/klab-project/klab/core/runtime/shim"
 )
 
@@ -24,10 +26,10 @@ type output struct {
 	req  shim.Create
 	dir  string
 	tty  bool
-	log  *logFile
+	log  *crilog.File
 	wait sync.WaitGroup
 
-	streams []*stream
+	streams []*crilog.Stream
 
 	mu     sync.Mutex
 	master *os.File // of the terminal
@@ -35,10 +37,11 @@ type output struct {
 }
 
 // newOutput makes or reopens the FIFOs.
-func newOutput(dir string, req shim.Create, tty bool) (*output, error) {
+func (c *container) newOutput(tty bool) (*output, error) {
+	dir, req := c.dir(), c.req
 	o := &output{req: req, dir: dir, tty: tty}
 	var err error
-	if o.log, err = openLog(req.Log); err != nil {
+	if o.log, err = crilog.Open(req.Log, warn); err != nil {
 		return nil, err
 	}
 	if tty || req.Log == "" && !req.Stdin {
@@ -50,7 +53,7 @@ func newOutput(dir string, req shim.Create, tty bool) (*output, error) {
 			o.finish()
 			return nil, err
 		}
-		o.streams = append(o.streams, &stream{name: "std" + name, fifo: f, log: o.log})
+		o.streams = append(o.streams, &crilog.Stream{Name: "std" + name, From: f, Log: o.log, Pump: c.s.pump})
 	}
 	if req.Stdin { // fails while no container reads: see connect
 		o.stdin, _ = openFIFO(filepath.Join(dir, "in"), unix.O_WRONLY|unix.O_NONBLOCK)
@@ -75,7 +78,7 @@ func openFIFO(path string, flags int) (*os.File, error) {
 func (o *output) toKeep() map[string]int {
 	files := map[string]int{}
 	for _, s := range o.streams {
-		files[s.name] = rawFD(s.fifo)
+		files[s.Name] = rawFD(s.From)
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -93,12 +96,12 @@ func (o *output) takeTerminal(keep *keeper, id string) {
 	}
 	master := os.NewFile(uintptr(fd), "terminal")
 	o.master, o.stdin = master, master
-	o.streams = []*stream{{name: "stdout", fifo: master, log: o.log, terminal: true}}
+	o.streams = []*crilog.Stream{{Name: "stdout", From: master, Log: o.log, Terminal: true}}
 }
 
 func (o *output) fifos() (files []*os.File) {
 	for _, s := range o.streams {
-		files = append(files, s.fifo)
+		files = append(files, s.From)
 	}
 	return files
 }
@@ -184,25 +187,25 @@ func (g *stdio) started(o *output, ok bool) error {
 		return err
 	}
 	o.master, o.stdin = master, master
-	o.streams = []*stream{{name: "stdout", fifo: master, log: o.log, terminal: true}}
+	o.streams = []*crilog.Stream{{Name: "stdout", From: master, Log: o.log, Terminal: true}}
 	return nil
 }
 
 // follow begins to copy what the container writes.
 func (o *output) follow() {
 	for _, s := range o.streams {
-		o.wait.Go(s.run)
+		o.wait.Go(s.Run)
 	}
 }
 
 // finish copies what is left and closes everything; the container is gone.
 func (o *output) finish() {
 	for _, s := range o.streams {
-		s.stop()
+		s.Stop()
 	}
 	o.wait.Wait()
 	for _, s := range o.streams {
-		s.close()
+		s.From.Close()
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -210,14 +213,14 @@ func (o *output) finish() {
 		o.stdin.Close()
 	}
 	o.stdin = nil
-	o.log.close()
+	o.log.Close()
 }
 
 func (o *output) reopen() error {
 	if o == nil {
 		return nil
 	}
-	return o.log.reopen()
+	return o.log.Reopen()
 }
 
 func (o *output) resize(size *shim.Size) error {
@@ -234,23 +237,22 @@ func (c *container) attach(conn *net.UnixConn, req *shim.Attach, files []*os.Fil
 	if req == nil || o == nil || c.loaded() == nil {
 		return &shim.Error{Code: shim.CodeState, Message: "container not running: it is " + string(c.snapshot().Status)}
 	}
+	want := 2
 	if req.Stdin {
-		if len(files) != 3 {
-			return errors.New("attach: three files are needed")
-		}
-		input := files[0]
+		want = 3
+	}
+	if len(files) != want {
+		return fmt.Errorf("attach: %d files are needed, and not %d", want, len(files))
+	}
+	for i, s := range o.streams { // before the input: it may be answered at once
+		defer s.Attach(files[i+want-2])()
+	}
+	if req.Stdin {
 		go func() {
-			if o.feed(input) {
+			if o.feed(files[0]) {
 				c.keeper().release(c.id, "stdin")
 			}
 		}()
-		files = files[1:]
-	}
-	if len(files) != 2 {
-		return errors.New("attach: stdout and stderr are needed")
-	}
-	for i, s := range o.streams {
-		defer s.attach(files[i])()
 	}
 	select {
 	case <-c.done:

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/klab-project/klab/core/runtime/crilog"
 	"github.com/klab-project/klab/core/runtime/shim"
 )
 
@@ -22,6 +23,7 @@ const parallelStarts = 4
 // server is one node's containers.
 type server struct {
 	root   string
+	pump   *crilog.Pump
 	starts chan struct{} // a token per start under way
 
 	mu          sync.Mutex
@@ -30,14 +32,19 @@ type server struct {
 	children    map[int]bool // processes that somebody waits for
 }
 
-func newServer(root string) *server {
+func newServer(root string) (*server, error) {
+	pump, err := crilog.OpenPump(filepath.Join(root, "pending"), warn)
+	if err != nil {
+		return nil, err
+	}
 	return &server{
 		root:        root,
+		pump:        pump,
 		starts:      make(chan struct{}, parallelStarts),
 		containers:  map[string]*container{},
 		subscribers: map[*subscriber]bool{},
 		children:    map[int]bool{},
-	}
+	}, nil
 }
 
 func (s *server) stateDir() string { return filepath.Join(s.root, "rt") }

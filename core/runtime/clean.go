@@ -40,7 +40,7 @@ func Clean(ctx context.Context, o CleanOptions) error {
 	if err != nil {
 		return fmt.Errorf("clean: %w", err)
 	}
-	names := []string{"c", "rt", "pause", "klab-rt.sock", "klab-rt.lock", "klab-rt.log"}
+	names := []string{"c", "rt", "pause", "pending", "klab-rt.sock", "klab-rt.lock", "klab-rt.log"}
 	if !o.KeepImages {
 		names = append(names, "layers", "images.json")
 	}

@@ -347,6 +347,9 @@ func (n *node) log(id string) []string {
 	require.NoError(n.t, err)
 	var lines []string
 	for line := range strings.Lines(string(data)) {
+		if !strings.HasSuffix(line, "\n") {
+			break // it is being written
+		}
 		stamp, rest, ok := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
 		require.True(n.t, ok, line)
 		_, err := time.Parse(time.RFC3339Nano, stamp)

@@ -3,7 +3,8 @@
 //
 //	2026-01-02T15:04:05.000000000Z stdout F the line
 //
-// with F for a full line and P for a part of one. Start at [Append].
+// with F for a full line and P for a part of one. Start at [Append] for the
+// format, and at [Stream] for a container's FIFO that becomes a log.
 package crilog
 
 import (
