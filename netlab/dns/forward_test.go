@@ -144,6 +144,24 @@ func TestLoop(t *testing.T) {
 	require.ErrorContains(t, err, fmt.Sprintf(`-> :%d) detected for zone "."`, p))
 }
 
+// That somebody else cannot answer is no loop, however often he is asked.
+func TestADeadUpstreamIsNoLoop(t *testing.T) {
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	require.NoError(t, err)
+	var asked atomic.Int32
+	s := &mdns.Server{PacketConn: conn, Handler: mdns.HandlerFunc(func(w mdns.ResponseWriter, m *mdns.Msg) {
+		asked.Add(1)
+		_ = w.WriteMsg(new(mdns.Msg).SetRcode(m, mdns.RcodeServerFailure))
+	})}
+	done := make(chan error, 1)
+	go func() { done <- s.ActivateAndServe() }()
+	t.Cleanup(func() { conn.Close(); <-done })
+	r := serve(t, fmt.Sprintf(".:%d {\n loop\n forward . %s\n}", port(t), conn.LocalAddr()), nil)
+	require.Eventually(t, func() bool { return asked.Load() > 2 }, time.Minute, time.Millisecond)
+	r.stop()
+	require.NoError(t, <-r.done)
+}
+
 func TestNoLoop(t *testing.T) {
 	public, _ := outside(t)
 	p := port(t)

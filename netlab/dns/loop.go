@@ -51,12 +51,14 @@ type loopProbe struct {
 // loopPatience is how long the question may take to come back.
 const loopPatience = 30 * time.Second
 
-// run asks the server itself, until the question has been answered once.
+// run asks the server itself, until the question has been answered once. Each
+// time counts for itself: a server that cannot answer is asked again.
 func (p *loopProbe) run(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, loopPatience)
 	defer cancel()
 	defer p.over.Store(true)
 	for ctx.Err() == nil {
+		p.seen.Store(0)
 		ask := new(mdns.Msg).SetQuestion(p.name, mdns.TypeHINFO)
 		if m, err := exchange(ctx, "udp", net.JoinHostPort(p.host, strconv.Itoa(p.port)), ask); err == nil && m.Rcode != mdns.RcodeServerFailure {
 			return
