@@ -119,13 +119,18 @@ func wrongAsk(err error) error {
 // lookFaults finds out what cards need to know of the lab.
 func (d *daemon) lookFaults(ctx context.Context, client kubernetes.Interface) (fault.Lab, error) {
 	lab := fault.Lab{UnderlayNS: d.net.UnderlayNS(), PodNS: d.podNS, Netem: probe.Has(ctx, "netem"),
-		PodIP: func(pod string) (netip.Addr, error) {
+		PodIPs: func(pod string) (list []netip.Addr, err error) {
 			namespace, name, _ := strings.Cut(pod, "/")
 			p, err := client.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
 			if err != nil {
-				return netip.Addr{}, err
+				return nil, err
 			}
-			return netip.ParseAddr(p.Status.PodIP)
+			for _, six := range []bool{false, true} {
+				if a := firstOf(podIPs(p), six); a.IsValid() {
+					list = append(list, a)
+				}
+			}
+			return list, nil
 		}}
 	nodes, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 	if err != nil {

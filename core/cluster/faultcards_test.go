@@ -107,7 +107,7 @@ func kernelCards() []played {
 		{"slow", "node-2", map[string]string{"kbit": "256"}, nil, []string{far, near}},
 		{"mtu", "node-1", nil, nil, []string{far, near, away}},
 		{"no-hairpin", "a", nil, []string{"a → svc/a"}, []string{"a → svc/b", "b → a"}},
-		{"wrong-arp", "b", nil, []string{"node-1 → b", "c → b"}, []string{near, "node-1 → b 6"}},
+		{"wrong-arp", "b", nil, []string{"node-1 → b", "c → b", "node-1 → b 6"}, []string{near, "a → b 6"}},
 		{"vxlan-down", "node-1", nil, []string{far, "a → svc/c"}, []string{near, away}},
 		{"no-fdb", "node-1", nil, []string{far}, []string{near, "node-1 → node-2"}},
 		{"no-arp", "node-1", nil, []string{far}, []string{near, away}},

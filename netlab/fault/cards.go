@@ -106,16 +106,24 @@ func cableCards() []Card {
 		{
 			Name: "wrong-arp", On: OnPod,
 			Title: Text{"Wrong ARP entry", "错误的 ARP 表项"},
-			Does:  Text{"The pod's node has a permanent ARP entry with a MAC that nobody has for the pod's IPv4 address. ARP is IPv4's; a pod's IPv6 address still works.", "在 Pod 所在节点上，为 Pod 的 IPv4 地址写一条永久 ARP 表项，MAC 谁也没有。ARP 只管 IPv4，Pod 的 IPv6 地址照常可用。"},
+			Does: Text{"The pod's node has a permanent entry with a MAC that nobody has for the pod's IPv4 address, in the table that ARP fills, and for its IPv6 address, if it has one, in that of neighbour discovery.",
+				"在 Pod 所在节点上，为 Pod 的 IPv4 地址（ARP 的表）和 IPv6 地址（若有，邻居发现的表）各写一条永久表项，MAC 谁也没有。"},
 			Sees: Text{"The node, and whoever comes through it, does not reach the pod. Pods on the same bridge still do: they ask for themselves.",
-				"该节点以及经过它的流量到不了这个 Pod；同一网桥上的 Pod 仍然可以，因为它们自己做 ARP。"},
+				"该节点以及经过它的流量到不了这个 Pod；同一网桥上的 Pod 仍然可以，因为它们自己会去问 MAC。"},
 			Heals: staysBroken,
 			plan: func(l Lab, a ask) ([]Change, error) {
-				ip, err := l.PodIP(a.target)
+				ips, err := l.PodIPs(a.target)
 				if err != nil {
 					return nil, err
 				}
-				return []Change{a.node.in("neigh", ip.String()+" "+a.node.Bridge, "02:00:00:00:00:01")}, nil
+				if len(ips) == 0 {
+					return nil, wrong("the pod %s has no address yet", a.target)
+				}
+				var list []Change
+				for _, ip := range ips {
+					list = append(list, a.node.in("neigh", ip.String()+" "+a.node.Bridge, "02:00:00:00:00:01"))
+				}
+				return list, nil
 			},
 		},
 	}

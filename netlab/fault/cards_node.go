@@ -1,6 +1,9 @@
 package fault
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 var peerArg = Arg{"peer", "", Text{"the other node; by default the first one", "另一个节点；默认是第一个"}, anything}
 
@@ -79,7 +82,13 @@ func overlayCards() []Card {
 			},
 		},
 		{
-			Name: "rp-filter", On: OnNode, Args: []Arg{peerArg},
+			Name: "rp-filter", On: OnNode,
+			Args: []Arg{peerArg, {"family", "4", Text{"4: IPv6 has no such filter", "4：IPv6 没有这种过滤"}, func(s string) error {
+				if s != "4" {
+					return errors.New("only IPv4 has a reverse path filter; the kernel has no parameter of that kind for IPv6. Cards for its ways are blackhole and wrong-route")
+				}
+				return nil
+			}}},
 			Title: Text{"Strict reverse path filter", "严格反向路径过滤"},
 			Does: Text{"The tunnel's rp_filter is strict, and the node's way to the peer's pods is past the tunnel, as half-way through a change of backends: what comes from them out of the tunnel comes by another link than answers would take. Only IPv4 has this filter.",
 				"隧道设备的 rp_filter 设为严格，而本节点到对端 Pod 的路由绕过隧道，就像后端切换到一半：对端的包从隧道进来，回程却要走另一条链路。只有 IPv4 有这种过滤。"},

@@ -191,6 +191,7 @@ func TestRefusals(t *testing.T) {
 		{fault.Ask{Card: "drop", Target: "node-1", Args: map[string]string{"share": "101"}}, "share=101: a number from 1 to 100 is wanted"},
 		{fault.Ask{Card: "drop", Target: "node-1", Args: map[string]string{"much": "1"}}, `the card drop knows no argument "much"; it has share`},
 		{fault.Ask{Card: "no-fdb", Target: "node-1", Args: map[string]string{"peer": "node-1"}}, "peer=node-1 is no other node than node-1"},
+		{fault.Ask{Card: "rp-filter", Target: "node-1", Args: map[string]string{"family": "6"}}, "family=6: only IPv4 has a reverse path filter"},
 		{fault.Ask{Card: "flush-chain", Target: "node-1", Args: map[string]string{"chain": "NOBODY"}}, "node-1 has no chain NOBODY in the table nat"},
 		{fault.Ask{Card: "flush-chain", Target: "node-1", Args: map[string]string{"chain": "PREROUTING; reboot"}}, "a word is wanted"},
 		{fault.Ask{Card: "dns-down", Target: "node-1"}, "takes no target"},

@@ -95,7 +95,7 @@ func TestKilled(t *testing.T) {
 	before := l.dump(t, "node-1", "underlay")
 	look, err := l.book.Look(context.Background())
 	require.NoError(t, err)
-	look.PodIP = nil
+	look.PodIPs = nil
 	for _, x := range []struct {
 		ask  fault.Ask
 		dies int // how often it can die: twice for each change

@@ -82,8 +82,8 @@ func (l *dual) serve(m proxy.Mode) {
 
 func (l *dual) look(context.Context) (fault.Lab, error) {
 	lab := fault.Lab{UnderlayNS: l.UnderlayNS(), Netem: netem(),
-		PodNS: func(pod string) (string, error) { return l.ns[strings.TrimPrefix(pod, "default/")], nil },
-		PodIP: func(pod string) (netip.Addr, error) { return l.ip[strings.TrimPrefix(pod, "default/")][0], nil }}
+		PodNS:  func(pod string) (string, error) { return l.ns[strings.TrimPrefix(pod, "default/")], nil },
+		PodIPs: func(pod string) ([]netip.Addr, error) { return l.ip[strings.TrimPrefix(pod, "default/")], nil }}
 	for i, n := range l.Nodes {
 		lab.Nodes = append(lab.Nodes, fault.Node{Name: n.Name, NetNS: n.Path, Port: fmt.Sprint("n-", i+1), Uplink: "eth0", IP: n.IP, Gateway: l.GatewayIP(),
 			Pods: n.Pods, Bridge: "cni0", VTEP: "flannel.1", VTEPMAC: overlay.MAC(n.Pods), Proxy: l.mode,
@@ -117,6 +117,7 @@ func TestCardsOfBothFamilies(t *testing.T) {
 	state := func() string {
 		return nettest.Run(t, l.ns["node-1"], "ip -o link show | sed 's/<.*>//; s/ state .*//'; ip route; ip -6 route | grep -v ^fe80 | sort; sysctl -a 2>/dev/null | grep -E 'forwarding|ip_forward|bridge-nf' | sort; "+
 			"(bridge fdb show dev flannel.1; bridge fdb show dev flannel-v6.1) | sort; ip neigh show nud permanent; nft -s list ruleset | grep -v '^#'") +
+			nettest.Run(t, l.ns["node-2"], "ip neigh show nud permanent | sort") +
 			nettest.Run(t, l.UnderlayNS(), "ip -o link show | sed 's/<.*>//; s/ state .*//'; nft list ruleset")
 	}
 	for _, x := range []struct {
@@ -134,6 +135,8 @@ func TestCardsOfBothFamilies(t *testing.T) {
 		{"ip-forward", "node-1", proxy.IPTables, nil, []string{"c 4", "c 6", "outside 6"}, []string{"a 4", "a 6"}},
 		{"no-arp", "node-1", proxy.IPTables, nil, []string{"c 4", "c 6", "service"}, []string{"a 4", "a 6"}},
 		{"no-fdb", "node-1", proxy.IPTables, nil, []string{"c 4", "c 6", "service"}, []string{"a 4", "a 6"}},
+		{"wrong-arp", "c", proxy.IPTables, nil, []string{"c 4", "c 6", "service"}, []string{"a 4", "a 6"}},
+		{"rp-filter", "node-1", proxy.IPTables, nil, []string{"c 4"}, []string{"c 6", "a 4", "a 6"}},
 		{"vxlan-down", "node-1", proxy.IPTables, nil, []string{"c 4", "c 6", "service"}, []string{"a 4", "a 6"}},
 		{"flush-chain", "node-1", proxy.IPTables, nil, []string{"service"}, []string{"c 6"}},
 		{"flush-chain", "node-1", proxy.NFTables, nil, []string{"service"}, []string{"c 6"}},

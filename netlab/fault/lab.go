@@ -12,8 +12,8 @@ type Lab struct {
 	Nodes []Node
 	// UnderlayNS is the namespace of the switch that all nodes are plugged into.
 	UnderlayNS string
-	// PodIP is the address of a pod, NAMESPACE/NAME.
-	PodIP func(pod string) (netip.Addr, error) `json:"-"`
+	// PodIPs are the addresses of a pod, NAMESPACE/NAME, one of each family.
+	PodIPs func(pod string) ([]netip.Addr, error) `json:"-"`
 	// PodNS is the network namespace of a pod.
 	PodNS func(pod string) (string, error) `json:"-"`
 	// Netem is set if the kernel has the queueing discipline of that name.

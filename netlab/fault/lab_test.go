@@ -111,8 +111,8 @@ func (l *lab) spaces() (list []trace.Space) {
 func (l *lab) newBook() *fault.Book {
 	return &fault.Book{Dir: filepath.Join(l.Root, "faults"), Kinds: fault.NetKinds(l.tool.Lock), Now: time.Now,
 		Look: func(context.Context) (fault.Lab, error) {
-			return fault.Lab{Nodes: l.nodes, UnderlayNS: l.UnderlayNS(), PodIP: func(pod string) (netip.Addr, error) {
-				return l.ip[strings.TrimPrefix(pod, "default/")], nil
+			return fault.Lab{Nodes: l.nodes, UnderlayNS: l.UnderlayNS(), PodIPs: func(pod string) ([]netip.Addr, error) {
+				return []netip.Addr{l.ip[strings.TrimPrefix(pod, "default/")]}, nil
 			}, PodNS: func(pod string) (string, error) { return l.ns[strings.TrimPrefix(pod, "default/")], nil }, Netem: netem()}, nil
 		}}
 }

@@ -54,6 +54,7 @@ func deaths() []death {
 		{name: "the way is too narrow", ask: card("mtu", "node-1"), to: "c", proto: "icmp", size: 1400, reason: "link-loss", place: "node-1", saw: "node-1", unseen: "node-2", evidence: "ip link show eth0", word: "mtu 1500"},
 		{name: "the forwarding entry is missing", ask: card("no-fdb", "node-1"), to: "c", reason: "fdb-missing", place: "node-1", saw: "node-1", unseen: "underlay", evidence: "bridge fdb show dev flannel.1; echo none", word: "none"},
 		{name: "the ARP entry is missing", ask: card("no-arp", "node-1"), to: "c", reason: "arp-missing", place: "node-1", saw: "node-1", unseen: "underlay", evidence: "ip neigh show dev flannel.1; echo none", word: "none"},
+		{name: "the MAC of the pod is another", ask: card("wrong-arp", "c"), to: "c", reason: "wrong-mac", place: "node-2", saw: "node-2", evidence: "ip neigh show dev cni0", word: "02:00:00:00:00:01 PERMANENT"},
 		{name: "the tunnel is down", ask: card("vxlan-down", "node-1"), to: "c", reason: "no-route", place: "gateway", saw: "gateway", unseen: "node-2", evidence: "ip route get 10.244.2.2 2>&1 || true", word: "unreachable"},
 		{name: "a black hole", ask: card("blackhole", "node-1"), to: "c", reason: "blackhole", place: "node-1", saw: "node-1", unseen: "underlay", evidence: "ip route", word: "blackhole 10.244.2.0/24"},
 		{name: "the wrong way", ask: card("wrong-route", "node-1"), to: "c", reason: "no-route", place: "gateway", saw: "gateway", unseen: "node-2", evidence: "ip route get 10.244.2.2 2>&1 || true", word: "unreachable"},

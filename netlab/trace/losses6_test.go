@@ -43,6 +43,8 @@ var losses6 = []loss{
 	{name: "no such pod", forecast: step.AsPredicted, from: "client", to: "10.244.2.77:80", outcome: "lost", reason: trace.ReasonNoSuchPod, at: "node-2", says: "Neighbour Discovery asked"},
 	{name: "no such node", in: "node-1", breaks: "ip route replace fd00:10:244:2::/64 via fd00:172:30::99 dev eth0", mends: "ip route replace fd00:10:244:2::/64 via fd00:172:30::c dev eth0",
 		from: "client", to: "b:8080", outcome: "lost", reason: trace.ReasonND, at: "node-1", says: "does not know the MAC of fd00:172:30::99 on eth0"},
+	{name: "the MAC of another", forecast: step.DiffersNeighbour, in: "node-2", breaks: "ip neigh replace fd00:10:244:2::2 lladdr 02:00:00:00:00:01 dev cni0 nud permanent", mends: "ip neigh del fd00:10:244:2::2 dev cni0",
+		from: "client", to: "b:8080", outcome: "lost", reason: trace.ReasonMAC, at: "node-2", says: "node-2 sends packets for fd00:10:244:2::2 to the MAC 02:00:00:00:00:01"},
 	{name: "a cable is cut", in: "underlay", breaks: "ip link set n-2 down", mends: "ip link set n-2 up; until bridge link show dev n-2 | grep -q 'state forwarding'; do sleep 0.01; done",
 		from: "client", to: "b:8080", outcome: "lost", reason: trace.ReasonLinkDown},
 	{name: "nobody listens", forecast: step.AsPredicted, from: "client", to: "b:81", outcome: "refused", reason: trace.ReasonNoListener, at: "pod/default/b"},

@@ -64,6 +64,9 @@ func (a *assembly) notPassedOn(t *tapped) *step.HopDrop {
 	if d := a.unresolved(q, r); d != nil {
 		return d
 	}
+	if d := a.wrongMAC(t.Space, r.Route.Dev, dst); d != nil {
+		return d
+	}
 	return &step.HopDrop{Reason: ReasonUnknown, Says: fmt.Sprintf("%s got it and did not pass it on, though it has a way by %s", t.Space, r.Route.Dev)}
 }
 

@@ -243,9 +243,34 @@ func (a *assembly) notDelivered(t *tapped) *step.HopDrop {
 				return d
 			}
 		}
+		if d := a.wrongMAC(t.Space, t.link.Name, t.P.Dst); d != nil {
+			return d
+		}
 		return &step.HopDrop{Reason: ReasonLinkLoss, Says: fmt.Sprintf("%s of %s has no port for %s", t.link.Name, t.Space, t.P.Dst)}
 	}
 	return &step.HopDrop{Reason: ReasonLinkLoss, Says: fmt.Sprintf("it left %s by %s, and nobody who is looked at got it", t.Space, t.link.Name)}
+}
+
+// wrongMAC is for a packet to an address behind a bridge of which the space
+// believes that another MAC has it.
+func (a *assembly) wrongMAC(space, bridge string, to netip.Addr) *step.HopDrop {
+	e, ok := a.ask(Question{Kind: askNeighbour, Space: space, Dst: to, Dev: bridge})
+	if !ok || e.Found == "" {
+		return nil
+	}
+	for _, l := range a.links(space) {
+		if l.Master != bridge || !a.owns(l.PeerSpace, to) {
+			continue
+		}
+		far := linkOf(a.links(l.PeerSpace), l.Peer)
+		if far == nil || far.MAC == e.Found {
+			return nil
+		}
+		return &step.HopDrop{Reason: ReasonMAC, Object: a.nameOf(to), Says: fmt.Sprintf("%s sends packets for %s to the MAC %s, which nobody with that address has", space, to, e.Found),
+			Evidence: []string{fmt.Sprintf("ip neigh get %s dev %s on %s: %s", to, bridge, space, e.Found+" "+e.State),
+				fmt.Sprintf("ip link show %s on %s: %s", far.Name, l.PeerSpace, far.MAC)}}
+	}
+	return nil
 }
 
 // hairpinOff is for a packet that a bridge would have to send back by the port

@@ -27,6 +27,7 @@ const (
 	ReasonNoSuchPod     = "no-such-pod" // an address of a pod network that nobody has
 	ReasonARP           = "arp-missing"
 	ReasonND            = "nd-missing" // of IPv6, what ReasonARP is of IPv4
+	ReasonMAC           = "wrong-mac"  // what is known of the next stop's MAC is not so
 	ReasonFDB           = "fdb-missing"
 	ReasonVXLAN         = "vxlan-down"
 	ReasonLinkDown      = "link-down"

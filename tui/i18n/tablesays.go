@@ -58,6 +58,7 @@ var says = [][2]string{
 	{"rule {n} of chain {chain} of table netdev {table} drops packets such as this, or some of all, at {link} of {where} ({hook})", "{where} 的 {link} 上（{hook}），netdev 表 {table} 的链 {chain} 第 {n} 条规则丢弃这样的包，或所有包中的一部分"},
 	{"{what} of chain {chain} of table netdev {table} {did} at {link} of {where} ({hook})", "{where} 的 {link} 上（{hook}）netdev 表 {table} 的链 {chain}：{what} {did}"},
 	{"the queue of {link} of {where} loses packets on purpose: {rest}", "{where} 的 {link} 的队列有意丢包：{rest}"},
+	{"{where} sends packets for {to} to the MAC {mac}, which nobody with that address has", "{where} 把发往 {to} 的包送到 MAC {mac}，可使用这个地址的并不是它"},
 	{"{link} of {where} has no port for {to}", "{where} 的 {link} 没有通往 {to} 的端口"},
 	{"{link} of {where} did not carry it to the port of {mac}", "{where} 的 {link} 没有把它送到 {mac} 的端口"},
 	{"{bridge} would have to send it back by {link}, by which it came; hairpin mode of that port is off", "{bridge} 得把它从来的端口 {link} 送回去；这个端口的发夹模式已关闭"},
