@@ -126,6 +126,10 @@ func (m *Model) drawPane(pen pane.Pen, p layout.Pane, r canvas.Rect) {
 		m.drawStage(pen, r, focus)
 	case layout.Lesson:
 		in := pen.C.Box(r, pen.G, m.lang.T("pane.lesson"), focus)
+		if m.small() && !focus {
+			pen.LessonAsks(pad(in), m.lv, m.answer)
+			return
+		}
 		m.skip[p] = min(m.skip[p], pen.Lesson(pad(in), m.lv, m.answer, m.skip[p]))
 	case layout.Pending:
 		name := m.lang.T("pane.pending")

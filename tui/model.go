@@ -255,6 +255,7 @@ func (m *Model) place() {
 	ask := layout.Ask{W: m.w, H: m.h, Lesson: m.lesson != nil, Focus: m.focus, Max: m.max}
 	if m.lesson != nil && m.w > 4 {
 		ask.Prompt = m.pen(nil).LessonRows(m.lv, m.answer, m.w-4)
+		ask.Waits = m.mode() == "paused" && !m.lv.Prompt.Open() && (len(m.state().Pending) > 0 || m.state().Busy())
 	}
 	m.panes = layout.Of(ask)
 }

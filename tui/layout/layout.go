@@ -27,6 +27,7 @@ type Ask struct {
 	W, H   int
 	Lesson bool // there is one
 	Prompt int  // rows that the lesson would like to have, in a strip
+	Waits  bool // something waits to be picked, and the lesson asks nothing
 	Focus  Pane
 	Max    bool // the pane with the focus takes everything
 }
@@ -78,14 +79,18 @@ func right(r *canvas.Rect, n int) canvas.Rect {
 	return canvas.Rect{X: r.X + r.W, Y: r.Y, W: n, H: r.H}
 }
 
-// small is one stage over a strip, and two lines.
+// small is one stage over a strip, and two lines. The strip is what the lesson
+// asks, unless there is something to pick.
 func small(m map[Pane]canvas.Rect, a Ask, body canvas.Rect) {
 	m[Ran] = bottom(&body, 1)
 	m[Timeline] = bottom(&body, 1)
 	rows := min(max(body.H/3, 6), 8)
 	strip := Pending
-	if a.Lesson && a.Focus == Lesson {
+	switch {
+	case a.Lesson && a.Focus == Lesson:
 		strip, rows = Lesson, min(max(a.Prompt+2, 6), body.H-9)
+	case a.Lesson && a.Focus != Pending && !a.Waits:
+		strip, rows = Lesson, min(max(a.Prompt+2, 6), 8)
 	}
 	m[strip] = bottom(&body, rows)
 	if a.Focus == Inspect {

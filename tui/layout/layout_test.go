@@ -16,7 +16,7 @@ func TestPanesFillTheScreenAndNeverOverlap(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a := layout.Ask{
 			W: rapid.IntRange(0, 260).Draw(t, "w"), H: rapid.IntRange(0, 90).Draw(t, "h"),
-			Lesson: rapid.Bool().Draw(t, "lesson"), Prompt: rapid.IntRange(0, 40).Draw(t, "prompt"), Max: rapid.Bool().Draw(t, "max"),
+			Lesson: rapid.Bool().Draw(t, "lesson"), Prompt: rapid.IntRange(0, 40).Draw(t, "prompt"), Max: rapid.Bool().Draw(t, "max"), Waits: rapid.Bool().Draw(t, "waits"),
 			Focus: rapid.SampledFrom([]layout.Pane{layout.Stage, layout.Lesson, layout.Pending, layout.Inspect, layout.Timeline, layout.Ran}).Draw(t, "focus"),
 		}
 		seen := make([]int, a.W*a.H)
@@ -83,6 +83,12 @@ func TestSmallHasOneStage(t *testing.T) {
 	require.Equal(t, canvas.Rect{X: 0, Y: 13, W: 80, H: 8}, m[layout.Lesson])
 	require.Equal(t, 1, m[layout.Timeline].H)
 	require.NotContains(t, m, layout.Pending)
-	m = layout.Of(layout.Ask{W: 80, H: 24, Lesson: true, Focus: layout.Stage})
-	require.Contains(t, m, layout.Pending)
+	for focus, waits := range map[layout.Pane]bool{layout.Pending: false, layout.Stage: true} {
+		m = layout.Of(layout.Ask{W: 80, H: 24, Lesson: true, Prompt: 6, Focus: focus, Waits: waits})
+		require.Contains(t, m, layout.Pending)
+		require.NotContains(t, m, layout.Lesson)
+	}
+	m = layout.Of(layout.Ask{W: 80, H: 24, Lesson: true, Prompt: 20, Focus: layout.Stage})
+	require.Equal(t, canvas.Rect{X: 0, Y: 13, W: 80, H: 8}, m[layout.Lesson], "what the lesson asks stays in view")
+	require.NotContains(t, m, layout.Pending)
 }

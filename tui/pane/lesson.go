@@ -50,6 +50,16 @@ func (p Pen) LessonStart(v lesson.View, a Answering, w, h int) int {
 	return body + foot - h
 }
 
+// LessonAsks draws the part of a lesson that says what the learner is to do, in
+// few rows.
+func (p Pen) LessonAsks(r canvas.Rect, v lesson.View, a Answering) {
+	skip := p.LessonStart(v, a, r.W, r.H)
+	if body, foot := len(p.blocks(v, r.W)), len(p.foot(v, a, r.W)); skip == 0 && foot > 0 && tight(body, foot, r.H) {
+		skip = body + 1 // without the empty row between them
+	}
+	p.Lesson(r, v, a, skip)
+}
+
 // LessonRows is how many rows a lesson would take at a width.
 func (p Pen) LessonRows(v lesson.View, a Answering, w int) int {
 	return len(p.blocks(v, w)) + len(p.foot(v, a, w))
