@@ -1,17 +1,14 @@
 package lessons
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
+	"math"
 	"slices"
 	"strings"
 	"time"
-
-	"go.yaml.in/yaml/v3"
 
 	"github.com/klab-project/klab/core/step"
 	"github.com/klab-project/klab/core/step/fold"
@@ -96,12 +93,9 @@ func (s *Session) catchUp(ctx context.Context, i int) error {
 	return err
 }
 
-// clear deletes what manifests of lessons make, of this one and of those that
-// were taken before it, in a running lab.
+// clear puts away what lessons have made, and brings the lab to run. It changes
+// nothing if there is what no lesson has made.
 func (s *Session) clear(ctx context.Context) error {
-	if err := s.host.SetMode(ctx, step.Mode{State: step.Running}); err != nil {
-		return err
-	}
 	if err := s.caughtUp(ctx); err != nil {
 		return err
 	}
@@ -109,13 +103,24 @@ func (s *Session) clear(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	w, err := newOwner(s.see, append(others, s.lesson))
+	if err != nil {
+		return err
+	}
+	if err := s.mine(ctx, w); err != nil {
+		return err
+	}
+	if err := s.host.SetMode(ctx, step.Mode{State: step.Running}); err != nil {
+		return err
+	}
 	if err := s.takeBack(ctx, others); err != nil {
 		return err
 	}
-	for _, l := range append([]*Lesson{s.lesson}, others...) {
-		if err := s.remove(ctx, l); err != nil {
-			return err
-		}
+	if err := s.caughtUp(ctx); err != nil { // also with what was held until now
+		return err
+	}
+	if err := s.putAway(ctx, w); err != nil {
+		return err
 	}
 	var left []string
 	err = s.until(ctx, time.Minute, func() bool {
@@ -135,24 +140,6 @@ func (s *Session) clear(ctx context.Context) error {
 	return s.quiet(ctx, 200*time.Millisecond, 5*time.Second)
 }
 
-// remove deletes what a lesson's manifests make, if there is any of it.
-func (s *Session) remove(ctx context.Context, l *Lesson) error {
-	for _, name := range l.manifests() {
-		text, err := fs.ReadFile(l.Files, name)
-		if err != nil {
-			return err
-		}
-		if !s.stored(text) {
-			continue
-		}
-		_, err = s.host.Kubectl(ctx, string(text), "delete", "-f", "-", "--ignore-not-found", "--wait=true", "--timeout=60s")
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // takeBack undoes what the lesson does beside its manifests, and what the one
 // did that was taken before in this lab.
 func (s *Session) takeBack(ctx context.Context, others []*Lesson) error {
@@ -160,7 +147,7 @@ func (s *Session) takeBack(ctx context.Context, others []*Lesson) error {
 	s.mu.Lock()
 	broken := len(s.see.state.Faults) > 0
 	for _, l := range others {
-		if l.ID == s.see.lastBegun() && l.ID != s.lesson.ID {
+		if l.ID == s.see.begunBefore(math.MaxUint64) && l.ID != s.lesson.ID {
 			list = l.Reset
 		}
 	}
@@ -210,36 +197,4 @@ func (s *Session) caughtUp(ctx context.Context) error {
 	return s.until(ctx, commandPatience, func() bool {
 		return slices.ContainsFunc(s.see.state.Marks, func(m fold.Mark) bool { return m.Name == name })
 	})
-}
-
-// stored tells whether the lab has an object that the manifest describes.
-func (s *Session) stored(manifest []byte) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	dec := yaml.NewDecoder(bytes.NewReader(manifest))
-	for {
-		var want struct {
-			Kind     string
-			Metadata struct{ Name string }
-		}
-		if dec.Decode(&want) != nil {
-			return false
-		}
-		for _, o := range s.see.state.Objects {
-			if o.Text("kind") == want.Kind && o.Name == want.Metadata.Name {
-				return true
-			}
-		}
-	}
-}
-
-func (l *Lesson) manifests() (list []string) {
-	for _, st := range l.Steps {
-		for _, d := range st.Do {
-			if d.Apply != "" && !slices.Contains(list, d.Apply) {
-				list = append(list, d.Apply)
-			}
-		}
-	}
-	return list
 }

@@ -177,3 +177,64 @@ func TestALessonPutsAwayTheOneBefore(t *testing.T) {
 	require.NoError(t, c.session.Begin(t.Context()))
 	require.Equal(t, []string{"mend --all", "net backend vxlan"}, c.ran)
 }
+
+// What a learner has made is neither deleted nor mixed up with a lesson's
+// objects: the lesson says so, changes nothing, and begins when it is gone.
+func TestALessonLeavesAlonePartsOfTheLearner(t *testing.T) {
+	list, err := lessons.Catalog(lessons.Content())
+	require.NoError(t, err)
+	l, err := lessons.Find(list, "13")
+	require.NoError(t, err)
+	c := &course{}
+	c.session = lessons.NewSession(l, c, nil)
+	put := func(resource, kind, name, notes string) {
+		c.happen(func() {
+			c.add(0, step.PhaseFact, step.Commit, step.Object{Resource: resource, Namespace: "default", Name: name},
+				step.CommitDetail{Type: "create", Patch: []byte(`{"kind":"` + kind + `","metadata":{"annotations":{` + notes + `}}}`)})
+		})
+	}
+	gone := func(resource, name string) {
+		c.happen(func() {
+			c.add(0, step.PhaseFact, step.Commit, step.Object{Resource: resource, Namespace: "default", Name: name}, step.CommitDetail{Type: "delete"})
+		})
+	}
+	refused := func(what, del string) {
+		t.Helper()
+		var foreign *lessons.Foreign
+		require.ErrorAs(t, c.session.Begin(t.Context()), &foreign)
+		require.Equal(t, []string{what}, foreign.Objects)
+		require.Empty(t, c.ran, "nothing is changed")
+		for _, lang := range lessons.Langs {
+			said := c.session.View(lang).Waiting
+			require.Equal(t, foreign.In(lang), said)
+			require.Contains(t, said, what)
+			require.Contains(t, said, del)
+		}
+		require.Contains(t, c.session.View("zh").Waiting, "不是课程创建的")
+	}
+	put("services", "Service", "web", "")
+	refused("services/default/web", "klab kubectl delete services web")
+	gone("services", "web")
+	put("pods", "Pod", "own", `"klab.local/lesson":"clusterip"`) // a copy of a lesson's
+	refused("pods/default/own", "klab kubectl delete pods own")
+	gone("pods", "own")
+	c.happen(func() {
+		for name, meta := range map[string]string{"pods": `{"ownerReferences":[{"uid":"d"}]}`, "deployments.apps": `{"uid":"d"}`} {
+			c.add(0, step.PhaseFact, step.Commit, step.Object{Resource: name, Namespace: "default", Name: "mine"},
+				step.CommitDetail{Type: "create", Patch: []byte(`{"metadata":` + meta + `}`)})
+		}
+	})
+	refused("deployments.apps/default/mine", "klab kubectl delete deployments.apps mine") // not what it would make again
+	gone("pods", "mine")
+	gone("deployments.apps", "mine")
+	put("services", "Service", "unrelated", "")
+	put("services", "Service", "web", `"klab.local/lesson":"clusterip"`)
+	require.NoError(t, c.session.Begin(t.Context()))
+	require.Equal(t, []string{"kubectl delete --ignore-not-found --now --wait=true --timeout=60s --namespace=default services/web"}, c.ran)
+
+	c.ran = nil
+	gone("services", "web")
+	put("services", "Service", "broken", "") // as the lesson tells the learner to
+	require.NoError(t, c.session.Begin(t.Context()))
+	require.Equal(t, []string{"kubectl delete --ignore-not-found --now --wait=true --timeout=60s --namespace=default services/broken"}, c.ran)
+}

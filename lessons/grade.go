@@ -26,8 +26,12 @@ func (l *Lesson) worth() (n int) {
 	return n
 }
 
-// points is what a goal is worth after the hints about it that were taken.
-func (l *Lesson) points(st *Step, c *Check, taken []int) int {
+// points is what a goal is worth after the hints about it that were taken:
+// nothing if klab has mended it.
+func (l *Lesson) points(st *Step, c *Check, taken []int, mended []string) int {
+	if slices.Contains(mended, c.ID) {
+		return 0
+	}
 	n := c.Points
 	for _, k := range taken {
 		if k < len(st.Hints) && st.Hints[k].For == c.ID {
@@ -43,7 +47,7 @@ func (s *Session) earned(i, k int) int {
 	if !slices.Contains(s.learner[i].reached, st.Checks[k].ID) {
 		return 0
 	}
-	return s.lesson.points(st, &st.Checks[k], s.learner[i].hints)
+	return s.lesson.points(st, &st.Checks[k], s.learner[i].hints, s.learner[i].mended)
 }
 
 // score is how many points the learner has.
@@ -62,8 +66,12 @@ func (s *Session) goalText(i, k int, lang string) string {
 	if c.Points == 0 {
 		return c.Text.In(lang)
 	}
-	n, key := s.lesson.points(s.lesson.Steps[i], c, s.learner[i].hints), "grade.worth"
-	if slices.Contains(s.learner[i].reached, c.ID) {
+	l := &s.learner[i]
+	n, key := s.lesson.points(s.lesson.Steps[i], c, l.hints, l.mended), "grade.worth"
+	if slices.Contains(l.mended, c.ID) {
+		return word(lang, "grade.mended", "text", c.Text.In(lang), "all", strconv.Itoa(c.Points))
+	}
+	if slices.Contains(l.reached, c.ID) {
 		key = "grade.earned"
 	}
 	return word(lang, key, "text", c.Text.In(lang), "n", strconv.Itoa(n), "all", strconv.Itoa(c.Points))

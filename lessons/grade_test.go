@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/klab-project/klab/core/step"
 	"github.com/klab-project/klab/lessons"
 	"github.com/klab-project/klab/tui/lesson"
 )
@@ -88,6 +89,50 @@ func TestGrade(t *testing.T) {
 	require.Empty(t, got.Grade)
 	require.NotNil(t, got.Finished)
 	require.False(t, s.View("en").Done)
+}
+
+// What klab mends brings no points, but for what it mends after it was repaired,
+// and when the lesson begins.
+func TestMendedBringsNoPoints(t *testing.T) {
+	l := graded(t)
+	l.Steps[0].Checks[0].Card, l.Steps[0].Checks[1].Card = "case-1", "case-2"
+	dir := t.TempDir()
+	c := &course{}
+	faults := func(verb step.Verb, cards ...string) {
+		c.happen(func() {
+			for _, card := range cards {
+				c.add(7, step.PhaseBegin, verb, step.Object{Resource: "faults", Name: card}, step.FaultDetail{ID: card, Card: card})
+				c.add(7, step.PhaseEnd, verb, step.Object{Resource: "faults", Name: card}, step.FaultDetail{ID: card, Card: card})
+			}
+		})
+	}
+	open := func() *lessons.Progress {
+		p, err := lessons.OpenProgress(dir, "lab")
+		require.NoError(t, err)
+		s, _, err := lessons.Open(l, c, p)
+		require.NoError(t, err)
+		s.Follow(nil, c.list)
+		c.session = s
+		return p
+	}
+	open()
+	faults(step.Mend, "case-1", "case-2")
+	require.NoError(t, c.session.Begin(t.Context()))
+	faults(step.Break, "case-1", "case-2")
+	faults(step.Mend, "case-1")
+	require.Equal(t, "t (25 points)", c.session.View("en").Checks[1].Text)
+	require.Equal(t, "t (0 of 25 points: klab mended it)", c.session.View("en").Checks[0].Text)
+	c.runs("one")
+	c.runs("two")
+	faults(step.Mend, "case-2") // it is repaired: this only tidies up
+	p := open()
+	require.Equal(t, "t（25 分得 0 分：是 klab 修好的）", c.session.View("zh").Checks[0].Text)
+	require.NoError(t, c.session.Act(t.Context(), lesson.Next))
+	require.Equal(t, "25 of 50 points, grade D.", c.session.View("en").Result)
+	entries, err := p.Entries()
+	require.NoError(t, err)
+	require.Equal(t, []lessons.Reach{{ID: "one", Done: true, Of: 25}, {ID: "two", Done: true, Points: 25, Of: 25}},
+		lessons.Standings([]*lessons.Lesson{l}, entries)[0].Goals)
 }
 
 // Progress goes to another machine and back, and nothing is there twice.

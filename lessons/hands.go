@@ -61,8 +61,12 @@ func (s *Session) one(ctx context.Context, i, k int, d *Do) error {
 		if err != nil {
 			return err
 		}
+		manifest, err := marked(text, s.lesson)
+		if err != nil {
+			return err
+		}
 		return s.send(ctx, done, func(ctx context.Context) (string, error) {
-			return s.host.Kubectl(ctx, string(text), "apply", "-f", "-")
+			return s.host.Kubectl(ctx, manifest, "apply", "-f", "-")
 		})
 	case len(d.Kubectl) > 0, len(d.Exec) > 0:
 		s.mu.Lock()

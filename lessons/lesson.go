@@ -56,6 +56,10 @@ type Front struct {
 	// Reset takes back what the lesson does beside its manifests: kubectl,
 	// klab, show, speed and wait. It must do no harm where nothing was done.
 	Reset []Do `yaml:"reset"`
+	// Makes are objects that the lesson makes beside its manifests, or tells the
+	// learner to make: resource/namespace/name, or containers/NODE/NAME. They are
+	// the lesson's if they come while it is taken, and are deleted with the others.
+	Makes []string `yaml:"makes"`
 }
 
 // Number is the lesson's number, as people type it: "01".
@@ -195,6 +199,9 @@ type Check struct {
 	// Points is what the goal is worth in a lesson that is graded; 0 in others. The
 	// goals of a step may be reached in any order.
 	Points int `yaml:"points"`
+	// Card is what breaks that which the goal is to repair. Who has it mended by klab
+	// reaches the goal, but not its points.
+	Card string `yaml:"card"`
 	// Wrong are states in which the check must not pass: "klab lesson test" sees to it.
 	Wrong []Wrong `yaml:"wrong"`
 

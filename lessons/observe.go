@@ -33,6 +33,7 @@ type seen struct {
 	by      string // what the answer was computed from
 	event   *step.Event
 	checks  []bool
+	mended  []bool         // by klab, before it was reached: of the checks
 	printed map[int]string // what entries of Do printed
 	probes  map[*PacketMatch]probed
 }
@@ -68,7 +69,7 @@ func (o *observer) restart() {
 	o.steps, o.commands, o.tallies = nil, nil, nil
 	var last *command
 	for i, s := range o.lesson.Steps {
-		w := &seen{until: make([]*tally, len(s.Do)), checks: make([]bool, len(s.Checks)), printed: map[int]string{}, probes: map[*PacketMatch]probed{}}
+		w := &seen{until: make([]*tally, len(s.Do)), checks: make([]bool, len(s.Checks)), mended: make([]bool, len(s.Checks)), printed: map[int]string{}, probes: map[*PacketMatch]probed{}}
 		o.steps = append(o.steps, w)
 		for k := range s.Do {
 			d := &s.Do[k]
@@ -133,10 +134,10 @@ func beginMark(l *Lesson, token string) string {
 }
 func stepMark(l *Lesson, s *Step) string { return l.ID + "/" + s.ID }
 
-// lastBegun is the id of the lesson that was begun last in this lab, "" if none.
-func (o *observer) lastBegun() string {
+// begunBefore is the id of the lesson that was begun last before an event, "" if none.
+func (o *observer) begunBefore(seq uint64) string {
 	for _, m := range slices.Backward(o.state.Marks) {
-		if rest, ok := strings.CutPrefix(m.Name, "lesson "); ok {
+		if rest, ok := strings.CutPrefix(m.Name, "lesson "); ok && m.Seq < seq {
 			id, _, _ := strings.Cut(rest, " ")
 			return id
 		}
@@ -179,7 +180,23 @@ func (o *observer) observe(e *step.Event) {
 	for i := range o.steps {
 		o.advance(i)
 	}
+	o.mend(e)
 	o.packets(e)
+}
+
+// mend notes what klab takes back that the learner is to repair.
+func (o *observer) mend(e *step.Event) {
+	var d step.FaultDetail
+	if e.Verb != step.Mend || e.Phase != step.PhaseBegin || e.Decode(&d) != nil {
+		return
+	}
+	for i, s := range o.lesson.Steps {
+		for k, c := range s.Checks {
+			if w := o.steps[i]; c.Card != "" && c.Card == d.Card && !w.checks[k] {
+				w.mended[k] = true
+			}
+		}
+	}
 }
 
 // sent notes that a command's request has come, and its end. Of commands that

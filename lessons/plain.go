@@ -127,7 +127,11 @@ func (p *Plain) lesson(ctx context.Context) error {
 	}
 	p.text("", p.w(key))
 	if !s.isReady() {
-		if err := s.Begin(ctx); err != nil {
+		err := s.Begin(ctx)
+		if foreign := (*Foreign)(nil); errors.As(err, &foreign) {
+			return errors.New(foreign.In(p.Lang))
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -28,6 +28,7 @@ const (
 	Hinted   Kind = "hinted"   // the Nth hint
 	Handed   Kind = "handed"   // a step in, with goals that are not reached
 	Reached  Kind = "reached"  // the goal Goal
+	Mended   Kind = "mended"   // by klab, what the goal Goal is to repair
 	Finished Kind = "finished" // a lesson
 )
 
@@ -312,6 +313,8 @@ func (s *Session) restore(entries []Entry) {
 				}
 			case Handed:
 				l.handed = true
+			case Mended:
+				l.mended = append(l.mended, e.Goal)
 			case Answered:
 				l.locked, l.sure, l.choice = true, e.Sure, -1
 				if p := st.prompt(); p != nil {

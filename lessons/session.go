@@ -43,6 +43,7 @@ type learner struct {
 	handed  bool     // and has done so
 	seen    bool     // it is noted what really happened
 	reached []string // goals that are noted
+	mended  []string // goals of which klab has mended what was to be repaired
 }
 
 // NewSession begins a lesson. Without a host it follows a recording. What the
@@ -94,6 +95,10 @@ func (s *Session) keep() {
 			s.progress.note(Entry{Lesson: s.lesson.ID, Step: st.ID, Kind: Seen, Choice: key(st.prompt(), answer)})
 		}
 		for k, c := range st.Checks {
+			if i == s.at && s.ready && s.see.steps[i].mended[k] && !slices.Contains(l.mended, c.ID) {
+				l.mended = append(l.mended, c.ID)
+				s.progress.note(Entry{Lesson: s.lesson.ID, Step: st.ID, Kind: Mended, Goal: c.ID})
+			}
 			if i == s.at && s.see.steps[i].checks[k] && !slices.Contains(l.reached, c.ID) {
 				l.reached = append(l.reached, c.ID)
 				s.progress.note(Entry{Lesson: s.lesson.ID, Step: st.ID, Kind: Reached, Goal: c.ID})

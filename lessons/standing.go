@@ -72,7 +72,11 @@ func (l *Lesson) standing(entries []Entry) Standing {
 func (l *Lesson) reach(run []Entry) (list []Reach, points int) {
 	for _, st := range l.Steps {
 		var taken []int
+		var mended []string
 		for _, e := range run {
+			if e.Step == st.ID && e.Kind == Mended {
+				mended = append(mended, e.Goal)
+			}
 			if e.Step == st.ID && e.Kind == Hinted && !slices.Contains(taken, e.N-1) {
 				taken = append(taken, e.N-1)
 			}
@@ -83,7 +87,7 @@ func (l *Lesson) reach(run []Entry) (list []Reach, points int) {
 				return e.Kind == Reached && e.Step == st.ID && e.Goal == c.ID
 			})}
 			if r.Done {
-				r.Points = l.points(st, c, taken)
+				r.Points = l.points(st, c, taken, mended)
 			}
 			list, points = append(list, r), points+r.Points
 		}

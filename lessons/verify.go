@@ -25,6 +25,11 @@ func (p *parser) verify() error {
 			return p.fail(1, "reset: %s", d.Wait.wrong())
 		}
 	}
+	for _, made := range l.Makes {
+		if n := strings.Count(made, "/"); n != 2 && (n != 1 || strings.HasPrefix(made, "containers")) {
+			return p.fail(1, "each entry of makes is resource/namespace/name or containers/NODE/NAME, not %s", made)
+		}
+	}
 	l.outputs()
 	l.complete()
 	for _, s := range l.Steps {
@@ -185,6 +190,8 @@ func (s *Step) wrong() (string, int) {
 	for i := range s.Checks {
 		c := &s.Checks[i]
 		switch {
+		case c.Card != "" && c.Points == 0:
+			return "a check has a card so that mending it brings no points, and this one has none", c.Line
 		case len(c.Packet) > 0:
 			if msg := c.wrongPackets(); msg != "" {
 				return msg, c.Line

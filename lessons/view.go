@@ -2,6 +2,7 @@ package lessons
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -248,7 +249,10 @@ func (d *Do) line(lang string, see *observer) string {
 // waiting words what the step still waits for.
 func (s *Session) waiting(i int, lang string) string {
 	st, w := s.lesson.Steps[i], s.see.steps[i]
+	var foreign *Foreign
 	switch {
+	case errors.As(s.failed, &foreign):
+		return foreign.In(lang)
 	case s.failed != nil:
 		return word(lang, "failed", "err", s.failed.Error())
 	case !s.ready:
