@@ -19,7 +19,7 @@ import (
 
 // container is one container from its creation until it is deleted.
 //
-// Locks are taken in the order verbs, server.mu, mu.
+// Locks are taken in the order verbs, told, server.mu, mu.
 type container struct {
 	s    *server
 	id   string
@@ -28,6 +28,7 @@ type container struct {
 
 	verbs sync.Mutex // start and delete, one at a time
 	limit sync.Mutex // limits change, or a command starts in it
+	told  sync.Mutex // states are told in the order in which they came
 
 	mu    sync.Mutex
 	state shim.State
@@ -77,6 +78,8 @@ func (c *container) keeper() *keeper {
 
 // update changes the state, on disk first, and tells everybody.
 func (c *container) update(change func(*shim.State)) error {
+	c.told.Lock()
+	defer c.told.Unlock()
 	c.mu.Lock()
 	change(&c.state)
 	state := c.state
@@ -182,7 +185,7 @@ func (c *container) freeze(on bool) error {
 func (c *container) ended(code int, unknown string) {
 	lc := c.loaded()
 	oom := oomKills(lc) // now: the cgroup goes with Destroy
-	if err := lc.Destroy(); err != nil {
+	if err := destroy(lc); err != nil {
 		warn("destroy %s: %v", c.id, err)
 	}
 	c.output().finish()
@@ -213,6 +216,20 @@ func (c *container) ended(code int, unknown string) {
 	close(c.done)
 }
 
+// destroy removes what libcontainer made. What shares a pod's or the node's pid
+// namespace is killed by this and may take longer to go than libcontainer waits.
+func destroy(lc *libcontainer.Container) error {
+	err := lc.Destroy()
+	for until := time.Now().Add(dying); err != nil && time.Now().Before(until); err = lc.Destroy() {
+		time.Sleep(50 * time.Millisecond)
+	}
+	return err
+}
+
+// dying is how long what was killed may take to go, on a machine that is busy
+// with other things.
+const dying = time.Minute
+
 // delete ends the container and removes all of it.
 func (s *server) delete(id string) error {
 	c := s.get(id)
@@ -230,7 +247,7 @@ func (s *server) delete(id string) error {
 		}
 		select {
 		case <-c.done:
-		case <-time.After(10 * time.Second):
+		case <-time.After(dying):
 			return fmt.Errorf("container %s does not die", id)
 		}
 	}

@@ -47,16 +47,15 @@ func (s *server) reapOrphans() {
 	}
 }
 
-// zombies are this process's dead children.
+// zombies are the dead children of this process's main thread. That one begins
+// no process (see main) but gets the orphans: what libcontainer begins, and
+// waits for, is another thread's, however long it does not come to wait.
 func zombies() map[int]bool {
 	found := map[int]bool{}
-	tasks, _ := os.ReadDir("/proc/self/task")
-	for _, task := range tasks {
-		data, _ := os.ReadFile("/proc/self/task/" + task.Name() + "/children")
-		for _, field := range strings.Fields(string(data)) {
-			if pid, err := strconv.Atoi(field); err == nil && statField(pid, 3) == "Z" {
-				found[pid] = true
-			}
+	data, _ := os.ReadFile("/proc/self/task/" + strconv.Itoa(os.Getpid()) + "/children")
+	for _, field := range strings.Fields(string(data)) {
+		if pid, err := strconv.Atoi(field); err == nil && statField(pid, 3) == "Z" {
+			found[pid] = true
 		}
 	}
 	return found

@@ -13,6 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// On a machine that is busy with other things what was killed takes a while to
+// die, and the threads of what is dead another one to leave their cgroup.
+const dying, leaving = time.Minute, 10 * time.Second
+
 // KillCgroup kills every process in a cgroup and below, in all hierarchies of
 // cgroups(7), and waits until they are gone. The caller itself is spared. A
 // cgroup that does not exist is no error.
@@ -20,7 +24,7 @@ func KillCgroup(path string) error {
 	if path == "" || filepath.Clean(path) == "/" {
 		return errors.New("refusing to kill the root cgroup")
 	}
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(dying)
 	for {
 		pids := 0
 		for _, dir := range hierarchies() {
@@ -79,8 +83,9 @@ func RemoveCgroup(path string) error {
 		return errors.New("refusing to remove the root cgroup")
 	}
 	var failed error
+	until := time.Now().Add(leaving)
 	for _, dir := range hierarchies() {
-		failed = errors.Join(failed, removeTree(filepath.Join(dir, path)))
+		failed = errors.Join(failed, removeTree(filepath.Join(dir, path), until))
 	}
 	return failed
 }
@@ -102,7 +107,7 @@ func MissingCgroup(path string) []string {
 func RemoveDirs(dirs []string) error {
 	var failed error
 	for _, dir := range dirs {
-		err := removeTree(dir)
+		err := removeTree(dir, time.Now().Add(time.Second))
 		if errors.Is(err, unix.EBUSY) {
 			err = nil
 		}
@@ -111,7 +116,8 @@ func RemoveDirs(dirs []string) error {
 	return failed
 }
 
-func removeTree(root string) error {
+// removeTree tries until then what the kernel calls busy.
+func removeTree(root string, until time.Time) error {
 	var dirs []string
 	_ = filepath.WalkDir(root, func(dir string, d fs.DirEntry, err error) error {
 		if err == nil && d.IsDir() {
@@ -122,7 +128,7 @@ func removeTree(root string) error {
 	var failed error
 	for _, dir := range slices.Backward(dirs) {
 		err := unix.Rmdir(dir)
-		for wait := time.Millisecond; err == unix.EBUSY && wait < time.Second; wait *= 2 {
+		for wait := time.Millisecond; err == unix.EBUSY && time.Now().Before(until); wait = min(2*wait, 100*time.Millisecond) {
 			time.Sleep(wait) // the kernel is still taking a process out
 			err = unix.Rmdir(dir)
 		}
