@@ -74,7 +74,7 @@ func Open(ctx context.Context, c Config) (*Client, error) {
 		return nil, fmt.Errorf("runtime: images: %w", err)
 	}
 	_, err = os.Stat("/sys/fs/cgroup/cgroup.controllers")
-	cl := &Client{c: c, rt: shim.Client{Socket: c.Socket}, images: images, v2: err == nil, metas: map[string]*meta{}, rates: map[string]rate{}}
+	cl := &Client{c: c, rt: shim.Client{Socket: c.Socket, Patience: c.Patience}, images: images, v2: err == nil, metas: map[string]*meta{}, rates: map[string]rate{}}
 	if cl.cgroup, err = findCgroups(cl.v2); err != nil {
 		return nil, fmt.Errorf("runtime: %w", err)
 	}

@@ -173,13 +173,16 @@ func TestGroupPolicyAndProcess(t *testing.T) {
 	sec.SupplementalGroupsPolicy = cri.SupplementalGroupsPolicy_Strict
 	sec.Seccomp = &cri.SecurityProfile{ProfileType: cri.SecurityProfile_RuntimeDefault}
 	id := n.start(sandbox, c, config)
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", n.pid(id)))
-	require.NoError(t, err)
 	field := map[string]string{}
-	for line := range strings.Lines(string(data)) {
-		name, text, _ := strings.Cut(strings.TrimSpace(line), ":")
-		field[name] = strings.TrimSpace(text)
-	}
+	eventually(t, "it has become the program", func() bool { // the filter is the last thing before that
+		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", n.pid(id)))
+		require.NoError(t, err)
+		for line := range strings.Lines(string(data)) {
+			name, text, _ := strings.Cut(strings.TrimSpace(line), ":")
+			field[name] = strings.TrimSpace(text)
+		}
+		return field["Name"] == "tool"
+	})
 	require.Equal(t, "2000", field["Groups"], "not wheel, which the image's file gives ann")
 	require.Equal(t, "1", field["NoNewPrivs"])
 	require.Equal(t, "2", field["Seccomp"])

@@ -152,7 +152,7 @@ func (n *node) open() {
 		n.Client.Close()
 	}
 	var err error
-	n.Client, err = Open(n.ctx, Config{Root: n.root, CgroupParent: n.cgroup, Network: n.network})
+	n.Client, err = Open(n.ctx, Config{Root: n.root, CgroupParent: n.cgroup, Network: n.network, Patience: time.Minute})
 	require.NoError(n.t, err)
 }
 
@@ -339,7 +339,8 @@ func (n *node) wait(id string) *cri.ContainerStatus {
 	return status
 }
 
-// log is the container's log without times: "stdout F text".
+// log is the container's log without times: "stdout F text". A line that is
+// being written is not there yet.
 func (n *node) log(id string) []string {
 	status, err := n.ContainerStatus(n.ctx, id)
 	require.NoError(n.t, err)

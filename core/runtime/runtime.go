@@ -163,7 +163,10 @@ type Config struct {
 	Root         string // state directory of this node
 	Socket       string // klab-rt's unix socket; default Root/klab-rt.sock
 	CgroupParent string // e.g. "/klab-NAME/node-1"
-	Network      Network
+	// Patience is how long calls wait for a klab-rt that is being started
+	// again; default 5 s.
+	Patience time.Duration
+	Network  Network
 	// Transport is how images are pulled; default http.DefaultTransport.
 	Transport http.RoundTripper
 	// Mirror, if any, is how images are asked for before their own registry is.

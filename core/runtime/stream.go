@@ -9,6 +9,7 @@ import (
 	"os"
 	"reflect"
 	goruntime "runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -94,6 +95,7 @@ func (c *Client) Attach(ctx context.Context, id string, req AttachRequest) error
 // pipes are our ends of a command's streams, with those who copy.
 type pipes struct {
 	ours    []*os.File
+	sources []*source      // those of ours that are read
 	copying sync.WaitGroup // what the command writes
 	moved   atomic.Int64
 	later   func() error // after klab-rt has the request
@@ -133,11 +135,12 @@ func (p *pipes) run(ctx context.Context, rt shim.Client, call shim.Request, thei
 	return r.res, r.err
 }
 
-// settle waits until the streams are at their end, or silent.
+// settle waits until the streams are at their end, or silent: what lies in a
+// pipe is still to be copied, however late that is.
 func (p *pipes) settle(ctx context.Context) {
 	ended := make(chan struct{})
 	go func() { p.copying.Wait(); close(ended) }()
-	for moved := int64(-1); moved != p.moved.Load(); {
+	for moved := int64(-1); moved != p.moved.Load() || p.pending(); {
 		moved = p.moved.Load()
 		select {
 		case <-ended:
@@ -147,6 +150,31 @@ func (p *pipes) settle(ctx context.Context) {
 		case <-time.After(drain):
 		}
 	}
+}
+
+// pending tells whether something lies in a pipe or terminal, or whether it
+// has just ended, and its copier has not seen that yet.
+func (p *pipes) pending() bool {
+	return slices.ContainsFunc(p.sources, func(s *source) bool { return !s.ended.Load() && s.ready() })
+}
+
+// source is what a command writes into.
+type source struct {
+	file  *os.File
+	ended atomic.Bool // nobody reads it any more
+}
+
+// ready tells whether a reader would not wait.
+func (s *source) ready() (ready bool) {
+	conn, err := s.file.SyscallConn()
+	if err != nil {
+		return false
+	}
+	_ = conn.Control(func(fd uintptr) {
+		n, _ := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+		ready = n > 0
+	})
+	return ready
 }
 
 func (p *pipes) close() {
@@ -193,7 +221,12 @@ func (p *pipes) copy(to io.Writer, from *os.File) {
 	if to == nil {
 		to = io.Discard
 	}
-	p.copying.Go(func() { _, _ = io.Copy(&counter{to, &p.moved}, from) })
+	s := &source{file: from}
+	p.sources = append(p.sources, s)
+	p.copying.Go(func() {
+		_, _ = io.Copy(&counter{to, &p.moved}, from)
+		s.ended.Store(true)
+	})
 }
 
 type counter struct {

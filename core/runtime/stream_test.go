@@ -131,6 +131,13 @@ func TestEvents(t *testing.T) {
 	n := newNode(t)
 	events, err := n.Events(n.ctx)
 	require.NoError(t, err)
+	first, err := n.RunPodSandbox(n.ctx, n.sandboxConfig("first"))
+	require.NoError(t, err)
+	for { // from now on they come one by one
+		if e := <-events; e.ContainerId == first && e.ContainerEventType == cri.ContainerEventType_CONTAINER_STARTED_EVENT {
+			break
+		}
+	}
 	sandbox, id := n.run("web", "exit", "4")
 	n.wait(id)
 	var got []string

@@ -163,7 +163,9 @@ func TestFullDisk(t *testing.T) {
 	}
 	root := t.TempDir()
 	require.NoError(t, unix.Mount("tmpfs", root, "tmpfs", 0, "size=1m"))
-	t.Cleanup(func() { require.NoError(t, unix.Unmount(root, 0)) })
+	t.Cleanup(func() {
+		require.Eventually(t, func() bool { return unix.Unmount(root, 0) == nil }, time.Minute, 10*time.Millisecond, "nothing is open in it")
+	})
 	host := quiet(t, nil)
 	big, small := archive(t, header{name: "big", content: strings.Repeat("x", 2<<20)}), archive(t, header{name: "small", content: "x"})
 	s := open(t, root, nil)
