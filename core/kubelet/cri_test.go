@@ -122,7 +122,7 @@ func TestRealPortForwardOverTheCRI(t *testing.T) {
 	<-ready
 	ports, err := forward.GetPorts()
 	require.NoError(t, err)
-	conn, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", ports[0].Local), 5*time.Second)
+	conn, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", ports[0].Local), time.Minute)
 	require.NoError(t, err)
 	defer conn.Close()
 	require.NoError(t, conn.SetDeadline(time.Now().Add(time.Minute)))

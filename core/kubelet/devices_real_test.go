@@ -72,6 +72,7 @@ func TestRealDevicePlugin(t *testing.T) {
 	m.start(newLab())
 	p.Stop() // a plugin whose socket is gone begins anew
 	require.Eventually(t, begun, waitTime, waitTick)
+	m.hasToys(0, 0)
 	require.NoError(t, p.Start(m.ctx, m.node.Resources.DevicePlugins))
 	m.hasToys(2, 2)
 	m.run("b", []string{"sleep"}, toys(1))

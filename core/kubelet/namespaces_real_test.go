@@ -80,6 +80,7 @@ func TestRealEphemeralContainer(t *testing.T) {
 	m := newMachine(t)
 	m.run("p", []string{"sleep"}, second)
 	pod := m.wait("p", allReady)
+	pod.ResourceVersion = "" // the kubelet may write the status meanwhile
 	pod.Spec.EphemeralContainers = []corev1.EphemeralContainer{{TargetContainerName: "other", EphemeralContainerCommon: corev1.EphemeralContainerCommon{
 		Name: "debugger", Image: m.image, Args: []string{"sleep"}, ImagePullPolicy: corev1.PullIfNotPresent, TerminationMessagePolicy: corev1.TerminationMessageReadFile}}}
 	_, err := m.client.CoreV1().Pods("default").UpdateEphemeralContainers(m.ctx, "p", pod, metav1.UpdateOptions{})

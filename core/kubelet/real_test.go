@@ -28,9 +28,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -161,7 +161,7 @@ func newMachine(t testing.TB, over ...func(*machine, runtime.Runtime) runtime.Ru
 	m.client, err = kubernetes.NewForConfig(m.config)
 	require.NoError(t, err)
 	publishRootCA(t, m.client)
-	rt, err := runtime.Open(ctx, runtime.Config{Root: root, CgroupParent: cgroup, Network: loopbackOnly{}})
+	rt, err := runtime.Open(ctx, runtime.Config{Root: root, CgroupParent: cgroup, Network: loopbackOnly{}, Patience: time.Minute})
 	require.NoError(t, err)
 	node, err := kubernetes.NewForConfig(&rest.Config{Host: web.URL, QPS: -1, UserAgent: "kubelet",
 		WrapTransport: step.Transport})
@@ -250,7 +250,7 @@ func (m *machine) run(name string, args []string, change ...func(*corev1.Pod)) *
 	return made
 }
 
-// wait waits until the pod is as cond wants it; nil stands for a pod that is gone.
+// wait waits until the pod is as cond wants it.
 func (m *machine) wait(name string, cond func(*corev1.Pod) bool) *corev1.Pod {
 	w, err := m.client.CoreV1().Pods("default").Watch(m.ctx, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", name).String()})
 	require.NoError(m.t, err)
@@ -258,12 +258,10 @@ func (m *machine) wait(name string, cond func(*corev1.Pod) bool) *corev1.Pod {
 	var last *corev1.Pod
 	for {
 		select {
-		case e := <-w.ResultChan():
+		case e, more := <-w.ResultChan():
+			require.True(m.t, more, "the watch of pod %s has ended", name)
 			if pod, ok := e.Object.(*corev1.Pod); ok {
 				last = pod
-			}
-			if e.Type == watch.Deleted {
-				last = nil
 			}
 			if cond(last) {
 				return last
@@ -274,10 +272,17 @@ func (m *machine) wait(name string, cond func(*corev1.Pod) bool) *corev1.Pod {
 	}
 }
 
+// gone waits until the API has the pod no more.
+func (m *machine) gone(name string) {
+	require.Eventually(m.t, func() bool {
+		_, err := m.client.CoreV1().Pods("default").Get(m.ctx, name, metav1.GetOptions{})
+		return apierrors.IsNotFound(err)
+	}, waitTime, waitTick, name)
+}
+
 func running(p *corev1.Pod) bool {
 	return p != nil && p.Status.Phase == corev1.PodRunning && p.Status.ContainerStatuses[0].Ready
 }
-func gone(p *corev1.Pod) bool { return p == nil }
 func over(p *corev1.Pod) bool {
 	return p != nil && (p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed)
 }
@@ -315,7 +320,7 @@ func TestRealPod(t *testing.T) {
 	require.Equal(t, 7, exit.Code)
 
 	require.NoError(t, m.client.CoreV1().Pods("default").Delete(m.ctx, "p", metav1.DeleteOptions{}))
-	m.wait("p", gone)
+	m.gone("p")
 	left, err := m.node.Runtime.ListPodSandbox(m.ctx)
 	require.NoError(t, err)
 	require.Empty(t, left)

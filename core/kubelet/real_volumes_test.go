@@ -125,7 +125,7 @@ func TestRealVolumes(t *testing.T) {
 
 	for _, name := range []string{"p", "escapes"} {
 		require.NoError(t, m.client.CoreV1().Pods("default").Delete(m.ctx, name, metav1.DeleteOptions{}))
-		m.wait(name, gone)
+		m.gone(name)
 	}
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	require.NoError(t, err)

@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/retry"
 )
 
 // amount is a container's requests and limits.
@@ -32,13 +33,17 @@ func amount(cpuRequest, cpuLimit, memoryRequest, memoryLimit string) corev1.Reso
 
 // resize asks for other resources of the pod's containers, in their order.
 func (m *machine) resize(name string, each ...corev1.ResourceRequirements) int64 {
-	pod, err := m.client.CoreV1().Pods("default").Get(m.ctx, name, metav1.GetOptions{})
-	require.NoError(m.t, err)
-	for i := range each {
-		pod.Spec.Containers[i].Resources = each[i]
-	}
-	pod, err = m.client.CoreV1().Pods("default").UpdateResize(m.ctx, name, pod, metav1.UpdateOptions{})
-	require.NoError(m.t, err)
+	var pod *corev1.Pod
+	require.NoError(m.t, retry.RetryOnConflict(retry.DefaultBackoff, func() (err error) { // the kubelet writes the pod's status
+		if pod, err = m.client.CoreV1().Pods("default").Get(m.ctx, name, metav1.GetOptions{}); err != nil {
+			return err
+		}
+		for i := range each {
+			pod.Spec.Containers[i].Resources = each[i]
+		}
+		pod, err = m.client.CoreV1().Pods("default").UpdateResize(m.ctx, name, pod, metav1.UpdateOptions{})
+		return err
+	}))
 	return pod.Generation
 }
 
@@ -51,11 +56,13 @@ func condition(p *corev1.Pod, kind corev1.PodConditionType) *corev1.PodCondition
 	return nil
 }
 
-// resized is so when nothing of a resize is asked for or under way any more.
-func resized(generation int64) func(*corev1.Pod) bool {
+// resized is so when the pod's first container has what was asked for, and
+// nothing of a resize is under way any more.
+func resized(generation int64, want corev1.ResourceRequirements) func(*corev1.Pod) bool {
 	return func(p *corev1.Pod) bool {
 		return running(p) && p.Status.ObservedGeneration >= generation &&
-			condition(p, corev1.PodResizePending) == nil && condition(p, corev1.PodResizeInProgress) == nil
+			condition(p, corev1.PodResizePending) == nil && condition(p, corev1.PodResizeInProgress) == nil &&
+			p.Status.ContainerStatuses[0].Resources != nil && equalResources(want, *p.Status.ContainerStatuses[0].Resources)
 	}
 }
 
@@ -86,13 +93,12 @@ func TestRealResize(t *testing.T) {
 		{"70m", "32Mi", []string{"33554432", "7000"}},
 	} {
 		want := amount(c.cpu, c.cpu, c.memory, c.memory)
-		after := m.wait("p", resized(m.resize("p", want)))
+		after := m.wait("p", resized(m.resize("p", want), want))
 		require.Equal(t, c.want, limits(inner), "the container's")
 		require.Equal(t, c.want, limits(group), "the pod's")
 		status := after.Status.ContainerStatuses[0]
 		require.Zero(t, status.RestartCount)
 		require.Equal(t, before.Status.ContainerStatuses[0].ContainerID, status.ContainerID)
-		require.True(t, equalResources(want, *status.Resources), "%v", status.Resources)
 		require.True(t, status.AllocatedResources.Cpu().Equal(resource.MustParse(c.cpu)))
 	}
 }
@@ -111,7 +117,8 @@ func TestRealResizeByRestartAndDeferred(t *testing.T) {
 		p.Spec.Containers[0].ResizePolicy = []corev1.ContainerResizePolicy{{ResourceName: corev1.ResourceMemory, RestartPolicy: corev1.RestartContainer}}
 	})
 	m.wait("p", running)
-	after := m.wait("p", resized(m.resize("p", amount("100m", "", "64Mi", "96Mi"))))
+	want := amount("100m", "", "64Mi", "96Mi")
+	after := m.wait("p", resized(m.resize("p", want), want))
 	require.EqualValues(t, 1, after.Status.ContainerStatuses[0].RestartCount)
 	inner := filepath.Join(m.node.Resources.CgroupRoot, "burstable", "pod"+string(after.UID), strings.TrimPrefix(after.Status.ContainerStatuses[0].ContainerID, "klab-rt://"))
 	require.Equal(t, "100663296", kernel(t, inner, "memory/memory.limit_in_bytes", "memory.max"))
@@ -122,7 +129,8 @@ func TestRealResizeByRestartAndDeferred(t *testing.T) {
 	require.Equal(t, corev1.PodReasonDeferred, pending.Reason)
 	require.Contains(t, pending.Message, "Node didn't have enough resource: cpu, requested: 4000000, used: 0, capacity:")
 	require.Equal(t, waits.Generation, pending.ObservedGeneration)
-	m.wait("p", resized(m.resize("p", amount("110m", "", "64Mi", "96Mi"))))
+	want = amount("110m", "", "64Mi", "96Mi")
+	m.wait("p", resized(m.resize("p", want), want))
 
 	// What was granted and what is waited for outlives the kubelet.
 	m.resize("p", amount("4000", "", "64Mi", "96Mi"))
@@ -132,5 +140,5 @@ func TestRealResizeByRestartAndDeferred(t *testing.T) {
 	again := m.wait("p", func(p *corev1.Pod) bool { return running(p) && condition(p, corev1.PodResizePending) != nil })
 	require.True(t, again.Status.ContainerStatuses[0].AllocatedResources.Cpu().Equal(resource.MustParse("110m")))
 	require.NoError(t, m.client.CoreV1().Pods("default").Delete(context.Background(), "p", metav1.DeleteOptions{}))
-	m.wait("p", gone)
+	m.gone("p")
 }

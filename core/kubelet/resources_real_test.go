@@ -75,7 +75,7 @@ func TestRealPodGroups(t *testing.T) {
 		require.NotEmpty(t, kernel(t, filepath.Join(group, id), "memory/cgroup.procs", "cgroup.procs"), "the container runs in its pod's group")
 
 		require.NoError(t, m.client.CoreV1().Pods("default").Delete(m.ctx, c.name, metav1.DeleteOptions{}))
-		m.wait(c.name, gone)
+		m.gone(c.name)
 		left, err := filepath.Glob("/sys/fs/cgroup/*" + group)
 		require.NoError(t, err)
 		require.Empty(t, left)
@@ -164,6 +164,6 @@ func TestRealExclusiveCPUs(t *testing.T) {
 	require.Contains(t, pod.Status.Message, "Pod was rejected: Allocate failed due to not enough cpus available to satisfy request: requested=")
 
 	require.NoError(t, m.client.CoreV1().Pods("default").Delete(m.ctx, "alone", metav1.DeleteOptions{}))
-	m.wait("alone", gone)
+	m.gone("alone")
 	require.Eventually(t, func() bool { return allowed("shares") == all }, waitTime, waitTick)
 }

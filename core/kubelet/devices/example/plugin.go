@@ -72,7 +72,7 @@ func (p *Plugin) Register(ctx context.Context, version string) error {
 		return err
 	}
 	defer func() { _ = conn.Close() }()
-	_, err = api.NewRegistrationClient(conn).Register(ctx, &api.RegisterRequest{Version: version, Endpoint: p.name, ResourceName: p.Resource})
+	_, err = api.NewRegistrationClient(conn).Register(ctx, &api.RegisterRequest{Version: version, Endpoint: p.name, ResourceName: p.Resource}, grpc.WaitForReady(true))
 	return err
 }
 
