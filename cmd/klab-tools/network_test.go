@@ -63,7 +63,7 @@ func TestDNSAwait(t *testing.T) {
 	defer s.Close()
 	r := <-done
 	require.Equal(t, 0, r.code, r.err)
-	require.Len(t, asked, 3)
+	require.GreaterOrEqual(t, len(asked), 3, "an answer that comes late may be asked for again")
 }
 
 func TestNetcat(t *testing.T) {
