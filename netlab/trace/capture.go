@@ -235,7 +235,7 @@ func (t *Tracer) complete(ctx context.Context, c *Capture) error {
 		s := t.spaces[e.Space]
 		return s != nil && slices.Contains(s.anchored, families[e.Family])
 	})
-	c.Seen = slices.DeleteFunc(c.Seen, func(s Seen) bool { return c.leg(s.P) == "" && !(arp(s) && slices.Contains(names, s.Space)) })
+	c.Seen = slices.DeleteFunc(slices.Clone(c.Seen), func(s Seen) bool { return c.leg(s.P) == "" && !(arp(s) && slices.Contains(names, s.Space)) })
 	c.Rules = map[string]*Ruleset{}
 	for _, s := range t.spaces {
 		c.All = append(c.All, s.Space)
