@@ -166,6 +166,9 @@ func printPacket(out io.Writer, a cluster.PacketAnswer, style trace.Style) error
 		fmt.Fprintf(&b, ", %d hops, %s", n, time.Duration(a.Hops[n-1].At).Round(time.Microsecond))
 	}
 	b.WriteString("\n")
+	for _, line := range trace.DNSLines(a.DNS) {
+		b.WriteString(printable(line) + "\n")
+	}
 	if a.Drop != nil {
 		fmt.Fprintf(&b, "X %s: %s\n", a.Drop.Reason, printable(a.Drop.Says))
 		for _, e := range a.Drop.Evidence {

@@ -133,6 +133,7 @@ func (p *packets) watched(ctx context.Context, tracer *trace.Tracer, way trace.W
 	}}
 	_ = step.Do(ctx, step.Action{Actor: packetActor, Node: a.From.Node, Verb: step.Packet, Object: placeObject(a.From), Detail: a.PacketDetail}, func(ctx context.Context) error {
 		a.predict(p.forecast(ctx, tracer, c, way))
+		a.DNS = c.DNS()
 		a.finish(ctx, way)
 		return nil
 	})

@@ -99,6 +99,18 @@ type AskedDetail struct {
 	Missed int `json:"missed,omitempty"`
 }
 
+// PacketDNS is a question of DNS that was seen on its way, and its answer, of which
+// there is no Rcode if none was seen. What was not the lab's own is in ASCII.
+type PacketDNS struct {
+	Name      string      `json:"name,omitempty"` // fully qualified
+	Type      string      `json:"type,omitempty"`
+	Rcode     string      `json:"rcode,omitempty"`
+	Answer    []DNSRecord `json:"answer,omitempty"`
+	More      int         `json:"more,omitempty"` // records that are left out
+	Truncated bool        `json:"truncated,omitempty"`
+	Unread    string      `json:"unread,omitempty"` // why it is not known whole
+}
+
 // DNSRecord is a record of an answer, as zone files have it.
 type DNSRecord struct {
 	Name string `json:"name"`

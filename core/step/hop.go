@@ -24,6 +24,8 @@ type PacketDetail struct {
 	Differs   int   `json:"differs,omitempty"`
 	// Forecast is how the two compare, of a packet that has come to its end.
 	Forecast *PacketForecast `json:"forecast,omitempty"`
+	// DNS is what a watched flow to the port of DNS asked.
+	DNS *PacketDNS `json:"dns,omitempty"`
 	// Notes are sentences about what could not be seen, and why.
 	Notes []string `json:"notes,omitempty"`
 }
@@ -42,6 +44,9 @@ type PacketForecast struct {
 	Expected *Hop   `json:"expected,omitempty"`
 	// Among are the addresses of which any was right, if there are several.
 	Among []string `json:"among,omitempty"`
+	// Affinity is of a packet to a Service with sessionAffinity: one of the words
+	// below. Among are then also said if nothing differs.
+	Affinity string `json:"affinity,omitempty"`
 	// Why says why there is no prediction: one of the words below.
 	Why string `json:"why,omitempty"`
 }
@@ -51,6 +56,12 @@ const (
 	AsPredicted  = "as-predicted"
 	Differs      = "differs"
 	NotPredicted = "not-predicted"
+)
+
+// What a Service with sessionAffinity knows of its client.
+const (
+	AffinityKept = "kept" // where it went before: only that endpoint was right
+	AffinityOpen = "open" // nothing, or that cannot be said: any of several was right
 )
 
 // What can differ from a prediction.

@@ -33,6 +33,8 @@ const (
 	askHairpin   = "hairpin"   // Dev, a bridge's port
 	askNetdev    = "netdev"    // the rules of the devices' hooks; Dev is for which one
 	askQueue     = "queue"     // Dev: what its queues lose on purpose
+	askRecent    = "recent"    // Key, a list of the module recent
+	askClients   = "clients"   // Key, a set of the table of the mode nftables, of Dst's family
 )
 
 // Answer is what it said. Errno is set if it said no.
@@ -44,6 +46,9 @@ type Answer struct {
 	State string         `json:"state,omitempty"` // of an entry
 	CT    *step.HopCT    `json:"ct,omitempty"`
 	Links []Link         `json:"links,omitempty"`
+
+	Clients []Client `json:"clients,omitempty"`
+	At      int64    `json:"at,omitempty"` // when these were asked for, as of Seen.At
 }
 
 // asker looks answers up, and remembers what is still to be asked.

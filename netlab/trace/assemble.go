@@ -42,6 +42,9 @@ func Assemble(c *Capture, names Names) (w Way, missing []Question) {
 	if c.Lost {
 		w.Notes = append(w.Notes, "the kernel had more to say about rules than could be heard: rules may be missing")
 	}
+	if c.Watching && c.Ask.Proto == "tcp" && c.Ask.To.Port() == dnsPort {
+		w.Notes = append(w.Notes, "what DNS is asked by TCP is not decoded: of a connection only the packets that begin it are listened to")
+	}
 	w.Notes = append(w.Notes, a.legacyNotes()...)
 	w.Notes = append(w.Notes, a.balancedNotes()...)
 	return w, a.missing
@@ -160,7 +163,7 @@ func (a *assembly) group() {
 		f := find(t.Space, t.leg, sent.of(t.leg, t.P, t.Space, t.Index, t.Out))
 		f.taps = append(f.taps, i)
 	}
-	for _, r := range a.runs() {
+	for _, r := range a.runs(a.asker) {
 		if leg := a.leg(r.p); leg != "" {
 			f := find(r.space, leg, sent.of(leg, r.p, r.space, r.hook, r.prio, r.events[0].Table, r.events[0].Chain))
 			f.runs = append(f.runs, r)

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/klab-project/klab/netlab/proxy"
 )
 
 // Capture is everything that was seen of one packet, its answer, and what the
@@ -123,10 +125,13 @@ func (t *Tracer) Probe(ctx context.Context, a Ask) (*Capture, error) {
 	if err != nil {
 		return nil, err
 	}
+	known := t.recall(t.world.rememberers(func(_ proxy.Mode, p proxy.Port) bool {
+		return a.To.Port() != 0 && (p.Port == int(a.To.Port()) || p.NodePort == int(a.To.Port()))
+	}))
 	p := &probe{Ask: a, key: t.nextKey(), fd: -1}
 	e := t.armed.listen()
 	defer t.armed.deafen(e)
-	c := &Capture{Ask: a, Key: p.key, Began: time.Now().UnixNano(), Ports: t.ports()}
+	c := &Capture{Ask: a, Key: p.key, Began: time.Now().UnixNano(), Ports: t.ports(), Answers: known}
 	err = p.send(s)
 	defer p.hangUp()
 	var no refusal

@@ -9,7 +9,10 @@ import (
 
 // compared holds the way against what was predicted, leg by leg.
 func (p *prediction) compared() Prediction {
-	out := Prediction{kept: p.kept, PacketForecast: step.PacketForecast{Verdict: step.AsPredicted, Outcome: p.outcome(), Drop: p.ends[0].drop}}
+	out := Prediction{kept: p.kept, PacketForecast: step.PacketForecast{Verdict: step.AsPredicted, Outcome: p.outcome(), Drop: p.ends[0].drop, Affinity: p.affinity}}
+	if p.affinity != "" {
+		out.Among = p.among
+	}
 	for i, leg := range []string{legRequest, legReply} {
 		if i == 1 && (p.ends[0].drop != nil || !p.answers()) {
 			break

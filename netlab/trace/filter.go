@@ -24,6 +24,10 @@ const (
 	atHatype   = 0xfffff01c // SKF_AD_OFF + SKF_AD_HATYPE
 )
 
+// messageLen is how much is read of what goes from or to the port of DNS, where all
+// is taken: more than answers have without fragments.
+const messageLen = 2048
+
 // snapLen is how much of a packet is read: the headers of one within another,
 // both of IPv6, and the token.
 const snapLen = 320
@@ -163,6 +167,10 @@ func (p *program) transport(within string, wrapped Ports, all bool) {
 			})
 		}
 		if all {
+			for _, at := range []uint32{0, 2} {
+				p.do(halfAt, at)
+				p.when(dnsPort, func() { p.give(messageLen) })
+			}
 			p.give(snapLen)
 			return
 		}

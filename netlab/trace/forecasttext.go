@@ -25,15 +25,26 @@ func ForecastLine(d step.PacketDetail, hops []step.Hop) string {
 			return "as predicted: it came to where the API's objects say; what listens there is not theirs to say"
 		}
 		if slices.ContainsFunc(hops, func(h step.Hop) bool { return h.Leg == legReply }) {
-			return "as predicted: its way there and back is the one that the API's objects say"
+			return "as predicted: its way there and back is the one that the API's objects say" + affinityWords(f)
 		}
-		return "as predicted: its way is the one that the API's objects say"
+		return "as predicted: its way is the one that the API's objects say" + affinityWords(f)
 	}
 	i := slices.IndexFunc(hops, func(h step.Hop) bool { return h.Seq == d.Differs })
 	if i < 0 {
 		return "differs from the prediction"
 	}
 	return fmt.Sprintf("differs from the prediction at hop %d: expected %s; what came: %s", d.Differs, ExpectedWords(f), cameWords(f.What, hops[i]))
+}
+
+// affinityWords say what a Service that remembers its clients knows of this one.
+func affinityWords(f *step.PacketForecast) string {
+	switch {
+	case f.Affinity == step.AffinityKept:
+		return "; the Service has sessionAffinity and keeps this client at its endpoint"
+	case f.Affinity == step.AffinityOpen && len(f.Among) > 1:
+		return "; the Service has sessionAffinity and is not known to have had this client before: any of " + strings.Join(f.Among, ", ") + " was right"
+	}
+	return ""
 }
 
 var unpredicted = map[string]string{

@@ -103,12 +103,17 @@ func buildWith(t testing.TB, mode proxy.Mode, backend string, six bool) *lab {
 	return l
 }
 
+// family is what networks of the lab's family end with: "tcp4".
+func (l *lab) family() string {
+	if l.six {
+		return "6"
+	}
+	return "4"
+}
+
 // serve answers on TCP port 8080, and echoes datagrams to it.
 func (l *lab) serve(t testing.TB, path string) {
-	ctx, family := context.Background(), "4"
-	if l.six {
-		family = "6"
-	}
+	ctx, family := context.Background(), l.family()
 	s, err := netns.Listen(ctx, path, "tcp"+family, ":8080")
 	require.NoError(t, err)
 	t.Cleanup(func() { s.Close() })
@@ -147,8 +152,10 @@ func (l *lab) web(t testing.TB, change func(*proxy.Service), pods ...string) {
 	if change != nil {
 		change(&s.Services[0])
 	}
-	slice := proxy.Slice{Namespace: "default", Service: "web", Ports: []proxy.SlicePort{
-		{Name: "http", Protocol: "TCP", Port: 8080}, {Name: "udp", Protocol: "UDP", Port: 8080}}}
+	slice := proxy.Slice{Namespace: "default", Service: "web"}
+	for _, p := range s.Services[0].Ports {
+		slice.Ports = append(slice.Ports, proxy.SlicePort{Name: p.Name, Protocol: p.Protocol, Port: 8080})
+	}
 	for _, pod := range pods {
 		node := "node-1"
 		if pod == "b" {

@@ -44,6 +44,7 @@ type legacyPacket struct {
 	mark    uint32
 	state   string // of its connection: "NEW", "ESTABLISHED", "RELATED", "UNTRACKED"; "" if it is not known
 	local   func(netip.Addr) bool
+	recent  recentList
 }
 
 // legacyRule is a rule's text in words: whether it matches a packet, and what it
@@ -85,6 +86,9 @@ func (k *legacyPacket) read(text string) (maybe, legacyRule) {
 				continue
 			}
 			m := k.option(option, values)
+			if option == "--rcheck" || option == "--update" {
+				m = k.recently(ruleWordsOf(text))
+			}
 			if not && (m == yes || m == no) {
 				m = yes - m
 			}

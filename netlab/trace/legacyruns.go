@@ -10,8 +10,8 @@ import (
 
 // inferred puts, in the place of what was seen before and behind the tables of a
 // hook, the runs through those of the legacy kind that lead from one to the other.
-func (c *Capture) inferred(list []*run) (all []*run) {
-	i := inference{Capture: c, requests: map[string]bool{}, untracked: map[traced]bool{}, translated: map[string]uint32{}}
+func (c *Capture) inferred(list []*run, kernel *asker) (all []*run) {
+	i := inference{Capture: c, asker: kernel, requests: map[string]bool{}, untracked: map[traced]bool{}, translated: map[string]uint32{}}
 	for n, r := range list {
 		if first := r.events[0]; first.Table != tableName {
 			all = append(all, r)
@@ -49,6 +49,7 @@ func following(list []*run, first Event, hook string) *run {
 // in their order.
 type inference struct {
 	*Capture
+	*asker
 	requests   map[string]bool   // the spaces in which the request was
 	untracked  map[traced]bool   // packets that are no connection's
 	translated map[string]uint32 // by space and hook, the number of the packet that nat was asked for
@@ -90,7 +91,7 @@ func (i *inference) packet(r *run) legacyPacket {
 	k := legacyPacket{Packet: *r.p, in: r.in, out: r.out, mark: r.mark, local: func(a netip.Addr) bool {
 		s := i.space(r.space)
 		return s != nil && owner(s.Links, a)
-	}}
+	}, recent: i.recent(r.space)}
 	switch leg := i.legOf(r); {
 	case i.untracked[traced{r.space, r.events[0].ID}]:
 		k.state = "UNTRACKED"

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,8 +32,11 @@ type Packet struct {
 	Answer bool       `json:"answer,omitempty"` // a DNS message that is an answer
 	Load   uint32     `json:"load,omitempty"`   // a sum of the beginning of a datagram's load
 	Head   uint16     `json:"head,omitempty"`   // the first two bytes of that load: of DNS its ID
-	SrcMAC string     `json:"srcMAC,omitempty"`
-	DstMAC string     `json:"dstMAC,omitempty"`
+	// Message is the load of a datagram from or to the port of DNS, unless it is a
+	// probe's.
+	Message []byte `json:"message,omitempty"`
+	SrcMAC  string `json:"srcMAC,omitempty"`
+	DstMAC  string `json:"dstMAC,omitempty"`
 
 	Outer  *Packet `json:"outer,omitempty"`  // the packet whose load this one is
 	Kind   string  `json:"kind,omitempty"`   // of an outer packet: "vxlan", "udp"
@@ -153,7 +157,13 @@ func (k *Packet) datagram(load []byte) {
 		sum = (sum ^ uint32(c)) * 16777619
 	}
 	k.Load = sum
+	if k.dns() && k.Token == 0 {
+		k.Message = slices.Clone(load)
+	}
 }
+
+// dns tells whether a datagram goes from or to the port of DNS.
+func (k *Packet) dns() bool { return k.SPort == dnsPort || k.DPort == dnsPort }
 
 // unwrap reads the packet that is k's load.
 func (p Ports) unwrap(k *Packet, load []byte) (*Packet, bool) {

@@ -80,6 +80,7 @@ type prediction struct {
 	end      ending // of the leg
 	ends     [2]ending
 	kept     *Kept
+	affinity string // of a Service that remembers its clients, as PacketForecast has it
 	why      string // there is no prediction after all
 }
 

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -51,6 +52,9 @@ func (t *Tracer) answer(q Question) Answer {
 		a.Found, err = s.netdevRules()
 	case askQueue:
 		a.Found, err = s.queue(q.Dev)
+	case askRecent, askClients:
+		a.At = time.Now().UnixNano()
+		a.Clients, err = t.clients(s, q)
 	}
 	var errno unix.Errno
 	if errors.As(err, &errno) {

@@ -23,7 +23,7 @@ type run struct {
 
 // runs are the runs of all packets, in order. A run begins with the event that
 // has the packet; packets of two processors may be told of in turns.
-func (c *Capture) runs() (list []*run) {
+func (c *Capture) runs(kernel *asker) (list []*run) {
 	open := map[traced]*run{}
 	for _, e := range c.Events {
 		at := traced{e.Space, e.ID}
@@ -47,7 +47,7 @@ func (c *Capture) runs() (list []*run) {
 			r.events = append(r.events, e)
 		}
 	}
-	return c.inferred(list)
+	return c.inferred(list, kernel)
 }
 
 // hops are what the run's rules did. Those that did not match come with the

@@ -95,7 +95,7 @@ const (
 
 // readTap reads what a tap has seen and gives it to f, until there is no more.
 func (s *space) readTap(ports Ports, f func(Seen)) {
-	var b [snapLen]byte
+	var b [messageLen]byte
 	var control [64]byte
 	for {
 		n, cn, _, from, err := unix.Recvmsg(s.tap, b[:], control[:], unix.MSG_DONTWAIT)

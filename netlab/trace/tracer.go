@@ -28,6 +28,7 @@ type Tracer struct {
 	names  Names                     // nil: nothing has a name
 	world  *World                    // nil: nothing is predicted
 	kept   []Kept
+	clock  jiffies
 	spaces map[string]*space
 	home   *os.File
 	armed  *reader // nil: disarmed

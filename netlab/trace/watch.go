@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/klab-project/klab/netlab/proxy"
 )
 
 // Flow is how the packets of a flow that nobody of ours began are known, beside
@@ -17,6 +19,10 @@ import (
 type Flow struct {
 	Load    uint32           `json:"load"`
 	Answers []netip.AddrPort `json:"answers,omitempty"` // pairs of source and destination
+	// DNS says that each question is a flow: several may have the same ends, and
+	// only the answers with its Head are its own.
+	DNS  bool   `json:"dns,omitempty"`
+	Head uint16 `json:"head,omitempty"`
 }
 
 // leg is Capture.leg for flows of datagrams.
@@ -27,7 +33,7 @@ func (f *Flow) leg(p *Packet) string {
 		}
 		return ""
 	}
-	if f.answers(p) {
+	if f.answers(p) && (!f.DNS || p.Head == f.Head) {
 		return legReply
 	}
 	if p.Load == f.Load {
@@ -49,7 +55,7 @@ func (f *Flow) answers(p *Packet) bool {
 type flowID struct {
 	proto    uint8
 	from, to netip.AddrPort
-	number   uint32 // TCP's initial sequence number, or the load's sum of an echo
+	number   uint32 // TCP's initial sequence number, the load's sum of an echo, DNS's ID
 }
 
 // begins is the flow that a packet may be the first of.
@@ -60,6 +66,9 @@ func begins(p *Packet) (id flowID, ok bool) {
 		id.number = p.Seq
 		return id, p.Flags&(flagSYN|flagACK) == flagSYN && p.Seq>>16 != keyMagic
 	case unix.IPPROTO_UDP:
+		if p.dns() {
+			id.number = uint32(p.Head)
+		}
 		return id, p.Token == 0 && p.Kind == ""
 	case unix.IPPROTO_ICMP, unix.IPPROTO_ICMPV6:
 		id.number = p.Load
@@ -80,7 +89,8 @@ type watch struct {
 	space string
 	e     *ear
 	known map[flowID]time.Time
-	open  []Seen // the first packets of flows that are not told of yet
+	open  []Seen   // the first packets of flows that are not told of yet
+	kept  []Answer // whom nodes kept when it began
 }
 
 // Watch tells of each flow that begins at a space, whoever began it, until ctx
@@ -99,6 +109,7 @@ func (t *Tracer) Watch(ctx context.Context, space string, each func(Way, *Captur
 		return err
 	}
 	w := &watch{t: t, space: space, e: t.armed.listen(), known: map[flowID]time.Time{}}
+	w.kept = t.recall(t.world.rememberers(func(m proxy.Mode, _ proxy.Port) bool { return m == proxy.NFTables }))
 	r := t.armed
 	t.mu.Unlock()
 	defer func() {
@@ -163,6 +174,9 @@ func (w *watch) look(ctx context.Context, each func(Way, *Capture) error) error 
 			continue
 		}
 		back := flowID{proto: id.proto, from: id.to, to: id.from}
+		if id.proto == unix.IPPROTO_UDP {
+			back.number = id.number
+		}
 		if at, ok := w.known[id]; ok && now.Sub(at) < flowForget || !w.known[back].IsZero() && id.proto == unix.IPPROTO_UDP {
 			continue
 		}
@@ -176,7 +190,7 @@ func (w *watch) look(ctx context.Context, each func(Way, *Capture) error) error 
 			waiting = append(waiting, s)
 			continue
 		}
-		c.Ports = w.t.ports()
+		c.Ports, c.Answers = w.t.ports(), slices.Clone(w.kept)
 		w.t.mu.Lock()
 		err := w.t.complete(ctx, c)
 		w.t.mu.Unlock()
@@ -216,6 +230,7 @@ func captureOf(first Seen, seen []Seen, events []Event) *Capture {
 	if first.P.Proto != unix.IPPROTO_TCP {
 		c.Flow = &Flow{Load: first.P.Load}
 		if first.P.Proto == unix.IPPROTO_UDP {
+			c.Flow.DNS, c.Flow.Head = first.P.dns(), first.P.Head
 			for _, s := range inTime(seen) {
 				// An answer may be an echo, and of IPv6 it may have the same number.
 				if s.P.Proto == unix.IPPROTO_UDP && s.P.Load == first.P.Load && s.P.ID == first.P.ID && !c.Flow.answers(s.P) {
