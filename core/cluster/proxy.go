@@ -85,9 +85,7 @@ func (a *agent) family(tool *firewall.Tool, node proxy.Node) family {
 	backends := map[proxy.Mode]proxy.Backend{
 		proxy.IPTables: &proxy.IPTablesBackend{Tool: tool, Net: a.own, IPv6: six},
 		proxy.NFTables: &proxy.NFTBackend{Net: a.own, IPv6: six},
-	}
-	if !six { // with both families the mode ipvs leads packets of IPv4
-		backends[proxy.IPVS] = &proxy.IPVSBackend{Tool: tool, Net: a.own, By: link.By{Actor: proxyActor, Node: a.name}}
+		proxy.IPVS:     &proxy.IPVSBackend{Tool: tool, Net: a.own, By: link.By{Actor: proxyActor, Node: a.name}, IPv6: six},
 	}
 	for mode, b := range backends {
 		backends[mode] = proxy.Steps(b, proxyActor, a.name)

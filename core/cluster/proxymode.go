@@ -134,11 +134,7 @@ func (p *serviceProxy) setMode(ctx context.Context, c *proxyConfig) error {
 
 func (p *serviceProxy) setEach(ctx context.Context, mode proxy.Mode) error {
 	for _, f := range p.families {
-		m := mode
-		if f.six && mode == proxy.IPVS {
-			m = proxy.IPTables
-		}
-		if err := f.SetMode(ctx, m); err != nil {
+		if err := f.SetMode(ctx, mode); err != nil {
 			return err
 		}
 	}

@@ -57,7 +57,8 @@ func buildDual(t *testing.T) *dual {
 	n := l.Nodes[0]
 	for i, tool := range []*firewall.Tool{tool, six} {
 		p := &proxy.Proxy{Node: proxy.Node{Name: n.Name, IP: l.ip[n.Name][i], Pods: []netip.Prefix{l.Pods, topology.Pods6}[i]}, Net: n.Net, Backends: map[proxy.Mode]proxy.Backend{
-			proxy.IPTables: &proxy.IPTablesBackend{Tool: tool, Net: n.Net}, proxy.NFTables: &proxy.NFTBackend{Net: n.Net, IPv6: i == 1}}}
+			proxy.IPTables: &proxy.IPTablesBackend{Tool: tool, Net: n.Net}, proxy.NFTables: &proxy.NFTBackend{Net: n.Net, IPv6: i == 1},
+			proxy.IPVS: &proxy.IPVSBackend{Tool: tool, Net: n.Net, IPv6: i == 1}}}
 		t.Cleanup(p.Close)
 		l.proxies = append(l.proxies, p)
 	}
@@ -65,8 +66,9 @@ func buildDual(t *testing.T) *dual {
 	return l
 }
 
-// serve makes the Service, in a mode of the proxies.
-func (l *dual) serve(m proxy.Mode) {
+// serve makes the Service, in a mode of the proxies; false if the kernel does not
+// have that.
+func (l *dual) serve(m proxy.Mode) bool {
 	ctx := context.Background()
 	far := proxy.State{
 		Services: []proxy.Service{{Namespace: "default", Name: "far", ClusterIP: netip.MustParseAddr(service6), Ports: []proxy.Port{{Protocol: "TCP", Port: 80}}}},
@@ -74,10 +76,16 @@ func (l *dual) serve(m proxy.Mode) {
 			Endpoints: []proxy.Endpoint{{IP: l.ip["c"][1], Node: "node-2", Ready: true, Serving: true}}}},
 	}
 	for i, s := range []proxy.State{{}, far} {
-		require.NoError(l.t, l.proxies[i].SetMode(ctx, m))
+		err := l.proxies[i].SetMode(ctx, m)
+		if m == proxy.IPVS && err != nil {
+			require.ErrorIs(l.t, err, proxy.ErrNoIPVS)
+			return false
+		}
+		require.NoError(l.t, err)
 		require.NoError(l.t, l.proxies[i].Sync(ctx, s))
 	}
 	l.mode = string(m)
+	return true
 }
 
 func (l *dual) look(context.Context) (fault.Lab, error) {
@@ -115,7 +123,7 @@ func TestCardsOfBothFamilies(t *testing.T) {
 	l := buildDual(t)
 	ctx := context.Background()
 	state := func() string {
-		return nettest.Run(t, l.ns["node-1"], "ip -o link show | sed 's/<.*>//; s/ state .*//'; ip route; ip -6 route | grep -v ^fe80 | sort; sysctl -a 2>/dev/null | grep -E 'forwarding|ip_forward|bridge-nf' | sort; "+
+		return nettest.Run(t, l.ns["node-1"], "ip -o link show | sed 's/<.*>//; s/ state .*//'; ip route; ip -6 route | grep -v ^fe80 | sort; awk '{print $1, $2, $3}' /proc/net/ip_vs 2>/dev/null; sysctl -a 2>/dev/null | grep -E 'forwarding|ip_forward|bridge-nf' | sort; "+
 			"(bridge fdb show dev flannel.1; bridge fdb show dev flannel-v6.1) | sort; ip neigh show nud permanent; nft -s list ruleset | grep -v '^#'") +
 			nettest.Run(t, l.ns["node-2"], "ip neigh show nud permanent | sort") +
 			nettest.Run(t, l.UnderlayNS(), "ip -o link show | sed 's/<.*>//; s/ state .*//'; nft list ruleset")
@@ -141,8 +149,11 @@ func TestCardsOfBothFamilies(t *testing.T) {
 		{"flush-chain", "node-1", proxy.IPTables, nil, []string{"service"}, []string{"c 6"}},
 		{"flush-chain", "node-1", proxy.NFTables, nil, []string{"service"}, []string{"c 6"}},
 		{"flush-chain", "node-1", proxy.NFTables, map[string]string{"family": "6"}, []string{"service"}, []string{"c 6"}},
+		{"flush-chain", "node-1", proxy.IPVS, map[string]string{"family": "6"}, []string{"service"}, []string{"c 6"}},
 	} {
-		l.serve(x.mode)
+		if !l.serve(x.mode) {
+			continue
+		}
 		for _, to := range slices.Concat(x.fails, x.works, []string{"service"}) {
 			require.Eventually(t, func() bool { return l.reaches("client", to, patience) }, patience, time.Millisecond, "%s before %s", to, x.card)
 		}

@@ -56,8 +56,8 @@ func (n Node) flush(a ask) ([]Change, error) {
 	case table == modeIPVS && chain != "":
 		return nil, wrong("virtual servers have no chain %q: table=ipvs empties them all", chain)
 	case table == modeIPVS:
-		add(four, "servers", "all")
-		add(six, "chain6", "nat KUBE-SERVICES") // kube-proxy leads IPv6 by rules there
+		add(four, "servers", "IPv4")
+		add(six, "servers", "IPv6")
 	default:
 		chain = orElse(chain, "services")
 		add(four, "verdicts", "ip "+table+" "+chain)

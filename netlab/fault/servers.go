@@ -1,18 +1,23 @@
 package fault
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/moby/ipvs"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/klab-project/klab/netlab/link"
 )
 
-// servers are the virtual servers of a node's IPVS, all of them.
+// servers are the virtual servers of a node's IPVS, all of the family that the
+// key of a change names: IPv4 or IPv6.
 type servers struct{}
 
 // virtual is one with the real ones behind it.
@@ -21,7 +26,7 @@ type virtual struct {
 	Real    []*ipvs.Destination `json:"real,omitempty"`
 }
 
-func (servers) list(n *link.Net) (list []virtual, err error) {
+func (servers) list(n *link.Net, c Change) (list []virtual, err error) {
 	if _, err := netlink.GenlFamilyGet("IPVS"); err != nil {
 		return nil, wrong("this kernel has no IPVS (module ip_vs), and so nobody has virtual servers; the card flushes chains of iptables and nftables as well")
 	}
@@ -35,6 +40,9 @@ func (servers) list(n *link.Net) (list []virtual, err error) {
 		return nil, fmt.Errorf("list virtual servers: %w", err)
 	}
 	for _, s := range all {
+		if (s.AddressFamily == unix.AF_INET6) != (c.Key == "IPv6") {
+			continue
+		}
 		real, err := h.GetDestinations(s)
 		if err != nil {
 			return nil, fmt.Errorf("list the servers behind %s: %w", s.Address, err)
@@ -45,26 +53,44 @@ func (servers) list(n *link.Net) (list []virtual, err error) {
 }
 
 func (k servers) Read(_ context.Context, n *link.Net, c Change) (json.RawMessage, error) {
-	list, err := k.list(n)
+	list, err := k.list(n, c)
 	if err != nil {
 		return nil, err
 	}
 	if len(list) == 0 {
-		return nil, errThere(c.Node + " has no virtual servers")
+		return nil, errThere(c.Node + " has no virtual servers of " + c.Key)
 	}
 	return json.Marshal(list)
 }
 
-func (servers) Apply(ctx context.Context, n *link.Net, _ Change) error {
+func (k servers) Apply(ctx context.Context, n *link.Net, c Change) error {
+	list, err := k.list(n, c)
+	if err != nil {
+		return err
+	}
 	h, err := ipvs.New(n.Path())
 	if err != nil {
 		return err
 	}
 	defer h.Close()
-	start := time.Now()
-	err = h.Flush()
-	n.Ran(ctx, "ipvsadm --clear", "netlink", time.Since(start), exitOf(err))
-	return err
+	for _, v := range list {
+		start := time.Now()
+		if err = h.DelService(v.Service); errors.Is(err, unix.ESRCH) {
+			err = nil // somebody was faster
+		}
+		n.Ran(ctx, "ipvsadm -D "+v.at(), "netlink", time.Since(start), exitOf(err))
+		if err != nil {
+			return fmt.Errorf("delete the virtual server %s: %w", v.at(), err)
+		}
+	}
+	return nil
+}
+
+// at is the virtual server as ipvsadm names it: "-t 10.96.0.1:443".
+func (v virtual) at() string {
+	a, _ := netip.AddrFromSlice(v.Service.Address)
+	flag := map[uint16]string{unix.IPPROTO_UDP: "-u ", unix.IPPROTO_SCTP: "--sctp-service "}[v.Service.Protocol]
+	return cmp.Or(flag, "-t ") + netip.AddrPortFrom(a.Unmap(), v.Service.Port).String()
 }
 
 // hashed is IP_VS_SVC_F_HASHED of linux/ip_vs.h: the kernel's own business.
@@ -77,7 +103,7 @@ func (k servers) Restore(ctx context.Context, n *link.Net, c Change) error {
 	if err != nil {
 		return err
 	}
-	now, err := k.list(n)
+	now, err := k.list(n, c)
 	if err != nil || len(now) > 0 {
 		return err
 	}

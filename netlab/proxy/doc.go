@@ -18,5 +18,6 @@
 // carried by ipvs.
 //
 // Behaviour comes from k8s.io/kubernetes/pkg/proxy and pkg/proxy/iptables,
-// nftables and ipvs. A State is of one family of addresses; ipvs is of IPv4.
+// nftables and ipvs. A State is of one family of addresses: a node with both has
+// two proxies, which share nothing but the link kube-ipvs0 of the mode ipvs.
 package proxy

@@ -14,6 +14,7 @@ import (
 // and few rules. Facts are the command lines that make them, in order.
 // Source: k8s.io/kubernetes/pkg/proxy/ipvs.
 type Servers struct {
+	six    family
 	facts  []string
 	tables firewall.Rules
 }
@@ -22,43 +23,8 @@ type Servers struct {
 // where the kernel's load balancer is.
 const ipvsLink = "kube-ipvs0"
 
-// ipset is one of kube-proxy's sets of addresses and ports.
-type ipset struct {
-	name, kind, comment string
-}
-
-const (
-	hashIP        = "hash:ip family inet"
-	hashIPPort    = "hash:ip,port family inet"
-	hashIPPortIP  = "hash:ip,port,ip family inet"
-	hashIPPortNet = "hash:ip,port,net family inet"
-	bitmapPort    = "bitmap:port range 0-65535"
-)
-
-// ipsets are all that there are, also where they are empty.
-var ipsets = []ipset{
-	{"KUBE-LOOP-BACK", hashIPPortIP, "Kubernetes endpoints dst ip:port, source ip for solving hairpin purpose"},
-	{"KUBE-CLUSTER-IP", hashIPPort, "Kubernetes service cluster ip + port for masquerade purpose"},
-	{"KUBE-EXTERNAL-IP", hashIPPort, "Kubernetes service external ip + port for masquerade and filter purpose"},
-	{"KUBE-EXTERNAL-IP-LOCAL", hashIPPort, "Kubernetes service external ip + port with externalTrafficPolicy=local"},
-	{"KUBE-LOAD-BALANCER", hashIPPort, "Kubernetes service lb portal"},
-	{"KUBE-LOAD-BALANCER-FW", hashIPPort, "Kubernetes service load balancer ip + port for load balancer with sourceRange"},
-	{"KUBE-LOAD-BALANCER-LOCAL", hashIPPort, "Kubernetes service load balancer ip + port with externalTrafficPolicy=local"},
-	{"KUBE-LOAD-BALANCER-SOURCE-IP", hashIPPortIP, "Kubernetes service load balancer ip + port + source IP for packet filter purpose"},
-	{"KUBE-LOAD-BALANCER-SOURCE-CIDR", hashIPPortNet, "Kubernetes service load balancer ip + port + source cidr for packet filter purpose"},
-	{"KUBE-NODE-PORT-TCP", bitmapPort, "Kubernetes nodeport TCP port for masquerade purpose"},
-	{"KUBE-NODE-PORT-LOCAL-TCP", bitmapPort, "Kubernetes nodeport TCP port with externalTrafficPolicy=local"},
-	{"KUBE-NODE-PORT-UDP", bitmapPort, "Kubernetes nodeport UDP port for masquerade purpose"},
-	{"KUBE-NODE-PORT-LOCAL-UDP", bitmapPort, "Kubernetes nodeport UDP port with externalTrafficPolicy=local"},
-	{"KUBE-NODE-PORT-SCTP-HASH", hashIPPort, "Kubernetes nodeport SCTP port for masquerade purpose with type 'hash ip:port'"},
-	{"KUBE-NODE-PORT-LOCAL-SCTP-HASH", hashIPPort, "Kubernetes nodeport SCTP port with externalTrafficPolicy=local with type 'hash ip:port'"},
-	{"KUBE-HEALTH-CHECK-NODE-PORT", bitmapPort, "Kubernetes health check node port"},
-	{"KUBE-IPVS-IPS", hashIP, "Addresses on the ipvs interface"},
-}
-
-func findSet(name string) ipset {
-	return ipsets[slices.IndexFunc(ipsets, func(s ipset) bool { return s.name == name })]
-}
+// linkFact makes it. It is one link for both families.
+const linkFact = "ip link add " + ipvsLink + " type dummy"
 
 // Mode implements Ruleset.
 func (*Servers) Mode() Mode { return IPVS }
@@ -66,8 +32,9 @@ func (*Servers) Mode() Mode { return IPVS }
 // ipvsWriter collects what there is for all ports.
 type ipvsWriter struct {
 	node     Node
+	six      family
 	backends map[portID][]backend
-	entries  map[string]map[string]bool // by set
+	entries  map[string]map[string]bool // by set, as IPv4 names it
 	bound    map[netip.Addr]bool        // addresses of ipvsLink
 	servers  []string                   // command lines of virtual and real servers
 	unseen   []string                   // rules against nodes that may not use a load balancer
@@ -75,15 +42,15 @@ type ipvsWriter struct {
 
 // IPVSRules are what the virtual servers of a node must be for a State.
 func IPVSRules(node Node, s State) *Servers {
-	w := &ipvsWriter{node: node, backends: s.backends(), entries: map[string]map[string]bool{}, bound: map[netip.Addr]bool{}}
+	w := &ipvsWriter{node: node, six: family(node.IP.Is6()), backends: s.backends(), entries: map[string]map[string]bool{}, bound: map[netip.Addr]bool{}}
 	for _, svc := range sorted(s.Services) {
 		for _, p := range svc.Ports {
 			w.port(&svc, p)
 		}
 	}
-	r := &Servers{facts: []string{"ip link add " + ipvsLink + " type dummy"}}
+	r := &Servers{six: w.six, facts: []string{linkFact}}
 	for _, set := range ipsets {
-		r.facts = append(r.facts, "ipset create "+set.name+" "+set.kind)
+		r.facts = append(r.facts, w.six.create(set))
 	}
 	addrs := make([]netip.Addr, 0, len(w.bound))
 	for a := range w.bound {
@@ -93,7 +60,7 @@ func IPVSRules(node Node, s State) *Servers {
 	slices.SortFunc(addrs, netip.Addr.Compare)
 	for _, set := range ipsets {
 		for _, entry := range sortedKeys(w.entries[set.name]) {
-			r.facts = append(r.facts, "ipset add "+set.name+" "+entry)
+			r.facts = append(r.facts, "ipset add "+w.six.set(set.name)+" "+entry)
 		}
 	}
 	for _, a := range addrs {
@@ -182,7 +149,7 @@ func (w *ipvsWriter) guard(svc *Service, p Port, a netip.Addr, entry string) {
 		w.enter("KUBE-LOAD-BALANCER-SOURCE-IP", entry+","+a.String())
 		return
 	}
-	w.unseen = append(w.unseen, fmt.Sprintf("-s %s/32 -m ipvs --vproto %d --vaddr %s/32 --vport %d -j DROP", a, protocolNumber(p.Protocol), a, p.Port))
+	w.unseen = append(w.unseen, fmt.Sprintf("-s %[1]s/%[2]d -m ipvs --vproto %[3]d --vaddr %[1]s/%[2]d --vport %[4]d -j DROP", a, a.BitLen(), protocolNumber(p.Protocol), p.Port))
 }
 
 func protocolNumber(name string) int {

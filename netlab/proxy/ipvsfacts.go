@@ -22,30 +22,30 @@ const persistent = 1
 const firstNodePort, lastNodePort = 30000, 32767
 
 // facts are what the kernel has, in the words of [Servers]. What belongs to
-// strangers is not in it.
-func (b *IPVSBackend) facts() ([]string, error) {
-	var facts []string
+// strangers is not in it, nor what the other family has; shared tells that it
+// has something.
+func (b *IPVSBackend) facts() (facts []string, shared bool, err error) {
 	bound := map[netip.Addr]bool{}
 	l, ok, err := b.Net.Link(ipvsLink)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if ok {
-		facts = append(facts, "ip link add "+ipvsLink+" type dummy")
+		facts = append(facts, linkFact)
 		for _, p := range l.Addrs {
-			if p.Addr().IsLinkLocalUnicast() {
+			if p.Addr().IsLinkLocalUnicast() || p.Addr().Is6() != b.IPv6 {
 				continue
 			}
 			bound[p.Addr()] = true
 			facts = append(facts, fmt.Sprintf("ip addr add %s dev %s", p, ipvsLink))
 		}
 	}
-	sets, err := b.setFacts()
+	sets, shared, err := b.setFacts()
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	servers, err := b.serverFacts(bound)
-	return slices.Concat(facts, sets, servers), err
+	return slices.Concat(facts, sets, servers), shared, err
 }
 
 func (b *IPVSBackend) serverFacts(bound map[netip.Addr]bool) (facts []string, err error) {
@@ -103,19 +103,22 @@ func (b *IPVSBackend) sets(f func(h *netlink.Handle) error) error {
 	})
 }
 
-// setFacts are the proxy's sets and their entries.
-func (b *IPVSBackend) setFacts() (facts []string, err error) {
+// setFacts are the proxy's sets and their entries; shared tells whether there
+// are some of the other family.
+func (b *IPVSBackend) setFacts() (facts []string, shared bool, err error) {
 	err = b.sets(func(h *netlink.Handle) error {
 		all, err := h.IpsetListAll()
 		if err != nil {
 			return fmt.Errorf("list sets: %w", err)
 		}
 		for _, s := range all {
-			i := slices.IndexFunc(ipsets, func(k ipset) bool { return k.name == s.SetName })
-			if i < 0 {
+			kind, ok := b.family().findSet(s.SetName)
+			if !ok {
+				_, others := (!b.family()).findSet(s.SetName)
+				shared = shared || others
 				continue
 			}
-			if create := "ipset create " + s.SetName + " " + ipsets[i].kind; !slices.Contains(facts, create) {
+			if create := b.family().create(kind); !slices.Contains(facts, create) {
 				facts = append(facts, create) // a long list comes in parts
 			}
 			for _, e := range s.Entries {
@@ -124,7 +127,7 @@ func (b *IPVSBackend) setFacts() (facts []string, err error) {
 		}
 		return nil
 	})
-	return facts, err
+	return facts, shared, err
 }
 
 // set carries out a line of ipset. What is so already is no error.
@@ -133,13 +136,12 @@ func (b *IPVSBackend) set(words []string) error {
 		name := words[2]
 		switch words[1] {
 		case "create":
-			o := netlink.IpsetCreateOptions{Replace: true, PortTo: 65535}
+			o := netlink.IpsetCreateOptions{Replace: true, PortTo: 65535, Family: b.family().number()}
 			return h.IpsetCreate(name, words[3], o)
 		case "destroy":
 			return h.IpsetDestroy(name)
 		}
-		kind := findSet(name).kind
-		if kind == bitmapPort {
+		if kind, _ := b.family().findSet(name); kind.kind == bitmapPort {
 			return setPort(words[1] == "add", name, words[3])
 		}
 		e, err := parseEntry(words[3])
@@ -160,11 +162,11 @@ func entryText(kind string, e netlink.IPSetEntry) string {
 	if e.Port != nil {
 		port = strconv.Itoa(int(*e.Port))
 	}
-	if kind == "bitmap:port" {
+	if kind == bitmapPort {
 		return port
 	}
 	text := e.IP.String()
-	if kind == "hash:ip" {
+	if kind == hashIP {
 		return text
 	}
 	protocol := "tcp"
@@ -173,9 +175,9 @@ func entryText(kind string, e netlink.IPSetEntry) string {
 	}
 	text += "," + protocol + ":" + port
 	switch kind {
-	case "hash:ip,port,ip":
+	case hashIPPortIP:
 		text += "," + e.IP2.String()
-	case "hash:ip,port,net":
+	case hashIPPortNet:
 		text += fmt.Sprintf(",%s/%d", e.IP2, e.CIDR2)
 	}
 	return text

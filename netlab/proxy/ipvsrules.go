@@ -35,7 +35,7 @@ var bySet = []struct{ set, table, chain, target, match, protocol string }{
 // rules are the same for any number of Services: the sets differ.
 func (w *ipvsWriter) rules() firewall.Rules {
 	nat, filter := fixed{}, fixed{}
-	nat.add(servicesChain, "-s 127.0.0.0/8 -j RETURN")
+	nat.add(servicesChain, "-s "+w.six.loopback()+" -j RETURN")
 	for _, r := range bySet {
 		if len(w.entries[r.set]) == 0 {
 			continue
@@ -48,7 +48,7 @@ func (w *ipvsWriter) rules() firewall.Rules {
 		if r.protocol != "" {
 			protocol = "-p " + r.protocol + " "
 		}
-		in.add(r.chain, protocol+matchSet(r.set, r.match)+" -j "+r.target)
+		in.add(r.chain, protocol+w.matchSet(r.set, r.match)+" -j "+r.target)
 	}
 	w.natRules(nat)
 	w.filterRules(filter)
@@ -66,22 +66,28 @@ func (w *ipvsWriter) rules() firewall.Rules {
 	}
 }
 
-func matchSet(set, match string) string {
-	return fmt.Sprintf(`-m comment --comment "%s" -m set --match-set %s %s`, findSet(set).comment, set, match)
+// matchSet is the match of a set that IPv4 gives that name.
+func (w *ipvsWriter) matchSet(set, match string) string {
+	of, _ := family(false).findSet(set)
+	return fmt.Sprintf(`-m comment --comment "%s" %s`, of.comment, w.inSet(set, match))
+}
+
+func (w *ipvsWriter) inSet(set, match string) string {
+	return "-m set --match-set " + w.six.set(set) + " " + match
 }
 
 func (w *ipvsWriter) natRules(nat fixed) {
 	if len(w.entries["KUBE-CLUSTER-IP"]) > 0 {
-		nat.add(servicesChain, fmt.Sprintf("! -s %s %s -j %s", w.node.Pods, matchSet("KUBE-CLUSTER-IP", "dst,dst"), markMasqChain))
+		nat.add(servicesChain, fmt.Sprintf("! -s %s %s -j %s", w.node.Pods, w.matchSet("KUBE-CLUSTER-IP", "dst,dst"), markMasqChain))
 	}
 	external := func(set string) {
-		match := matchSet(set, "dst,dst")
+		match := w.matchSet(set, "dst,dst")
 		nat.add(servicesChain,
 			match+" -m physdev ! --physdev-is-in -m addrtype ! --src-type LOCAL -j ACCEPT",
 			match+" -m addrtype --dst-type LOCAL -j ACCEPT")
 	}
 	if len(w.entries["KUBE-EXTERNAL-IP"]) > 0 {
-		nat.add(servicesChain, matchSet("KUBE-EXTERNAL-IP", "dst,dst")+" -j "+markMasqChain)
+		nat.add(servicesChain, w.matchSet("KUBE-EXTERNAL-IP", "dst,dst")+" -j "+markMasqChain)
 		external("KUBE-EXTERNAL-IP")
 	}
 	if len(w.entries["KUBE-EXTERNAL-IP-LOCAL"]) > 0 {
@@ -91,7 +97,7 @@ func (w *ipvsWriter) natRules(nat fixed) {
 	nat.add(loadBalancerChain, "-j "+markMasqChain)
 	for _, set := range []string{"KUBE-CLUSTER-IP", "KUBE-LOAD-BALANCER"} {
 		if len(w.entries[set]) > 0 {
-			nat.add(servicesChain, "-m set --match-set "+set+" dst,dst -j ACCEPT")
+			nat.add(servicesChain, w.inSet(set, "dst,dst")+" -j ACCEPT")
 		}
 	}
 	nat.add(postroutingChain,
@@ -107,15 +113,15 @@ func (w *ipvsWriter) filterRules(filter fixed) {
 	filter.add(forwardChain,
 		fmt.Sprintf(`-m comment --comment "kubernetes forwarding rules" -m mark --mark %s/%s -j ACCEPT`, mark, mark),
 		`-m comment --comment "kubernetes forwarding conntrack rule" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT`)
-	filter.add(nodePortChain, matchSet("KUBE-HEALTH-CHECK-NODE-PORT", "dst")+" -j ACCEPT")
+	filter.add(nodePortChain, w.matchSet("KUBE-HEALTH-CHECK-NODE-PORT", "dst")+" -j ACCEPT")
 	// Nobody reaches the node's own ports by an address of a Service.
 	for _, r := range []struct{ set, match string }{
 		{"KUBE-LOAD-BALANCER", "dst,dst"}, {"KUBE-CLUSTER-IP", "dst,dst"}, {"KUBE-EXTERNAL-IP", "dst,dst"},
 		{"KUBE-EXTERNAL-IP-LOCAL", "dst,dst"}, {"KUBE-HEALTH-CHECK-NODE-PORT", "dst"},
 	} {
-		filter.add(ipvsFilterChain, fmt.Sprintf("-m set --match-set %s %s -j RETURN", r.set, r.match))
+		filter.add(ipvsFilterChain, w.inSet(r.set, r.match)+" -j RETURN")
 	}
-	filter.add(ipvsFilterChain, "-m conntrack --ctstate NEW -m set --match-set KUBE-IPVS-IPS dst -j REJECT --reject-with icmp-port-unreachable")
+	filter.add(ipvsFilterChain, "-m conntrack --ctstate NEW "+w.inSet("KUBE-IPVS-IPS", "dst")+" -j "+w.six.reject())
 }
 
 func ipvsFilterJumps() []firewall.Jump {

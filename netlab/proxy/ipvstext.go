@@ -64,15 +64,15 @@ func (r *Servers) from(have []string, tables string) string {
 	}
 	// An address goes after the server that has it.
 	slices.SortStableFunc(last, func(a, b string) int { return len(strings.Fields(b)[0]) - len(strings.Fields(a)[0]) })
-	return join(first, lines, here(tables), last)
+	return join(first, lines, r.six.here(tables), last)
 }
 
 // here is text for iptables as part of a script.
-func here(tables string) []string {
+func (six family) here(tables string) []string {
 	if tables == "" {
 		return nil
 	}
-	return []string{"iptables-restore --noflush <<'EOF'\n" + tables + "EOF"}
+	return []string{six.restore() + " --noflush <<'EOF'\n" + tables + "EOF"}
 }
 
 func join(parts ...[]string) string {
@@ -121,14 +121,16 @@ func undone(fact string, servers map[string]bool) string {
 }
 
 // removal is the script that takes away what there is of facts, and of rules
-// that are not in keep.
-func removal(have []string, saved string, keep firewall.Rules) string {
+// that are not in keep. The link stays if the other family shares it.
+func (six family) removal(have []string, shared bool, saved string, keep firewall.Rules) string {
 	var servers, link, sets []string
 	for _, fact := range have {
 		switch words := strings.Fields(fact); {
 		case strings.HasPrefix(fact, "ipvsadm -A "):
 			servers = append(servers, undone(fact, nil))
-		case strings.HasPrefix(fact, "ip link add "):
+		case shared && strings.HasPrefix(fact, "ip addr add "):
+			link = append(link, undone(fact, nil))
+		case !shared && fact == linkFact:
 			link = append(link, "ip link del "+words[3])
 		case strings.HasPrefix(fact, "ipset create "):
 			sets = append(sets, "ipset destroy "+words[2])
@@ -137,5 +139,5 @@ func removal(have []string, saved string, keep firewall.Rules) string {
 	if len(link)+len(sets) == 0 {
 		return "" // the mode has never been here: what rules there are belong to another
 	}
-	return join(servers, link, here(leftovers(keep).Remove(saved)), sets)
+	return join(servers, link, six.here(leftovers(keep).Remove(saved)), sets)
 }

@@ -23,9 +23,12 @@ import (
 // IPVSBackend is the backend of the mode ipvs.
 type IPVSBackend struct {
 	*firewall.Tool
-	Net *link.Net
-	By  link.By
+	Net  *link.Net
+	By   link.By
+	IPv6 bool // it is for the other family, and so is Tool
 }
+
+func (b *IPVSBackend) family() family { return family(b.IPv6) }
 
 // ErrNoIPVS is the error of Prepare where the kernel has no IPVS.
 var ErrNoIPVS = errors.New("this kernel has no IPVS (module ip_vs); the modes iptables and nftables stand in for it")
@@ -40,8 +43,8 @@ func (b *IPVSBackend) Prepare(ctx context.Context) error {
 	}
 	err := b.prepare(ctx)
 	if err != nil { // nothing is to be left of an attempt
-		have, _ := b.facts()
-		_ = b.Restore(ctx, Change{Text: removal(have, "", nil)})
+		have, shared, _ := b.facts()
+		_ = b.Restore(ctx, Change{Text: b.family().removal(have, shared, "", nil)})
 	}
 	return err
 }
@@ -53,7 +56,7 @@ func (b *IPVSBackend) prepare(ctx context.Context) error {
 		return fmt.Errorf("this kernel has no dummy links, which %s is: %w", ipvsLink, err)
 	}
 	for _, set := range ipsets {
-		if err := b.set(strings.Fields("ipset create " + set.name + " " + set.kind)); err != nil {
+		if err := b.set(strings.Fields(b.family().create(set))); err != nil {
 			return fmt.Errorf("this kernel has no ipset of that kind: %w", err)
 		}
 	}
@@ -78,12 +81,12 @@ func (b *IPVSBackend) Rules(node Node, s State) Ruleset { return IPVSRules(b.at(
 
 // at adds the node's further addresses, all of which take packets to NodePorts.
 func (b *IPVSBackend) at(node Node) Node {
-	node.Others = slices.DeleteFunc(b.locals(), func(a netip.Addr) bool { return a == node.IP || a.Is4() != node.IP.Is4() })
+	node.Others = slices.DeleteFunc(b.locals(), func(a netip.Addr) bool { return a == node.IP })
 	return node
 }
 
-// locals are the node's addresses but for those of Services; none if they
-// cannot be read.
+// locals are the node's addresses of the family but for those of Services; none
+// if they cannot be read.
 func (b *IPVSBackend) locals() (list []netip.Addr) {
 	links, err := b.Net.Links()
 	if err != nil {
@@ -91,7 +94,7 @@ func (b *IPVSBackend) locals() (list []netip.Addr) {
 	}
 	for _, l := range links {
 		for _, p := range l.Addrs {
-			if a := p.Addr(); l.Name != ipvsLink && !a.IsLoopback() && !a.IsLinkLocalUnicast() {
+			if a := p.Addr(); l.Name != ipvsLink && a.Is6() == b.IPv6 && !a.IsLoopback() && !a.IsLinkLocalUnicast() {
 				list = append(list, a)
 			}
 		}
@@ -103,7 +106,7 @@ func (b *IPVSBackend) locals() (list []netip.Addr) {
 // Plan implements Backend.
 func (b *IPVSBackend) Plan(ctx context.Context, want Ruleset) (string, error) {
 	r := want.(*Servers)
-	have, err := b.facts()
+	have, _, err := b.facts()
 	if err != nil {
 		return "", err
 	}
@@ -119,7 +122,7 @@ func (b *IPVSBackend) Removal(ctx context.Context, next Ruleset) (string, error)
 	if _, err := netlink.GenlFamilyGet("IPVS"); err != nil {
 		return "", nil // nobody can have made any
 	}
-	have, err := b.facts()
+	have, shared, err := b.facts()
 	if err != nil {
 		return "", err
 	}
@@ -131,7 +134,7 @@ func (b *IPVSBackend) Removal(ctx context.Context, next Ruleset) (string, error)
 	if t, ok := next.(Tables); ok {
 		keep = t.Rules
 	}
-	return removal(have, saved, keep), nil
+	return b.family().removal(have, shared, saved, keep), nil
 }
 
 // Undo implements Backend.
@@ -142,7 +145,7 @@ func (b *IPVSBackend) Restore(ctx context.Context, c Change) error {
 	script := c.Text
 	for script != "" {
 		line, rest, _ := strings.Cut(script, "\n")
-		if strings.HasPrefix(line, "iptables-restore ") {
+		if strings.HasPrefix(line, b.family().restore()+" ") {
 			text, after, _ := strings.Cut(rest, "EOF\n")
 			if err := b.Feed(ctx, b.Net, text); err != nil {
 				return err

@@ -19,6 +19,7 @@ import (
 	"github.com/klab-project/klab/netlab/netns"
 	"github.com/klab-project/klab/netlab/nettest"
 	"github.com/klab-project/klab/netlab/proxy"
+	"github.com/klab-project/klab/netlab/topology"
 )
 
 // lab is two nodes with proxies: a client pod and the servers a and b on the
@@ -28,13 +29,16 @@ type lab struct {
 	nodes   []string // namespaces
 	proxies []*proxy.Proxy
 	ns      map[string]string // of pods
-	ip      map[string]netip.Addr
+	ip, ip6 map[string]netip.Addr
+	six     []*proxy.Proxy // of IPv6, in a lab that has both families
 }
 
-func build(t *testing.T, v variant) *lab {
+func build(t *testing.T, v variant) *lab { return buildWith(t, v, labtest.Config{}) }
+
+func buildWith(t *testing.T, v variant, c labtest.Config) *lab {
 	t.Helper()
 	ctx := context.Background()
-	l := &lab{Lab: labtest.Build(t, 2, labtest.Config{}), ns: map[string]string{}, ip: map[string]netip.Addr{}}
+	l := &lab{Lab: labtest.Build(t, 2, c), ns: map[string]string{}, ip: map[string]netip.Addr{}, ip6: map[string]netip.Addr{}}
 	for i, pods := range [][]string{{"client", "a", "b"}, {"c"}} {
 		n := l.Nodes[i]
 		for _, pod := range pods {
@@ -44,6 +48,12 @@ func build(t *testing.T, v variant) *lab {
 		require.NoError(t, p.SetMode(ctx, v.mode))
 		t.Cleanup(p.Close)
 		l.nodes, l.proxies = append(l.nodes, n.Path), append(l.proxies, p)
+		if c.DualStack {
+			p := &proxy.Proxy{Node: proxy.Node{Name: n.Name, IP: n.IP6, Pods: topology.Pods6, Services: node6.Services}, Net: n.Net, Backends: v.six(t).backends(n.Net)}
+			require.NoError(t, p.SetMode(ctx, v.mode))
+			t.Cleanup(p.Close)
+			l.six = append(l.six, p)
+		}
 	}
 	return l
 }
@@ -51,6 +61,10 @@ func build(t *testing.T, v variant) *lab {
 func (l *lab) pod(t *testing.T, n *labtest.Node, name string) {
 	path, ips := n.Pod(t, "default", name)
 	l.ns[name], l.ip[name] = path, ips[0]
+	if len(ips) > 1 {
+		l.ip6[name] = ips[1]
+		listenTCP(t, path, "[::]:8080", name)
+	}
 	if name != "client" {
 		listenTCP(t, path, ":8080", name)
 		listenUDP(t, path, ":8080", name)
@@ -65,14 +79,16 @@ func (l *lab) sync(t *testing.T, s proxy.State) {
 }
 
 // behind is the endpoints of the Service web at these pods.
-func (l *lab) behind(pods ...string) proxy.Slice {
+func (l *lab) behind(pods ...string) proxy.Slice { return endpoints(l.ip, pods) }
+
+func endpoints(at map[string]netip.Addr, pods []string) proxy.Slice {
 	var places []string
 	for _, pod := range pods {
 		on := "node-1/"
 		if pod == "c" {
 			on = "node-2/"
 		}
-		places = append(places, on+l.ip[pod].String())
+		places = append(places, on+at[pod].String())
 	}
 	return slice("web", places...)
 }

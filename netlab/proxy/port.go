@@ -58,10 +58,7 @@ func (w *writer) write(id portID, svc *Service, p Port) {
 // answer if there is none anywhere, silence if there is one on another node.
 func (r *portRules) turnedAway() (comment, verdict string) {
 	if !r.any {
-		if r.node.IP.Is6() {
-			return r.id.String() + " has no endpoints", "REJECT --reject-with icmp6-port-unreachable"
-		}
-		return r.id.String() + " has no endpoints", "REJECT --reject-with icmp-port-unreachable"
+		return r.id.String() + " has no endpoints", family(r.node.IP.Is6()).reject()
 	}
 	return r.id.String() + " has no local endpoints", "DROP"
 }

@@ -111,8 +111,14 @@ func TestGoldenIPv6(t *testing.T) {
 	svc.Ports[0].NodePort, svc.Affinity = 30080, 60
 	s := state(svc, slice("web", "node-1/fd00:10:244:1::2", "node-2/fd00:10:244:2::2"))
 	none := service("none", "fd00:10:96::b")
-	s.Services = append(s.Services, none)
-	for ext, r := range map[string]proxy.Ruleset{".rules6": proxy.Tables{Rules: proxy.Rules(six, s)}, ".nft6": proxy.NFTRules(six, s)} {
+	guarded := service("guarded", "fd00:10:96::c")
+	guarded.Ports = []proxy.Port{{Name: "signal", Protocol: "SCTP", Port: 9, NodePort: 30009}}
+	guarded.LoadBalancerIPs, guarded.SourceRanges = ips("2001:db8:198::1"), []netip.Prefix{netip.MustParsePrefix("2001:db8:192::/64")}
+	s.Services = append(s.Services, none, guarded)
+	behind := slice("guarded", "node-1/fd00:10:244:1::3")
+	behind.Ports = []proxy.SlicePort{{Name: "signal", Protocol: "SCTP", Port: 99}}
+	s.Slices = append(s.Slices, behind)
+	for ext, r := range map[string]proxy.Ruleset{".rules6": proxy.Tables{Rules: proxy.Rules(six, s)}, ".nft6": proxy.NFTRules(six, s), ".ipvs6": proxy.IPVSRules(six, s)} {
 		got, file := r.Render(), filepath.Join("testdata", "both-families"+ext)
 		if *update {
 			require.NoError(t, os.WriteFile(file, []byte(got), 0o644))

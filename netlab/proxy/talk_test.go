@@ -36,10 +36,18 @@ func hear(text string, from net.Addr) (a answer, err error) {
 	return a, nil
 }
 
+// familyOf is "6" for an address of IPv6, also one of all: "[::]:8080".
+func familyOf(addr string) string {
+	if strings.HasPrefix(addr, "[") {
+		return "6"
+	}
+	return "4"
+}
+
 // listenTCP answers at an address in the namespace at path until the test ends.
 func listenTCP(t testing.TB, path, addr, name string) net.Listener {
 	t.Helper()
-	l, err := netns.Listen(context.Background(), path, "tcp4", addr)
+	l, err := netns.Listen(context.Background(), path, "tcp"+familyOf(addr), addr)
 	require.NoError(t, err)
 	done := make(chan struct{})
 	var echo sync.WaitGroup
@@ -69,7 +77,7 @@ type held struct{ net.Conn }
 // hold opens one from the namespace at path.
 func hold(t testing.TB, path, addr string) held {
 	t.Helper()
-	c, err := netns.Dialer(path)(context.Background(), "tcp4", addr)
+	c, err := netns.Dialer(path)(context.Background(), "tcp", addr)
 	require.NoError(t, err)
 	t.Cleanup(func() { c.Close() })
 	h := held{c}
@@ -101,7 +109,7 @@ func ask(path, addr string) (answer, error) { return askFor(path, addr, time.Min
 func askFor(path, addr string, limit time.Duration) (a answer, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	c, err := netns.Dialer(path)(ctx, "tcp4", addr)
+	c, err := netns.Dialer(path)(ctx, "tcp", addr)
 	if err != nil {
 		return a, err
 	}

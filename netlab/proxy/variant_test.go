@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"context"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -18,6 +19,7 @@ type variant struct {
 	name string
 	mode proxy.Mode
 	tool *firewall.Tool
+	ipv6 bool // of that family, and so is tool
 }
 
 // variants are all ways in which packets can be led. The mode ipvs is among
@@ -25,16 +27,28 @@ type variant struct {
 func variants(t testing.TB) []variant {
 	list := tools(t)
 	return []variant{
-		{"iptables-nft", proxy.IPTables, list[0]}, {"iptables-legacy", proxy.IPTables, list[1]},
-		{"nftables", proxy.NFTables, list[0]}, {"ipvs", proxy.IPVS, list[0]},
+		{name: "iptables-nft", mode: proxy.IPTables, tool: list[0]}, {name: "iptables-legacy", mode: proxy.IPTables, tool: list[1]},
+		{name: "nftables", mode: proxy.NFTables, tool: list[0]}, {name: "ipvs", mode: proxy.IPVS, tool: list[0]},
 	}
+}
+
+// six is the same variant for IPv6.
+func (v variant) six(t testing.TB) variant {
+	tool, err := v.tool.IPv6(context.Background())
+	require.NoError(t, err)
+	return variant{v.name + " of IPv6", v.mode, tool, true}
+}
+
+// program is the line that runs v's iptables, or that with an ending.
+func (v variant) program() string {
+	return "XTABLES_LOCKFILE=" + v.tool.Lock + " " + strings.TrimSuffix(v.tool.Restore, "-restore")
 }
 
 func (v variant) backends(n *link.Net) map[proxy.Mode]proxy.Backend {
 	return map[proxy.Mode]proxy.Backend{
-		proxy.IPTables: &proxy.IPTablesBackend{Tool: v.tool, Net: n},
-		proxy.NFTables: &proxy.NFTBackend{Net: n},
-		proxy.IPVS:     &proxy.IPVSBackend{Tool: v.tool, Net: n, By: link.By{Actor: "test"}},
+		proxy.IPTables: &proxy.IPTablesBackend{Tool: v.tool, Net: n, IPv6: v.ipv6},
+		proxy.NFTables: &proxy.NFTBackend{Net: n, IPv6: v.ipv6},
+		proxy.IPVS:     &proxy.IPVSBackend{Tool: v.tool, Net: n, By: link.By{Actor: "test"}, IPv6: v.ipv6},
 	}
 }
 

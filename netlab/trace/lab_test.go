@@ -88,7 +88,8 @@ func buildWith(t testing.TB, mode proxy.Mode, backend string, six bool) *lab {
 			require.NoError(t, err)
 			p.Node = proxy.Node{Name: n.Name, IP: n.IP6, Pods: topology.Pods6, Services: []netip.Prefix{netip.MustParsePrefix("fd00:10:96::/112")}}
 			p.Backends = map[proxy.Mode]proxy.Backend{
-				proxy.IPTables: &proxy.IPTablesBackend{Tool: tool, Net: n.Net, IPv6: true}, proxy.NFTables: &proxy.NFTBackend{Net: n.Net, IPv6: true}}
+				proxy.IPTables: &proxy.IPTablesBackend{Tool: tool, Net: n.Net, IPv6: true}, proxy.NFTables: &proxy.NFTBackend{Net: n.Net, IPv6: true},
+				proxy.IPVS: &proxy.IPVSBackend{Tool: tool, Net: n.Net, IPv6: true}}
 		}
 		require.NoError(t, p.SetMode(ctx, mode))
 		t.Cleanup(p.Close)

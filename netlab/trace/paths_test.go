@@ -110,8 +110,11 @@ func TestPaths(t *testing.T) {
 
 // Everything is as well with IPv6: the same paths, with other addresses.
 func TestPathsOfIPv6(t *testing.T) {
-	for _, mode := range []proxy.Mode{proxy.IPTables, proxy.NFTables} {
+	for _, mode := range proxy.Modes() {
 		t.Run(string(mode), func(t *testing.T) {
+			if mode == proxy.IPVS && !hasIPVS(t) {
+				return
+			}
 			buildSix(t, mode).paths(t, unwrapped(paths))
 		})
 	}
