@@ -66,14 +66,16 @@ func (a *app) showProxies(cmd *cobra.Command, d cluster.Dir) error {
 }
 
 func (a *app) proxyRulesCommand() *cobra.Command {
-	return &cobra.Command{
+	var six bool
+	cmd := &cobra.Command{
 		Use:   "rules MODE NODE",
 		Short: "Print the rules that a mode wants on a node for the Services that there are",
 		Long: `rules prints what kube-proxy would give to iptables-restore, to nft -f, or to ip,
 ipset and ipvsadm, on a node that has nothing of it yet. Nothing is changed, and
-the kernel is not asked: a mode that it does not have can be read, too. Rules of
-IPv6 are not printed.`,
-		Example: "  klab proxy rules ipvs node-1",
+the kernel is not asked: a mode that it does not have can be read, too. A node of
+a cluster with both families of addresses has rules for each: those of IPv4 are
+printed, or with -6 those of IPv6.`,
+		Example: "  klab proxy rules ipvs node-1\n  klab proxy rules ipvs node-1 -6",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			d, err := a.dir()
@@ -84,7 +86,7 @@ IPv6 are not printed.`,
 			if err != nil {
 				return err
 			}
-			text, err := cluster.ProxyRules(cmd.Context(), d, mode, args[1])
+			text, err := cluster.ProxyRules(cmd.Context(), d, mode, args[1], six)
 			if err != nil {
 				return err
 			}
@@ -92,6 +94,8 @@ IPv6 are not printed.`,
 			return nil
 		},
 	}
+	cmd.Flags().BoolVarP(&six, "ipv6", "6", false, "print the rules of IPv6")
+	return cmd
 }
 
 func (a *app) runProxyCommand(use, short string, run bool) *cobra.Command {
