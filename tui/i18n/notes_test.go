@@ -31,6 +31,6 @@ func TestEachNoteOfTheTracerIsKnown(t *testing.T) {
 			}
 		}
 	}
-	require.Equal(t, 10, n)
+	require.Equal(t, 11, n)
 	require.Equal(t, "之后怎样无法判断：它可能走过的路径太多", Chinese.Says("cannot say what follows: there are too many ways that it may have gone"))
 }
