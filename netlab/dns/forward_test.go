@@ -53,6 +53,7 @@ corp.test:%[1]d {
 		require.Equal(t, []string{"db.corp.test.\t60\tIN\tA\t198.51.100.5"}, withTTL(60, ask(t, network, p, "db.corp.test.", mdns.TypeA).Answer))
 		require.Equal(t, mdns.RcodeNameError, ask(t, network, p, "nowhere.example.com.", mdns.TypeA).Rcode)
 		require.Equal(t, mdns.RcodeNameError, ask(t, network, p, "nosuch.", mdns.TypeA).Rcode)
+		require.Equal(t, mdns.RcodeRefused, ask(t, network, p, ".", mdns.TypeNS).Rcode, "there is a root, but no way to it")
 	}
 	require.Equal(t, mdns.RcodeRefused, ask(t, "udp", p, "other.test.", mdns.TypeA).Rcode, "except")
 	require.Equal(t, mdns.RcodeNameError, ask(t, "udp", public, "db.corp.test.", mdns.TypeA).Rcode, "the world does not know the company's names")

@@ -23,6 +23,10 @@ func (s *Server) kubernetesStage(c *KubernetesConfig) Stage {
 			if c.Find(r.name()) == "" {
 				return next(ctx, r)
 			}
+			if q.Qtype == mdns.TypeAXFR || q.Qtype == mdns.TypeIXFR {
+				r.trail.says("kubernetes", "refused", "the zone is not given away as a whole")
+				return new(mdns.Msg).SetRcode(r.Msg, mdns.RcodeRefused), nil
+			}
 			x := s.Source.Index()
 			if x == nil {
 				r.trail.says("kubernetes", "unsynced", "the API has not told which Services there are yet")

@@ -114,7 +114,7 @@ func answerOutside(names map[string][]mdns.RR, r *Request) *mdns.Msg {
 	soa := authority(names, r.name())
 	if soa == nil {
 		labels := mdns.SplitDomainName(r.name())
-		if len(labels) < 2 || strings.Contains(nowhere, " "+labels[len(labels)-1]+" ") {
+		if len(labels) == 1 || len(labels) > 1 && strings.Contains(nowhere, " "+labels[len(labels)-1]+" ") {
 			m.Rcode = mdns.RcodeNameError
 			r.trail.says("outside", "no-such", "the world outside has no such name: %s", r.name())
 			return m

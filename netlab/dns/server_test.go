@@ -182,6 +182,13 @@ func TestServerAnswersOverUDPAndTCP(t *testing.T) {
 		require.Equal(t, mdns.RcodeNameError, no.Rcode)
 		require.Equal(t, []string{"cluster.local.\t5\tIN\tSOA\tns.dns.cluster.local. hostmaster.cluster.local. 7 7200 1800 86400 5"}, texts(no.Ns))
 	}
+	for _, kind := range []uint16{mdns.TypeAXFR, mdns.TypeIXFR} { // no transfer is configured
+		no := ask(t, "tcp", p, "cluster.local.", kind)
+		require.Equal(t, mdns.RcodeRefused, no.Rcode)
+		require.Empty(t, append(no.Answer, no.Ns...))
+	}
+	all := ask(t, "udp", p, "web.shop.svc.cluster.local.", mdns.TypeANY)
+	require.Equal(t, []any{mdns.RcodeSuccess, 0, 1}, []any{all.Rcode, len(all.Answer), len(all.Ns)}, "as of a type that it does not have")
 	require.Equal(t, mdns.RcodeRefused, ask(t, "udp", p, "example.com.", mdns.TypeA).Rcode) // there is no forward
 	require.Equal(t, mdns.RcodeNotImplemented, ask(t, "udp", p, ".", mdns.TypeA, func(m *mdns.Msg) { m.Opcode = mdns.OpcodeStatus }).Rcode)
 	require.Equal(t, mdns.RcodeRefused, ask(t, "udp", p, "cluster.local.", mdns.TypeA, func(m *mdns.Msg) { m.Question[0].Qclass = mdns.ClassCHAOS }).Rcode)
