@@ -93,8 +93,8 @@ bench: all bin/kubectl ## print the figures: start-up, pods, idle memory (as roo
 	$(GO) test -run '^$$' -bench . -benchtime 3x -timeout 30m ./...
 
 # What is random comes from SOAK_SEED, which a run prints.
-soak: all ## start and end SOAK_PODS pods (2000) while processes are killed (as root); see that nothing is left
-	$(GO) test -tags soak -run 'TestSoak$$' -v -count 1 -timeout 60m ./core/cluster | grep -vE '^(time|level)='
+soak: all ## start and end SOAK_PODS pods (2000), delete SOAK_GO at once (120), while processes are killed (as root); see that nothing is left
+	$(GO) test -tags soak -run 'TestSoak' -v -count 1 -timeout 60m ./core/cluster | grep -vE '^(time|level)='
 
 # What is concurrent and needs no cluster. The detector needs cgo, and everything
 # that is tested is compiled once more for it.
