@@ -84,6 +84,7 @@ func TestEveryAPICardInACluster(t *testing.T) {
 	// A new Service is unknown to a proxy that is stopped, and known when it goes on.
 	_, err := cluster.Break(t.Context(), l.Dir, faults.Ask{Card: "stop-proxy", Target: "node-1"})
 	require.NoError(t, err)
+	until("the proxy stands", reads(`\"stopped\":true`, "get", "node", "node-1", "-o", "jsonpath={.metadata.annotations}"))
 	l.kubectl("expose", "deployment", "web", "--name=late", "--port=80", "--target-port=8080")
 	late := answers(l.kubectl("get", "service", "late", "-o", "jsonpath={.spec.clusterIP}"))
 	require.False(t, late(), "nobody can know it")

@@ -19,7 +19,9 @@ func TestUpOnAFullDiskSaysSoAndLeavesNothing(t *testing.T) {
 	root := t.TempDir()
 	leak.Check(t, root)
 	require.NoError(t, unix.Mount("tmpfs", root, "tmpfs", 0, "size=2m"))
-	t.Cleanup(func() { require.NoError(t, unix.Unmount(root, 0)) })
+	t.Cleanup(func() {
+		require.Eventually(t, func() bool { return unix.Unmount(root, 0) == nil }, eventually, tick, "nothing is open in it")
+	})
 	d, err := cluster.NewDir(root, "full")
 	require.NoError(t, err)
 	err = cluster.Up(context.Background(), d, cluster.UpOptions{Nodes: 1, Self: l.klab})

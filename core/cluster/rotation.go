@@ -30,10 +30,11 @@ const signingDuration = 365 * 24 * time.Hour
 // shortestLife is the shortest that can be chosen.
 const shortestLife = 10 * time.Second
 
-// backdate is how long before its issue a certificate becomes valid. There is
-// one clock on a machine: it need not be the five minutes of upstream, of
-// which most of a short life would be over at once.
-func backdate(life time.Duration) time.Duration { return min(5*time.Minute, life/100) }
+// backdate is how long before its issue a certificate becomes valid: five
+// minutes as upstream, or for a short life twice that life. Who replaces it
+// counts from there, and so begins when 10 to 70 % of a short life are over: a
+// node that stands still for a while has time to do it afterwards.
+func backdate(life time.Duration) time.Duration { return min(5*time.Minute, 2*life) }
 
 // signer signs requests for certificates as kube-controller-manager does: for
 // life, or a shorter time that is asked for, though no less than ten minutes.
@@ -59,8 +60,9 @@ func (a *authority) signer(life time.Duration) controller.Sign {
 
 // certificates are a node's: the one by which it is known to the API server,
 // and the one of its own API. They begin as what the cluster issued when the
-// node started, and are replaced through the API when 70 to 90 % of their life
-// is over, by the machine's clock. The files are in the node's pki folder.
+// node started, and are replaced through the API when 70 to 90 % of their
+// validity is over, by the machine's clock. The files are in the node's pki
+// folder.
 type certificates struct {
 	issued          *tls.Certificate // good until there is another one
 	client, serving certificate.Manager
