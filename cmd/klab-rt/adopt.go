@@ -82,6 +82,7 @@ func (s *server) adopt(id string, r record) error {
 		os.RemoveAll(filepath.Join(s.stateDir(), id))
 		c.state.Status, c.state.ExitCode, c.state.Finished = shim.Exited, 255, time.Now().UnixNano()
 		c.state.Reason, c.state.Message = "ContainerStatusUnknown", fmt.Sprintf("klab-rt was away when the container ended: %v", err)
+		c.untold = r.State.Status == shim.Created // it had ended, and that was all that was noted
 		close(c.done)
 		s.containers[id] = c
 		return writeRecord(c.dir(), record{State: c.state, Create: c.req})
@@ -105,6 +106,11 @@ func (s *server) adopt(id string, r record) error {
 	}
 	c.out.follow()
 	s.containers[id] = c
+	if c.state.Status == shim.Created && c.runs() {
+		if err := c.forgetFIFO(); err != nil {
+			return err
+		}
+	}
 	if status, err := lc.Status(); err == nil && c.state.Status == shim.Created && status == libcontainer.Running {
 		c.state.Status, c.state.Started = shim.Running, time.Now().UnixNano()
 	}

@@ -35,6 +35,9 @@ type container struct {
 	lc    *libcontainer.Container // nil before it is created and after it ended
 	out   *output                 // nil before it is created
 	keep  *keeper                 // the pod's; nil if it has none
+	// It ended after a klab-rt had started it that did not live to say so: who
+	// asks for that once more is told.
+	untold bool
 }
 
 // record is what a container's rt.json holds.
@@ -105,6 +108,10 @@ func writeRecord(dir string, r record) error {
 func (c *container) start() error {
 	c.verbs.Lock()
 	defer c.verbs.Unlock()
+	lc := c.loaded()
+	if c.tell() {
+		return nil
+	}
 	switch state := c.snapshot(); state.Status {
 	case shim.Running:
 		return nil
@@ -123,7 +130,6 @@ func (c *container) start() error {
 	case shim.Creating:
 		return &shim.Error{Code: shim.CodeState, Message: "the container is being created"}
 	}
-	lc := c.loaded()
 	if lc == nil {
 		return &shim.Error{Code: shim.CodeState, Message: "the container has ended already"}
 	}
@@ -132,22 +138,11 @@ func (c *container) start() error {
 		return fmt.Errorf("start: %w", err)
 	}
 	return c.update(func(s *shim.State) {
-		s.Started = now
+		s.Started, c.untold = now, false
 		if s.Status == shim.Created {
 			s.Status = shim.Running
 		}
 	})
-}
-
-// release lets the first process execute the program. A pause process that
-// was not held back runs already.
-func (c *container) release(lc *libcontainer.Container) error {
-	if c.req.Pod == c.id {
-		if _, err := os.Lstat(filepath.Join(c.s.stateDir(), c.id, "exec.fifo")); errors.Is(err, os.ErrNotExist) {
-			return nil
-		}
-	}
-	return lc.Exec()
 }
 
 // kill signals the first process. A container that has ended is no error.
@@ -185,6 +180,7 @@ func (c *container) freeze(on bool) error {
 func (c *container) ended(code int, unknown string) {
 	lc := c.loaded()
 	oom := oomKills(lc) // now: the cgroup goes with Destroy
+	c.note()
 	if err := destroy(lc); err != nil {
 		warn("destroy %s: %v", c.id, err)
 	}
