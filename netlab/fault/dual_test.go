@@ -124,7 +124,7 @@ func TestCardsOfBothFamilies(t *testing.T) {
 	ctx := context.Background()
 	state := func() string {
 		return nettest.Run(t, l.ns["node-1"], "ip -o link show | sed 's/<.*>//; s/ state .*//'; ip route; ip -6 route | grep -v ^fe80 | sort; awk '{print $1, $2, $3}' /proc/net/ip_vs 2>/dev/null; sysctl -a 2>/dev/null | grep -E 'forwarding|ip_forward|bridge-nf' | sort; "+
-			"(bridge fdb show dev flannel.1; bridge fdb show dev flannel-v6.1) | sort; ip neigh show nud permanent; nft -s list ruleset | grep -v '^#'") +
+			"(bridge fdb show dev flannel.1; bridge fdb show dev flannel-v6.1) | sort; ip neigh show nud permanent | sort; nft -s list ruleset | grep -v '^#'") +
 			nettest.Run(t, l.ns["node-2"], "ip neigh show nud permanent | sort") +
 			nettest.Run(t, l.UnderlayNS(), "ip -o link show | sed 's/<.*>//; s/ state .*//'; nft list ruleset")
 	}
