@@ -181,6 +181,8 @@ func TestAPacketIsSent(t *testing.T) {
 	require.Equal(t, []string{"break cut-link node-1", "mend --all"}, s.ran[1:])
 	d.send(sentMsg{line: "packet a b", out: "1 hop\nlost", err: exited(2)})
 	require.Equal(t, none, d.m.over, "it was lost, which the stage shows")
+	d.send(sentMsg{line: "packet --watch a", out: "1 hop\n2 hops", err: exited(-1)})
+	require.Equal(t, none, d.m.over, "the stage shows what was watched")
 	d.send(sentMsg{line: "packet a b", out: "there is no pod a", err: errGone})
 	require.Equal(t, reading, d.m.over, "but this is")
 }

@@ -1,6 +1,8 @@
 package tui
 
 import (
+	"errors"
+	"os/exec"
 	"strconv"
 	"strings"
 
@@ -9,6 +11,7 @@ import (
 	"github.com/klab-project/klab/core/step"
 	"github.com/klab-project/klab/tui/keys"
 	"github.com/klab-project/klab/tui/layout"
+	"github.com/klab-project/klab/tui/text"
 )
 
 // travel moves the eye, or the lab.
@@ -196,7 +199,8 @@ func (m *Model) zoomTo(z step.Zoom) tea.Cmd {
 // printed shows what a command printed.
 func (m *Model) printed(msg ranMsg) {
 	out := strings.TrimRight(msg.out, "\n")
-	if msg.err != nil {
+	var exit *exec.ExitError
+	if msg.err != nil && (out == "" || !errors.As(msg.err, &exit)) { // else it has said itself what is wrong
 		if out != "" {
 			out += "\n"
 		}
@@ -206,9 +210,19 @@ func (m *Model) printed(msg ranMsg) {
 		return
 	}
 	lines := strings.Split(out, "\n")
-	if len(lines) == 1 {
+	if len(lines) == 1 && text.Width(lines[0]) < m.w-4 {
 		m.said, m.wrong = lines[0], msg.err != nil
 		return
 	}
+	if msg.err != nil { // sentences, not a table
+		lines = wrapped(lines, m.w-10)
+	}
 	m.open(msg.line, lines)
+}
+
+func wrapped(lines []string, w int) (list []string) {
+	for _, l := range lines {
+		list = append(list, text.Wrap(text.Clean(l), max(20, w))...)
+	}
+	return list
 }

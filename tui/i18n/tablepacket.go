@@ -143,6 +143,7 @@ var packetWords = map[string][2]string{
 	"short.rules":      {"rules", "规则"},
 
 	"say.sending":  {"Sent: {line}", "已发出：{line}"},
+	"say.watched":  {"The watch is over. What it saw is on the stage.", "观察结束了，看到的都在视图里。"},
 	"say.nopacket": {"No packet was followed yet.", "还没有跟踪过数据包。"},
 	"say.howsend":  {"packet FROM TO[:PORT] [tcp|udp|icmp], as in: packet pod/a svc/web:80", "packet 起点 终点[:端口] [tcp|udp|icmp]，例如：packet pod/a svc/web:80"},
 }

@@ -51,11 +51,14 @@ func (p Pen) LessonStart(v lesson.View, a Answering, w, h int) int {
 }
 
 // LessonAsks draws the part of a lesson that says what the learner is to do, in
-// few rows.
+// few rows: an open question from its beginning, else the end.
 func (p Pen) LessonAsks(r canvas.Rect, v lesson.View, a Answering) {
-	skip := p.LessonStart(v, a, r.W, r.H)
-	if body, foot := len(p.blocks(v, r.W)), len(p.foot(v, a, r.W)); skip == 0 && foot > 0 && tight(body, foot, r.H) {
-		skip = body + 1 // without the empty row between them
+	skip, body, foot := 0, len(p.blocks(v, r.W)), len(p.foot(v, a, r.W))
+	if foot > 0 && tight(body, foot, r.H) {
+		skip = body + foot - r.H
+		if v.Prompt == nil || v.Prompt.Open() && !v.Prompt.Quiz {
+			skip = min(skip, body+1) // without the empty row between them
+		}
 	}
 	p.Lesson(r, v, a, skip)
 }
