@@ -22,7 +22,7 @@ import (
 
 func (a *app) containerCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "container", Short: "Containers without pods, as docker runs them, on one node"}
-	node := cmd.PersistentFlags().String("node", "node-1", "the node")
+	node := cmd.PersistentFlags().String("node", "node-1", "the node that is meant")
 	cmd.AddCommand(a.containerRun(node), a.containerList(node), a.containerExec(node), a.containerLogs(node), a.containerRemove(node))
 	return cmd
 }
@@ -52,7 +52,8 @@ func (a *app) containerRun(node *string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run [flags] IMAGE [COMMAND...]",
 		Short: "Run a container; the exit code is the container's",
-		Long: `Run a container that belongs to no pod. Its network is one of docker's modes:
+		Long: `Run a container that belongs to no pod, on node-1 or on the node that --node
+names. Its network is one of docker's modes:
 
   bridge    a bridge of the node (docker0, 172.17.0.0/16); others see the node's address
   host      the node's own network

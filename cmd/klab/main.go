@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -79,5 +80,6 @@ Begin with "sudo klab tui". Everything else is for scripts and for the curious.`
 	root.AddCommand(a.breakCommand(), a.mendCommand())
 	root.SetFlagErrorFunc(wrongFlag)
 	speakPlainly(root)
+	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}", `{{if and .Runnable (not (index .Annotations "`+onlyHelps+`"))}}`, 1))
 	return root
 }

@@ -9,11 +9,16 @@ import (
 	"github.com/spf13/pflag"
 )
 
+// onlyHelps marks commands that print their help and do nothing else without
+// another word: their usage begins with those words.
+const onlyHelps = "only-helps"
+
 // speakPlainly makes a command and all below it say in a sentence what was
 // wrong with how they were called, what they take, and where that is explained.
 func speakPlainly(cmd *cobra.Command) {
 	if cmd.HasSubCommands() && !cmd.Runnable() {
 		cmd.DisableFlagsInUseLine = true
+		cmd.Annotations = map[string]string{onlyHelps: "yes"}
 		cmd.RunE = func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return noSuchCommand(cmd, args[0])

@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -35,5 +36,22 @@ func TestWhatIsWrongOfACallIsASentence(t *testing.T) {
 		called, err := cmd.ExecuteC()
 		require.Error(t, err, "%v", c.args)
 		require.EqualError(t, plainly(called, err), c.want, "%v", c.args)
+	}
+}
+
+// A command that does nothing alone is not listed as if it did.
+func TestUsageListsWhatDoesSomething(t *testing.T) {
+	for args, want := range map[string]string{
+		"--help":           "Usage:\n  klab [command]\n",
+		"container --help": "Usage:\n  klab container [command]\n",
+		"proxy --help":     "Usage:\n  klab proxy [iptables|nftables|ipvs] [flags]\n  klab proxy [command]\n",
+		"status --help":    "Usage:\n  klab status [flags]\n",
+	} {
+		var out strings.Builder
+		cmd := command()
+		cmd.SetArgs(strings.Fields(args))
+		cmd.SetOut(&out)
+		require.NoError(t, cmd.Execute())
+		require.Contains(t, out.String(), want)
 	}
 }

@@ -76,7 +76,7 @@ func (s *Singles) Create(ctx context.Context, c Single) (id string, err error) {
 	}
 	if have, err := s.find(ctx, c.Name); err == nil {
 		state := strings.ToLower(strings.TrimPrefix(have.State.String(), "CONTAINER_"))
-		return "", fmt.Errorf("there is a container %q on %s already, which is %s: \"klab container rm %s\" removes it", c.Name, s.node, state, c.Name)
+		return "", fmt.Errorf("there is a container %q on %s already, which is %s: \"klab container --node %s rm %s\" removes it", c.Name, s.node, state, s.node, c.Name)
 	}
 	if err := s.free(ctx, c); err != nil {
 		return "", err
@@ -184,7 +184,7 @@ func (s *Singles) find(ctx context.Context, name string) (*cri.Container, error)
 	}
 	i := slices.IndexFunc(all, func(c *cri.Container) bool { return c.Labels[singleLabel] == name })
 	if i < 0 {
-		return nil, fmt.Errorf("there is no container %q on %s: \"klab container ls\" lists them", name, s.node)
+		return nil, fmt.Errorf("there is no container %q on %s: \"klab container --node %s ls\" lists those that are there", name, s.node, s.node)
 	}
 	return all[i], nil
 }
