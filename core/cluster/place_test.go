@@ -63,10 +63,11 @@ func (l *lab) place(node string) leak.Place {
 	pid := l.pid("klab-rt/" + node)
 	require.NotZero(l.t, pid, "klab-rt of %s", node)
 	p := leak.Place{PID: pid, Names: []string{filepath.Join(dir, "kubelet", "pods"), filepath.Join(dir, "rt", "c")}}
+	p.Except = []string{"lock", "last_reserved_ip.0", "last_reserved_ip.1"} // beside the leases
 	for _, class := range []string{"", "burstable", "besteffort"} {
 		p.Names = append(p.Names, filepath.Join(pods, class, "pod"))
 	}
-	for _, d := range []string{"rt/c", "rt/rt", "kubelet/pods", "kubelet/logs", "cni/state/results", "cni/state/addresses/klab"} {
+	for _, d := range []string{"rt/c", "rt/rt", "kubelet/pods", "kubelet/logs", "cni/state/results", "cni/state/networks/klab"} {
 		p.Dirs = append(p.Dirs, filepath.Join(dir, d))
 	}
 	return p

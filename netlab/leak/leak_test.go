@@ -89,11 +89,12 @@ func TestAPlaceIsLookedAtFromOutside(t *testing.T) {
 	t.Cleanup(func() { sleep.Process.Kill(); sleep.Wait() })
 
 	ctx := context.Background()
-	place := leak.Place{PID: sleep.Process.Pid, Names: []string{dir}, Dirs: []string{dir, filepath.Join(dir, "missing")}}
+	place := leak.Place{PID: sleep.Process.Pid, Names: []string{dir}, Dirs: []string{dir, filepath.Join(dir, "missing")}, Except: []string{"lock"}}
 	before, err := place.Take(ctx)
 	require.NoError(t, err)
 	require.NoError(t, n.Veth(ctx, link.Veth{Name: "a", PeerName: "b"}))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "10.244.1.2"), nil, 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "lock"), nil, 0o600))
 	after, err := place.Take(ctx)
 	require.NoError(t, err)
 	diff := before.Diff(after)
