@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/klab-project/klab/core/cluster"
+	"github.com/klab-project/klab/core/step"
 	faults "github.com/klab-project/klab/netlab/fault"
 )
 
@@ -41,6 +42,8 @@ func TestEveryAPICardInACluster(t *testing.T) {
 	}
 	until("the name web", byName)
 	before := spec()
+	works := foretold{"svc/web:80", "tcp", "answered", "answered", step.AsPredicted}
+	l.foretells("before", works)
 	tried := map[string]bool{}
 	readies := []string{"get", "pods", "-l", "app=web", "-o", "jsonpath={.items[*].status.containerStatuses[0].ready}"}
 	const waiting = `jsonpath={.items[*].status.containerStatuses[*].state.waiting.reason}`
@@ -48,14 +51,15 @@ func TestEveryAPICardInACluster(t *testing.T) {
 		card, target string
 		seen         func() bool // what the card says
 		still        func() bool // what goes on meanwhile
+		packets      []foretold
 	}{
-		{"dns-down", "", func() bool { return !byName() }, byAddress},
+		{"dns-down", "", func() bool { return !byName() }, byAddress, []foretold{{"kube-dns.kube-system:53", "udp", "refused", "refused", step.AsPredicted}, works}},
 		{"wrong-selector", "web", func() bool {
 			return reads("<none>", "get", "endpoints", "web")() && !byAddress()
-		}, reads("1/1", "get", "deployment", "web")},
-		{"bad-image", "web", reads("ImagePullBackOff", "get", "pods", "-l", "app=web", "-o", waiting), byName},
-		{"bad-probe", "web", func() bool { return reads("false", readies...)() && reads("true", readies...)() }, byName},
-		{"stop-proxy", "node-1", reads("stopped", "get", "node", "node-1", "-o", "jsonpath={.metadata.annotations}"), byName},
+		}, reads("1/1", "get", "deployment", "web"), []foretold{{"svc/web:80", "tcp", "refused", "refused", step.AsPredicted}}},
+		{"bad-image", "web", reads("ImagePullBackOff", "get", "pods", "-l", "app=web", "-o", waiting), byName, []foretold{works}},
+		{"bad-probe", "web", func() bool { return reads("false", readies...)() && reads("true", readies...)() }, byName, []foretold{works}},
+		{"stop-proxy", "node-1", reads("stopped", "get", "node", "node-1", "-o", "jsonpath={.metadata.annotations}"), byName, []foretold{works}},
 	} {
 		tried[x.card] = true
 		ask := faults.Ask{Card: x.card, Target: x.target}
@@ -63,6 +67,7 @@ func TestEveryAPICardInACluster(t *testing.T) {
 		require.NoError(t, err, x.card)
 		until(x.card+" is seen", x.seen)
 		until("during "+x.card, x.still)
+		l.foretells("during "+x.card, x.packets...)
 		_, err = cluster.Break(t.Context(), l.Dir, ask)
 		require.ErrorContains(t, err, "is broken already", x.card)
 		if x.card == "bad-image" {
@@ -88,7 +93,9 @@ func TestEveryAPICardInACluster(t *testing.T) {
 	l.kubectl("expose", "deployment", "web", "--name=late", "--port=80", "--target-port=8080")
 	late := answers(l.kubectl("get", "service", "late", "-o", "jsonpath={.spec.clusterIP}"))
 	require.False(t, late(), "nobody can know it")
+	l.foretells("of which the proxy does not know", foretold{"svc/late:80", "tcp", "refused", "answered", step.Differs})
 	_, err = cluster.Mend(t.Context(), l.Dir, "")
 	require.NoError(t, err)
 	until("the Service that came meanwhile", late)
+	l.foretells("when the proxy goes on", foretold{"svc/late:80", "tcp", "answered", "answered", step.AsPredicted})
 }

@@ -9,13 +9,38 @@ import (
 	"github.com/klab-project/klab/core/step"
 )
 
-// packet follows one packet on a way.
+// packet follows one packet on a way: a SYN, or if it ends so ("a → c large") an
+// echo request that is longer than the card mtu lets pass, and shorter than a pod
+// may send.
 func (b *broken) packet(way string) (cluster.PacketAnswer, error) {
 	from, to, _ := strings.Cut(way, " → ")
 	if _, isPod := b.pods[from]; isPod {
 		from = "pod/" + from
 	}
+	if name, large := strings.CutSuffix(to, " large"); large {
+		return cluster.SendPacket(b.t.Context(), b.Dir, cluster.PacketAsk{From: from, To: b.ip[name], Proto: "icmp", Size: largeSize})
+	}
 	return cluster.SendPacket(b.t.Context(), b.Dir, cluster.PacketAsk{From: from, To: b.at(to)})
+}
+
+// largeSize is for links of 1,450 bytes, within packets of at most 1,400.
+const largeSize = 1400
+
+// foretold is a packet from the pod client, how it comes out, and what the API's
+// objects say of that.
+type foretold struct{ to, proto, outcome, forecast, verdict string }
+
+// foretells waits until packets come out so.
+func (l *lab) foretells(when string, list ...foretold) {
+	l.t.Helper()
+	for _, x := range list {
+		var last lazy
+		require.Eventually(l.t, func() bool {
+			a, err := cluster.SendPacket(l.t.Context(), l.Dir, cluster.PacketAsk{From: "pod/client", To: x.to, Proto: x.proto})
+			last.a, last.err = a, err
+			return err == nil && a.Forecast != nil && a.Outcome == x.outcome && a.Forecast.Outcome == x.forecast && a.Forecast.Verdict == x.verdict
+		}, eventually, tick, "%v, %s: the last packet is %s", x, when, &last)
+	}
 }
 
 // forecast waits until packets on these ways are answered, or not, and compare so
