@@ -162,7 +162,7 @@ func (s *Server) ensure(ctx context.Context, gvr schema.GroupVersionResource, ve
 	if err != nil {
 		return nil, err
 	}
-	return func() error {
+	put := func() error {
 		_, err := c.write(ctx, key, func() (int64, error) { return s.cfg.Store.Put(ctx, key, value, 0) }, func(rev int64) {
 			setRevision(obj, rev)
 			if s.cfg.Lab != nil {
@@ -171,6 +171,13 @@ func (s *Server) ensure(ctx context.Context, gvr schema.GroupVersionResource, ve
 		})
 		if errors.Is(err, store.ErrExists) {
 			return nil // another server of this cluster was faster
+		}
+		return err
+	}
+	return func() error {
+		err := put()
+		for errors.Is(err, store.ErrTimeout) { // after seconds, as on a disk that others keep busy
+			err = put()
 		}
 		return err
 	}, nil

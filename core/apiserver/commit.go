@@ -268,8 +268,8 @@ func storeError(err error) error {
 		return apierrors.NewResourceExpired("The resourceVersion for the provided list is too old.")
 	case errors.Is(err, store.ErrTooLarge):
 		return apierrors.NewRequestEntityTooLargeError(err.Error())
-	case errors.Is(err, context.DeadlineExceeded):
-		return apierrors.NewTimeoutError("the store did not answer in time", 1)
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, store.ErrTimeout):
+		return apierrors.NewTimeoutError("the store did not answer in time", 1) // client-go asks again
 	case errors.Is(err, store.ErrClosed):
 		return apierrors.NewServiceUnavailable(err.Error())
 	}

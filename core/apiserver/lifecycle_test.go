@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -53,6 +54,43 @@ func TestASecondServerGoesOnWithTheSameStore(t *testing.T) {
 	require.NoError(t, err)
 	defer w.Stop()
 	require.True(t, apierrors.IsResourceExpired(apierrors.FromObject(next(t, w).Object)))
+}
+
+// lateStore gives up its first writes, as etcd does on a disk that others keep busy.
+type lateStore struct {
+	store.Store
+	late atomic.Int32
+}
+
+func (s *lateStore) Put(ctx context.Context, key string, value []byte, revision int64) (int64, error) {
+	if s.late.Add(-1) >= 0 {
+		return 0, store.ErrTimeout
+	}
+	return s.Store.Put(ctx, key, value, revision)
+}
+
+// The server begins with a store that is late, and clients ask again.
+func TestAStoreThatIsLate(t *testing.T) {
+	late := &lateStore{}
+	late.late.Store(3)
+	l := newLab(t, func(cfg *apiserver.Config) {
+		late.Store = cfg.Store
+		cfg.Store = late
+	})
+	late.late.Store(1)
+	_, err := l.admin(t).CoreV1().ConfigMaps("default").Create(t.Context(), configMap("a", "1"), metav1.CreateOptions{})
+	require.NoError(t, err)
+	require.Negative(t, late.late.Load())
+	late.late.Store(1)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://klab/api/v1/namespaces/default/configmaps",
+		strings.NewReader(`{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "b"}}`))
+	require.NoError(t, err)
+	r.Header.Set("Content-Type", "application/json")
+	answer, err := l.server.Transport().RoundTrip(r)
+	require.NoError(t, err)
+	defer answer.Body.Close()
+	require.Equal(t, http.StatusGatewayTimeout, answer.StatusCode)
+	require.Equal(t, "1", answer.Header.Get("Retry-After"))
 }
 
 func TestCloseEndsWatchesAndHeldRequests(t *testing.T) {

@@ -94,6 +94,7 @@ func translate(err error) error {
 	for _, t := range []struct{ etcd, ours error }{
 		{rpctypes.ErrCompacted, ErrCompacted}, {rpctypes.ErrFutureRev, ErrFuture},
 		{rpctypes.ErrRequestTooLarge, ErrTooLarge}, {rpctypes.ErrNoSpace, ErrNoSpace}, {rpctypes.ErrEmptyKey, ErrBadKey},
+		{rpctypes.ErrTimeout, ErrTimeout}, {rpctypes.ErrTimeoutDueToLeaderFail, ErrTimeout},
 	} {
 		if errors.Is(err, t.etcd) {
 			return t.ours

@@ -33,6 +33,7 @@ var (
 	ErrFuture    = errors.New("the revision is in the future")
 	ErrTooLarge  = errors.New("value is too large (the limit is 1.5 MiB)")
 	ErrNoSpace   = errors.New("no space left for the store: make room on its disk and start again")
+	ErrTimeout   = errors.New("the store did not answer in time: a write may or may not have been carried out")
 	ErrClosed    = errors.New("store is closed")
 	ErrBadKey    = errors.New("a key must not be empty")
 )
