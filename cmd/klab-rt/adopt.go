@@ -104,13 +104,13 @@ func (s *server) adopt(id string, r record) error {
 	for _, stream := range c.out.streams {
 		s.pump.Settle(stream)
 	}
-	c.out.follow()
-	s.containers[id] = c
 	if c.state.Status == shim.Created && c.runs() {
 		if err := c.forgetFIFO(); err != nil {
 			return err
 		}
 	}
+	c.out.follow()
+	s.containers[id] = c
 	if status, err := lc.Status(); err == nil && c.state.Status == shim.Created && status == libcontainer.Running {
 		c.state.Status, c.state.Started = shim.Running, time.Now().UnixNano()
 	}

@@ -244,7 +244,7 @@ func (s *server) delete(id string) error {
 		select {
 		case <-c.done:
 		case <-time.After(dying):
-			return fmt.Errorf("container %s does not die", id)
+			return fmt.Errorf("container %s was killed and has not ended for %s: the kernel does not let a process of it go; delete it again when that is gone", id, dying)
 		}
 	}
 	if err := unmountAll(c.req.Mounts); err != nil {

@@ -48,8 +48,9 @@ func (s *server) reapOrphans() {
 }
 
 // zombies are the dead children of this process's main thread. That one begins
-// no process (see main) but gets the orphans: what libcontainer begins, and
-// waits for, is another thread's, however long it does not come to wait.
+// no process (see main) but gets the orphans. What libcontainer begins, and waits
+// for, is another thread's, however long it does not come to wait, unless that
+// thread is thrown away.
 func zombies() map[int]bool {
 	found := map[int]bool{}
 	data, _ := os.ReadFile("/proc/self/task/" + strconv.Itoa(os.Getpid()) + "/children")

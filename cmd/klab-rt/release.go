@@ -28,10 +28,12 @@ func (c *container) released() bool {
 }
 
 // runs tells whether the first process has executed the program: until then it
-// has the name that libcontainer gives it.
+// has the name that libcontainer gives it. A later process with its number is
+// not it.
 func (c *container) runs() bool {
-	name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", c.snapshot().PID))
-	return err == nil && strings.TrimSpace(string(name)) != "runc:[2:INIT]"
+	state := c.snapshot()
+	name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", state.PID))
+	return err == nil && strings.TrimSpace(string(name)) != "runc:[2:INIT]" && startTicks(state.PID) == state.Ticks
 }
 
 // release lets the first process execute the program. A pause process that was

@@ -175,10 +175,10 @@ func (w *World) rememberers(asked func(proxy.Mode, proxy.Port) bool) (list []Que
 	for ; w != nil; w = w.Six {
 		for i := range w.Services.Services {
 			svc := &w.Services.Services[i]
+			if svc.Affinity == 0 {
+				continue
+			}
 			for _, p := range svc.Ports {
-				if svc.Affinity == 0 {
-					continue
-				}
 				for _, to := range w.Services.EndpointsOf(svc, p) {
 					for _, n := range w.Nodes {
 						if q, ok := clientsOf(n.Mode, n.Name, svc, p, to); ok && asked(n.Mode, p) {

@@ -95,13 +95,14 @@ func DNSLines(d *step.PacketDNS) (lines []string) {
 		lines = append(lines, "question: "+d.Name+" "+d.Type)
 	}
 	if d.Rcode != "" {
-		line := "answer: " + d.Rcode
-		for i, r := range d.Answer {
-			line += map[bool]string{true: ": ", false: ", "}[i == 0]
+		line, sign := "answer: "+d.Rcode, ": "
+		for _, r := range d.Answer {
+			line += sign
 			if r.Name != d.Name {
 				line += r.Name + " "
 			}
 			line += r.Type + " " + r.Data
+			sign = ", "
 		}
 		if d.More > 0 {
 			line += fmt.Sprintf(", and %d more", d.More)

@@ -57,7 +57,7 @@ func OpenPump(path string, warn func(format string, args ...any)) (*Pump, error)
 	page := os.Getpagesize()
 	memory, err := mapFile(path, page+pipeSize)
 	if err != nil {
-		warn("what is being written to logs is not kept: %v", err)
+		warn("what is being written to logs cannot be kept: %v; if klab-rt is killed, a line may come into a log twice", err)
 		memory = make([]byte, page+pipeSize)
 	}
 	p := &Pump{
@@ -74,8 +74,9 @@ func (p *Pump) Begin() {
 	p.mu.Unlock()
 }
 
-// mapFile makes a file that is memory, too. Its blocks are there before: a full
-// disk would be a fault at a write to memory.
+// mapFile makes a file that is memory, too. Its blocks are there before, for a
+// full disk would be a fault at a write to memory, and so are its pages: a fault
+// in the middle of take would be where a kill interrupts it.
 func mapFile(path string, size int) ([]byte, error) {
 	fd, err := unix.Open(path, unix.O_CREAT|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
 	if err != nil {
@@ -85,7 +86,7 @@ func mapFile(path string, size int) ([]byte, error) {
 	if err := unix.Fallocate(fd, 0, 0, int64(size)); err != nil {
 		return nil, &os.PathError{Op: "fallocate", Path: path, Err: err}
 	}
-	memory, err := unix.Mmap(fd, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	memory, err := unix.Mmap(fd, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_POPULATE)
 	if err != nil {
 		return nil, &os.PathError{Op: "mmap", Path: path, Err: err}
 	}
