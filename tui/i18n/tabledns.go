@@ -49,6 +49,7 @@ var dnsSays = [][2]string{
 	{"there is no namespace {ns}", "没有名称空间 {ns}"},
 	{"there is no Service {name} in namespace {ns} that could have names below it", "名称空间 {ns} 里没有 Service {name}，也就没有它下面的名字"},
 	{"there is no Service {name} in namespace {ns}", "名称空间 {ns} 里没有 Service {name}"},
+	{"the zone is not given away as a whole", "不把整个区域交出去"},
 	{"Service {name} stands for another name: {other}", "Service {name} 代表另一个名字：{other}"},
 	{"Service {name} stands for another name, and {ip} is an address: it is not answered", "Service {name} 代表另一个名字，而 {ip} 是地址：不予回答"},
 	{"there are no such names below Service {name}", "Service {name} 下面没有这样的名字"},
