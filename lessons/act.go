@@ -112,10 +112,10 @@ func (s *Session) do(ctx context.Context) error {
 	s.look = i
 	s.mu.Unlock()
 	switch {
-	case open:
-		return errors.New("lock your prediction first")
 	case unready:
 		return errors.New("the lab is not at the lesson's beginning: r tries it again")
+	case open:
+		return errors.New("lock your prediction first")
 	case s.host == nil:
 		return nil // the recording is played by whoever shows it
 	}

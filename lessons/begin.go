@@ -43,7 +43,6 @@ func (s *Session) Begin(ctx context.Context) error {
 
 func (s *Session) begin(ctx context.Context) error {
 	s.change(func() { s.ready = false })
-	s.progress.note(Entry{Lesson: s.lesson.ID, Kind: Prepares, Lab: s.progress.here()})
 	if err := s.clear(ctx); err != nil {
 		return fmt.Errorf("bring the lab to its beginning: %w", err)
 	}
@@ -110,6 +109,7 @@ func (s *Session) clear(ctx context.Context) error {
 	if err := s.mine(ctx, w); err != nil {
 		return err
 	}
+	s.progress.note(Entry{Lesson: s.lesson.ID, Kind: Prepares, Lab: s.progress.here()}) // from here on the lab is not as a learner left it
 	if err := s.host.SetMode(ctx, step.Mode{State: step.Running}); err != nil {
 		return err
 	}

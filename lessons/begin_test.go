@@ -135,8 +135,23 @@ func TestALessonIsPreparedAgain(t *testing.T) {
 	s.Follow(nil, c.list)
 	require.Equal(t, 2, s.View("en").Step)
 
+	mine := func(kind string) {
+		c.happen(func() {
+			c.add(0, step.PhaseFact, step.Commit, step.Object{Resource: "pods", Namespace: "default", Name: "mine"},
+				step.CommitDetail{Type: kind, Patch: []byte(`{"kind":"Pod","metadata":{"uid":"m"}}`)})
+		})
+	}
+	mine("create")
+	o, _ := open(other, "lab")
+	o.Follow(nil, c.list)
+	var foreign *lessons.Foreign
+	require.ErrorAs(t, o.Begin(t.Context()), &foreign)
+	_, fresh = open(l, "lab")
+	require.False(t, fresh, "the other one has changed nothing")
+	mine("delete")
+
 	c.gone("one")
-	o, fresh := open(other, "lab")
+	o, fresh = open(other, "lab")
 	require.True(t, fresh)
 	o.Follow(nil, c.list)
 	require.NoError(t, o.Begin(t.Context()))
@@ -206,6 +221,7 @@ func TestALessonLeavesAlonePartsOfTheLearner(t *testing.T) {
 		require.Empty(t, c.ran, "nothing is changed")
 		for _, lang := range lessons.Langs {
 			said := c.session.View(lang).Waiting
+			require.Nil(t, c.session.View(lang).Prompt, "nothing is asked before that")
 			require.Equal(t, foreign.In(lang), said)
 			require.Contains(t, said, what)
 			require.Contains(t, said, del)

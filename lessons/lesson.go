@@ -56,8 +56,8 @@ type Front struct {
 	// Reset takes back what the lesson does beside its manifests: kubectl,
 	// klab, show, speed and wait. It must do no harm where nothing was done.
 	Reset []Do `yaml:"reset"`
-	// Makes are objects that the lesson makes beside its manifests, or tells the
-	// learner to make: resource/namespace/name, or containers/NODE/NAME. They are
+	// Makes are objects that the lesson makes beside its manifests, or that the
+	// learner makes, or may make anew: resource/namespace/name, or containers/NODE/NAME. They are
 	// the lesson's if they come while it is taken, and are deleted with the others.
 	Makes []string `yaml:"makes"`
 }

@@ -86,14 +86,13 @@ func (w *owner) manifests(id string, o *fold.Object) bool {
 // it and it came while that one was taken; or it belongs to such an object.
 func (w *owner) made(o *fold.Object) bool {
 	for range 5 {
-		id := o.Text(madeByPath)
-		up := w.above(o)
-		if id != "" && (w.manifests(id, o) || up != nil && w.lessons[id] != nil) {
+		if w.manifests(o.Text(madeByPath), o) {
 			return true
 		}
 		if l := w.lessons[w.see.begunBefore(o.Created)]; l != nil && slices.Contains(l.Makes, o.String()) {
 			return true
 		}
+		up := w.above(o)
 		if up == nil {
 			return o.Text("metadata.ownerReferences[0].uid") != "" // it is being collected
 		}

@@ -28,7 +28,7 @@ func (s *Session) View(lang string) lesson.View {
 		}
 		v.Blocks = append(v.Blocks, lesson.Block{Kind: lesson.Kind(p.Kind), Text: p.Text})
 	}
-	if s.asks(i) {
+	if s.asks(i) && (s.ready || s.failed == nil) { // why the lab is not at the beginning comes before any question
 		v.Prompt = s.prompt(i, lang)
 	}
 	v.Do = s.doing(i, lang)
