@@ -222,7 +222,7 @@ func TestALessonLeavesAlonePartsOfTheLearner(t *testing.T) {
 		for _, lang := range lessons.Langs {
 			said := c.session.View(lang).Waiting
 			require.Nil(t, c.session.View(lang).Prompt, "nothing is asked before that")
-			require.Equal(t, foreign.In(lang), said)
+			require.Contains(t, said, foreign.In(lang))
 			require.Contains(t, said, what)
 			require.Contains(t, said, del)
 		}

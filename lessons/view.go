@@ -252,7 +252,7 @@ func (s *Session) waiting(i int, lang string) string {
 	var foreign *Foreign
 	switch {
 	case errors.As(s.failed, &foreign):
-		return foreign.In(lang)
+		return word(lang, "wait.foreign", "what", foreign.In(lang))
 	case s.failed != nil:
 		return word(lang, "failed", "err", s.failed.Error())
 	case !s.ready:
