@@ -188,6 +188,7 @@ func (m *Model) sent(msg sentMsg) {
 		return
 	}
 	m.said = "" // that it was sent
+
 	if exit != nil && exit.ExitCode() < 0 && strings.Contains(msg.line, "--watch") { // nothing ends it here but time
 		m.say("say.watched")
 		return

@@ -187,7 +187,7 @@ func (p *places) service(ctx context.Context, text, port, protocol string) (step
 	}
 	targets := p.targets(slices.Items, found)
 	if len(targets) == 0 {
-		return place, nil, fmt.Errorf("Service %s/%s has no endpoints that are ready: no policy is asked, packets to it are rejected", namespace, name)
+		return place, nil, fmt.Errorf("the Service %s/%s has no endpoints that are ready: no policy is asked, packets to it are rejected", namespace, name)
 	}
 	return place, targets, nil
 }
