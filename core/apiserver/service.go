@@ -13,8 +13,9 @@ import (
 	"k8s.io/kubernetes/pkg/apis/networking"
 )
 
-// The range of node ports, as upstream's default.
-const firstNodePort, lastNodePort = 30000, 32767
+// The range of node ports, as upstream's default. The first ones are given out
+// last: they are for those who choose theirs (KEP-3668).
+const firstNodePort, firstGivenPort, lastNodePort = 30000, 30086, 32767
 
 // serviceNumbers gives services addresses and node ports that no other service
 // has. What is taken is what the stored services say; it remembers only what
@@ -179,13 +180,15 @@ func hadPort(old *core.Service, port int32) bool {
 }
 
 func (s *Server) freePort(taken map[string]bool) (int32, bool) {
-	const count = lastNodePort - firstNodePort + 1
-	begin := s.random.below(count)
-	for i := range uint64(count) {
-		port := int32(firstNodePort + (begin+i)%count)
-		if !taken[portName(port)] {
-			taken[portName(port)] = true
-			return port, true
+	for _, band := range [][2]int32{{firstGivenPort, lastNodePort}, {firstNodePort, firstGivenPort - 1}} {
+		count := uint64(band[1] - band[0] + 1)
+		begin := s.random.below(count)
+		for i := range count {
+			port := band[0] + int32((begin+i)%count)
+			if !taken[portName(port)] {
+				taken[portName(port)] = true
+				return port, true
+			}
 		}
 	}
 	return 0, false

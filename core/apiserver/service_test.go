@@ -106,3 +106,23 @@ func TestNumbersAreGivenOnce(t *testing.T) {
 		return err == nil
 	}, waitFor, tick)
 }
+
+// Who chooses a node port of the first 86 does not meet one that was given out,
+// as long as there are others.
+func TestChosenPortsAreGivenLast(t *testing.T) {
+	ctx, services := t.Context(), serve(t).admin(t).CoreV1().Services("default")
+	give := func(name string, ports int) []corev1.ServicePort {
+		svc, err := services.Create(ctx, newService(name, func(spec *corev1.ServiceSpec) {
+			spec.Type, spec.Ports = corev1.ServiceTypeNodePort, nil
+			for i := range ports {
+				spec.Ports = append(spec.Ports, corev1.ServicePort{Name: fmt.Sprint("p", i), Port: int32(i + 1)})
+			}
+		}), metav1.CreateOptions{})
+		require.NoError(t, err)
+		return svc.Spec.Ports
+	}
+	for _, p := range give("most", 32767-30086+1) {
+		require.GreaterOrEqual(t, p.NodePort, int32(30086))
+	}
+	require.Less(t, give("last", 1)[0].NodePort, int32(30086))
+}

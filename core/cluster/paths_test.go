@@ -44,7 +44,7 @@ spec: {type: NodePort, ipFamilyPolicy: RequireDualStack, selector: {app: NAME}, 
 apiVersion: v1
 kind: Service
 metadata: {name: local-NAME}
-spec: {type: NodePort, ipFamilyPolicy: RequireDualStack, externalTrafficPolicy: Local, selector: {app: NAME}, ports: [{port: 80, targetPort: 8080, nodePort: 30090NUMBER}]}
+spec: {type: NodePort, ipFamilyPolicy: RequireDualStack, externalTrafficPolicy: Local, selector: {app: NAME}, ports: [{port: 80, targetPort: 8080, nodePort: 30083NUMBER}]}
 `
 
 // paths is a cluster with those pods.
@@ -60,7 +60,7 @@ func newPaths(t *testing.T) *paths {
 	p := &paths{lab: newLab(t), pods: map[string]string{}, ip: map[string]string{}, ip6: map[string]string{}, vip: map[string]string{}, vip6: map[string]string{}, nodes: map[string][]string{}}
 	require.NoError(t, cluster.Up(t.Context(), p.Dir, cluster.UpOptions{Nodes: 2, DualStack: true, Wait: true, Without: cluster.Addons(), Self: p.klab}))
 	for i, pod := range []struct{ name, node string }{{"a", "node-1"}, {"b", "node-1"}, {"c", "node-2"}} {
-		text := strings.NewReplacer("NAME", pod.name, "NODE", pod.node, "30080NUMBER", fmt.Sprint(30080+i), "30090NUMBER", fmt.Sprint(30090+i), "OUT", fmt.Sprint(100+i)).Replace(pathsOf)
+		text := strings.NewReplacer("NAME", pod.name, "NODE", pod.node, "30080NUMBER", fmt.Sprint(30080+i), "30083NUMBER", fmt.Sprint(30083+i), "OUT", fmt.Sprint(100+i)).Replace(pathsOf)
 		file := filepath.Join(t.TempDir(), "pod.yaml")
 		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
 		p.kubectl("apply", "-f", file)
@@ -144,8 +144,8 @@ func (p *paths) all() []path {
 		{"node to Service", "node-1", p.vip["c"] + ":80", "c", "node-1"},
 		{"outside to node port, same node", "outside", node1 + ":30080", "a", "node-1"},
 		{"outside to node port, other node", "outside", node1 + ":30082", "c", "node-1"},
-		{"outside to local node port", "outside", node2 + ":30092", "c", client},
-		{"outside to local node port where there is no pod", "outside", node1 + ":30092", "", ""},
+		{"outside to local node port", "outside", node2 + ":30085", "c", client},
+		{"outside to local node port where there is no pod", "outside", node1 + ":30085", "", ""},
 		{"node to external IP", "node-1", "172.30.0.102:80", "c", "node-1"},
 		{"pod to outside", "a", client + ":8088", "outside", node1},
 		{"IPv6, pod to pod, same node", "a", six(p.ip6["b"], 8080), "b", "a"},
@@ -158,7 +158,7 @@ func (p *paths) all() []path {
 		{"IPv6, node to Service", "node-1", six(p.vip6["c"], 80), "c", "node-1"},
 		{"IPv6, outside to node port, same node", "outside", six(node16, 30080), "a", "node-1"},
 		{"IPv6, outside to node port, other node", "outside", six(node16, 30082), "c", "node-1"},
-		{"IPv6, outside to local node port", "outside", six(node26, 30092), "c", client6},
+		{"IPv6, outside to local node port", "outside", six(node26, 30085), "c", client6},
 		{"IPv6, node to external IP", "node-1", six("fd00:172:30::102", 80), "c", "node-1"},
 		{"IPv6, pod to outside", "a", six(client6, 8088), "outside", node16},
 	}

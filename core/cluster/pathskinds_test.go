@@ -192,7 +192,7 @@ func (p *paths) holdKinds(world string) {
 	const node16, node26 = "fd00:172:30::b", "fd00:172:30::c"
 	p.eventually(p.ip["c"]+" "+p.ip6["c"], "get", "endpointslices", "-l", "kubernetes.io/service-name=headless", "--sort-by=.addressType",
 		"-o", "jsonpath={.items[*].endpoints[*].addresses[*]}")
-	require.Empty(p.t, p.wrong(path{"", "outside", six(node16, 30092), "", ""}), "%s: IPv6, outside to local node port where there is no pod", world)
+	require.Empty(p.t, p.wrong(path{"", "outside", six(node16, 30085), "", ""}), "%s: IPv6, outside to local node port where there is no pod", world)
 	check := p.kubectl("get", "service", "balanced-local", "-o", "jsonpath={.spec.healthCheckNodePort}")
 	for node, endpoints := range map[string]string{node16: "0", node26: "1"} {
 		text, err := p.get("outside", net.JoinHostPort(node, check), time.Minute)
