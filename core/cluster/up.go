@@ -9,11 +9,9 @@ import (
 	"io"
 	"io/fs"
 	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -121,23 +119,6 @@ func (d Dir) choose(o UpOptions) (Config, error) {
 	}
 	c.Port, err = choosePort(cmp.Or(o.Port, c.Port), o.Port == 0)
 	return c, err
-}
-
-// choosePort checks that port is free on loopback; 0 chooses one.
-func choosePort(port int, kept bool) (int, error) {
-	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-	if err != nil {
-		if errors.Is(err, syscall.EADDRINUSE) {
-			why := "choose another one with --port"
-			if kept {
-				why = "it is the one that this cluster's kubeconfig has; end the program that uses it, or choose another one with --port"
-			}
-			return 0, fmt.Errorf("port %d on 127.0.0.1 is in use: %s", port, why)
-		}
-		return 0, fmt.Errorf("port %d cannot be the API server's: %w", port, err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
 func (d Dir) startDaemon(ctx context.Context, o UpOptions) error {
